@@ -1,0 +1,1 @@
+//! The Wasm host: the only crate that names wasmtime.

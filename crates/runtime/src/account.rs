@@ -1,0 +1,62 @@
+//! What one request has used so far, shared between the edge that reports it and the runtime that measures it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Counters of one request. The runtime adds, the edge reads when the response has ended.
+#[derive(Debug, Default)]
+pub struct Account {
+    queue_ns: AtomicU64,
+    instantiate_ns: AtomicU64,
+    guest_ns: AtomicU64,
+    memory_bytes_peak: AtomicU64,
+}
+
+/// A reading of an [`Account`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// From the call of `invoke` until work on the request began.
+    pub queue: Duration,
+    /// Making the store and the instance.
+    pub instantiate: Duration,
+    /// On the core in guest code and the host calls it makes, after instantiation.
+    pub guest: Duration,
+    /// Largest linear memory of the instance, in bytes.
+    pub memory_bytes_peak: u64,
+}
+
+impl Account {
+    /// Records how long the request waited.
+    pub fn set_queue(&self, waited: Duration) {
+        self.queue_ns.store(nanos(waited), Relaxed);
+    }
+
+    /// Records how long instantiation took.
+    pub fn set_instantiate(&self, took: Duration) {
+        self.instantiate_ns.store(nanos(took), Relaxed);
+    }
+
+    /// Records the time on the core so far.
+    pub fn set_guest(&self, used: Duration) {
+        self.guest_ns.store(nanos(used), Relaxed);
+    }
+
+    /// Raises the memory peak to `bytes`, if it is higher.
+    pub fn raise_memory(&self, bytes: u64) {
+        self.memory_bytes_peak.fetch_max(bytes, Relaxed);
+    }
+
+    /// The counters as they stand.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            queue: Duration::from_nanos(self.queue_ns.load(Relaxed)),
+            instantiate: Duration::from_nanos(self.instantiate_ns.load(Relaxed)),
+            guest: Duration::from_nanos(self.guest_ns.load(Relaxed)),
+            memory_bytes_peak: self.memory_bytes_peak.load(Relaxed),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,40 @@
+//! A runtime without guests, for testing whoever calls one.
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+
+use crate::{Answer, Body, Call, Invoke};
+
+/// Answers with a function.
+pub struct FakeInvoke<F>(F);
+
+impl<F, R> FakeInvoke<F>
+where
+    F: Fn(Request<Body>, Call) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    /// Answers every request with what `answer` makes of it.
+    pub fn new(answer: F) -> Self {
+        Self(answer)
+    }
+}
+
+impl<F, R> Invoke for FakeInvoke<F>
+where
+    F: Fn(Request<Body>, Call) -> R + Send + Sync + 'static,
+    R: Future<Output = Answer> + Send + 'static,
+{
+    fn invoke(&self, request: Request<Body>, call: Call) -> BoxFuture<'static, Answer> {
+        Box::pin(self.0(request, call))
+    }
+}
+
+/// Answers every request with status 200 and this text.
+pub fn always(text: &'static str) -> impl Invoke {
+    FakeInvoke::new(move |_, _| async move { Ok(Response::new(Body::whole(text))) })
+}
+
+/// Answers every request with its own body, streamed.
+pub fn echo() -> impl Invoke {
+    FakeInvoke::new(|request, _| async move { Ok(Response::new(request.into_body())) })
+}

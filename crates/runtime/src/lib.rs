@@ -1,0 +1,29 @@
+//! The wall between whoever serves requests and whatever runs guests.
+//!
+//! `edge` calls [`Invoke`]; `host` implements it; neither knows the other. A [`WorkloadSpec`] says what to
+//! run, what it is granted ([`Grants`]) and how much it may use ([`Limits`]); a [`Runtime`] turns that into
+//! a [`Workload`] or a [`Refusal`] that names what is missing.
+//!
+//! Nothing here opens a socket or a file.
+
+mod account;
+mod body;
+mod failure;
+mod grants;
+mod inspection;
+mod invoke;
+mod limits;
+mod outbound;
+mod workload;
+
+pub mod fake;
+
+pub use account::{Account, Usage};
+pub use body::{Body, BodyError};
+pub use failure::{Failure, FailureKind};
+pub use grants::{DirGrant, GrantError, Grants, StoreGrant, StorePlace};
+pub use inspection::{Import, Inspection, Kind, Wasi};
+pub use invoke::{Answer, Call, Invoke};
+pub use limits::Limits;
+pub use outbound::{OutboundPattern, OutboundRules, PatternError};
+pub use workload::{Command, CommandExit, Progress, Quiet, Refusal, Reuse, Runtime, Step, Workload, WorkloadSpec};

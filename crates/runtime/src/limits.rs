@@ -1,0 +1,58 @@
+//! How much one workload may use. Every limit has a default that suits an edge node, and a reason.
+
+use std::time::Duration;
+
+use shoal_base::units::Bytes;
+
+/// Limits of one workload; those of time and size hold for each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// All linear memories of one instance together. Interpreters (Python, JavaScript) need tens of MiB;
+    /// a node shares its memory among thousands of tenants.
+    pub memory: Bytes,
+    /// Elements of all tables together. Toolchains emit a few thousand.
+    pub table_elements: u64,
+    /// Core instances in one component. Composed components have dozens.
+    pub instances: u32,
+    /// Wasm stack. Deep recursion in interpreters needs some; a fiber holds it while a request waits.
+    pub stack: Bytes,
+    /// Time on the core per request, or for the whole run of a command (none: no limit).
+    pub cpu_time: Option<Duration>,
+    /// Wall time until the response has ended, or for the whole run of a command (none: no limit).
+    pub timeout: Option<Duration>,
+    /// Request body.
+    pub request_body: Bytes,
+    /// Response body.
+    pub response_body: Bytes,
+    /// All header fields of one message: names, values and 32 bytes each.
+    pub header_list: Bytes,
+    /// Outbound requests and connections that one instance may have open at once.
+    pub outbound_in_flight: u32,
+    /// Bytes of standard output, standard error and logging per second; more is dropped, and said so.
+    pub log_rate: Bytes,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: Bytes::mib(128),
+            table_elements: 100_000,
+            instances: 100,
+            stack: Bytes::kib(512),
+            cpu_time: Some(Duration::from_secs(10)),
+            timeout: Some(Duration::from_secs(30)),
+            request_body: Bytes::gib(1),
+            response_body: Bytes::gib(1),
+            header_list: Bytes::kib(64),
+            outbound_in_flight: 64,
+            log_rate: Bytes::mib(1),
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults for a command: it runs until it ends.
+    pub fn for_command() -> Self {
+        Self { cpu_time: None, timeout: None, log_rate: Bytes::gib(1), ..Self::default() }
+    }
+}

@@ -1,0 +1,121 @@
+//! A workload: an artifact with its grants and limits, ready to serve or to run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::{Grants, Invoke, Limits};
+
+/// What to run, and what it may do.
+#[derive(Clone, Debug)]
+pub struct WorkloadSpec {
+    /// Names the workload in logs and metrics.
+    pub name: String,
+    /// The artifact: `.wasm`, `.wat` or `.cwasm`.
+    pub artifact: PathBuf,
+    /// Arguments of a command, without its own name.
+    pub args: Vec<String>,
+    /// What it may touch.
+    pub grants: Grants,
+    /// How much it may use; none: the defaults of what the artifact turns out to be.
+    pub limits: Option<Limits>,
+    /// Whether instances outlive a request.
+    pub reuse: Reuse,
+}
+
+/// How many requests one instance may answer before it is thrown away.
+///
+/// One is the default and the safe choice: nothing a request leaves behind can reach the next. More trades
+/// that isolation for speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reuse(pub std::num::NonZeroU32);
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self(std::num::NonZeroU32::MIN)
+    }
+}
+
+/// Loads workloads.
+pub trait Runtime: Send + Sync {
+    /// Reads, compiles where needed, and links the artifact. Blocks; may take long for a large artifact
+    /// that is not in the compile cache, and reports through `progress` meanwhile.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that names the artifact, what is wrong and the way out.
+    fn load(&self, spec: &WorkloadSpec, progress: &dyn Progress) -> Result<Workload, Refusal>;
+}
+
+/// A loaded workload.
+pub enum Workload {
+    /// Answers requests.
+    Http(Arc<dyn Invoke>),
+    /// Runs once and ends.
+    Command(Box<dyn Command>),
+}
+
+/// A program that runs to its end.
+pub trait Command: Send {
+    /// Runs the program with the standard streams of this process.
+    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit>;
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandExit {
+    /// It exited with this code.
+    Code(u8),
+    /// It trapped or was stopped; already logged.
+    Failed(crate::Failure),
+}
+
+/// Why a workload cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct Refusal {
+    /// What is wrong, naming the artifact and the part of it.
+    pub what: String,
+    /// The way out.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal without a hint.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// Where a load stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Step {
+    /// Compiling; the number is the size of the artifact in bytes.
+    Compiling {
+        /// Size of the artifact in bytes.
+        size_bytes: u64,
+    },
+    /// Ready.
+    Ready,
+}
+
+/// Told where a load stands.
+pub trait Progress: Send + Sync {
+    /// A step was reached.
+    fn step(&self, step: Step);
+}
+
+/// Says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _step: Step) {}
+}
