@@ -1,1 +1,4 @@
 //! The Wasm host: the only crate that names wasmtime.
+
+pub mod machine;
+pub mod pool;
