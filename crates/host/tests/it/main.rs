@@ -1,3 +1,4 @@
 //! Tests of the host through its public face.
 
+mod cache;
 mod machine;
