@@ -17,6 +17,7 @@ mod outbound;
 mod workload;
 
 pub mod fake;
+pub mod report;
 
 pub use account::{Account, Usage};
 pub use body::{Body, BodyError};
