@@ -1,0 +1,11 @@
+//! What a guest can be granted beyond the standard WASI worlds: one file per capability.
+//!
+//! Each has a `…View` of the store state, made anew for every call, and an `add_to_linker` that links every
+//! version of its interfaces that guests are known to import. The loader calls `add_to_linker` only for what
+//! was granted.
+
+// blob
+pub(crate) mod config;
+pub(crate) mod keyvalue;
+pub(crate) mod logging;
+mod text;
