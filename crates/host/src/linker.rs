@@ -28,10 +28,10 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    /// What these grants link.
-    pub(crate) fn of(grants: &Grants) -> Self {
+    /// What these grants link; the interfaces of a whole WASI world come without any right.
+    pub(crate) fn of(grants: &Grants, imports_its_world: bool) -> Self {
         Self {
-            outbound: grants.reaches_out(),
+            outbound: grants.reaches_out() || imports_its_world,
             config: !grants.config.is_empty(),
             key_value: !grants.key_value.is_empty(),
             blobs: !grants.blobs.is_empty(),
@@ -69,6 +69,13 @@ fn build(engines: &Engines, flavour: Flavour, granted: Granted) -> wasmtime::Res
     capability::http::add_to_linker(l)?;
     if granted.outbound {
         link_outbound(l)?;
+    }
+    capability::logging::add_to_linker(l, State::logging)?;
+    if granted.config {
+        capability::config::add_to_linker(l, State::config)?;
+    }
+    if granted.key_value {
+        capability::keyvalue::add_to_linker(l, State::key_value)?;
     }
     if flavour == Flavour::Async {
         link_p3(l, granted)?;

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use shoal_runtime::{Account, DirGrant, Grants, Limits};
 use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::capability::config::ConfigView;
 use crate::capability::http::{HasHttp, HttpContext, HttpView};
 use crate::capability::http_p3::HttpP3;
+use crate::capability::keyvalue::{KeyValueView, Stores};
+use crate::capability::logging::LoggingView;
 use crate::limiter::Limiter;
+use crate::log_budget::LogBudget;
 use crate::stdio::LogStream;
 use crate::turn::Turn;
 
@@ -23,6 +28,7 @@ pub(crate) struct State {
     pub(crate) turn: Turn,
     /// Made when the guest first asks for something of it: most requests never do.
     wasi: Option<WasiCtx>,
+    preview1: Option<WasiP1Ctx>,
     in_flight: Option<Arc<Semaphore>>,
     http_p3: HttpP3,
 }
@@ -39,6 +45,10 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     /// `wasi:http`.
     pub(crate) http: HttpContext,
+    /// `wasi:keyvalue`.
+    pub(crate) key_value: Stores,
+    /// How much it may log.
+    pub(crate) log_budget: LogBudget,
     /// Where its standard streams go.
     pub(crate) stdio: Stdio,
 }
@@ -63,9 +73,30 @@ impl State {
             context,
             turn,
             wasi: None,
+            preview1: None,
             in_flight: None,
             http_p3,
         }
+    }
+
+    /// What a core module of preview 1 works on.
+    pub(crate) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        self.preview1.get_or_insert_with(|| self.context.wasi().build_p1())
+    }
+
+    /// `wasi:config`.
+    pub(crate) fn config(&mut self) -> ConfigView<'_> {
+        ConfigView { values: &self.context.grants.config }
+    }
+
+    /// `wasi:logging`.
+    pub(crate) fn logging(&mut self) -> LoggingView<'_> {
+        LoggingView { workload: &self.context.name, budget: &self.context.log_budget }
+    }
+
+    /// `wasi:keyvalue`.
+    pub(crate) fn key_value(&mut self) -> KeyValueView<'_> {
+        KeyValueView { stores: &self.context.key_value, table: &mut self.table }
     }
 
     /// A new request in the same store.

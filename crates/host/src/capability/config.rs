@@ -35,7 +35,8 @@ impl ConfigView<'_> {
 
     /// Each name once, in the order of the grants.
     fn all(self) -> Vec<(String, String)> {
-        let is_last = |index: usize, name: &str| !self.values[index + 1..].iter().any(|(later, _)| later == name);
+        let is_last =
+            |index: usize, name: &str| !self.values[index + 1..].iter().any(|(later, _)| later == name);
         let pairs = self.values.iter().enumerate();
         pairs.filter(|(index, (name, _))| is_last(*index, name)).map(|(_, pair)| pair.clone()).collect()
     }

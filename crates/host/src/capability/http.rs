@@ -23,6 +23,7 @@ pub(crate) use self::bindings::{Proxy, ProxyPre, types};
 pub use self::client::FutureIncomingResponse;
 pub(crate) use self::error::p3_error;
 pub use self::fields::Fields;
+pub(crate) use self::fields::remove_connection_fields;
 pub use self::incoming::FutureTrailers;
 use self::incoming::Incoming;
 pub(crate) use self::outgoing::AnswerSlot;
