@@ -1,4 +1,7 @@
 //! Tests of the host through its public face.
 
 mod cache;
+mod hostile;
 mod machine;
+mod serving;
+mod world;
