@@ -8,8 +8,8 @@ use shoal_base::drain::Drain;
 use shoal_runtime::{
     Grants, Inspection, Kind, Limits, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
 };
-use wasmtime::component::{Component, InstancePre};
 use wasmtime::Module;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::capability::http::{HttpContext, ProxyPre};
 use crate::capability::keyvalue;
@@ -19,7 +19,7 @@ use crate::inspect::{self, inspect};
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
 use crate::machine::Machine;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundSetup};
 use crate::pool::{self, PoolWish};
 use crate::serve::Service;
 use crate::serve_p3::ServiceP3;
@@ -142,7 +142,12 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
         spec.limits.clone().unwrap_or_else(|| if serves { Limits::default() } else { Limits::for_command() });
     let own_name =
         spec.artifact.file_name().unwrap_or(spec.artifact.as_os_str()).to_string_lossy().into_owned();
-    let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone()));
+    let setup = OutboundSetup {
+        workload: spec.name.clone(),
+        header_list: limits.header_list,
+        ..OutboundSetup::default()
+    };
+    let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone(), setup)?);
     Ok(Context {
         name: spec.name.clone(),
         args: std::iter::once(own_name).chain(spec.args.iter().cloned()).collect(),

@@ -3,5 +3,7 @@
 mod cache;
 mod hostile;
 mod machine;
+mod outbound;
 mod serving;
+mod sockets;
 mod world;
