@@ -1,8 +1,11 @@
 # Shared by every guests/<language>/build.sh (sourced, not run).
 #
-# A build script is called as `build.sh OUT [NAME…]`: it writes OUT/NAME.wasm for each name, or for all of
-# its guests. It installs nothing. When a tool is absent it says which package has it and exits 77, which
-# `cargo xtask guests --check` reports as skipped.
+# A build script is called as `build.sh OUT [NAME…]`: it writes OUT/NAME.wasm for each name, or for all of its guests;
+# as `build.sh --list` it prints the names of its guests, as `build.sh --toolchain` what it builds them with. It installs
+# nothing. When a tool is absent it says which package has it and exits 77, which `cargo xtask guests` reports as skipped.
+#
+# A script sets `all`, the names, and calls `start "$@"`; checks its tools with `need`; sets `toolchain`; defines a function
+# build_NAME FILE for each guest, with underscores for dashes; and calls `build_all`.
 
 set -euo pipefail
 guests="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -48,20 +51,25 @@ remap_registry() {
     done
 }
 
-# start OUT [NAME…]: remembers where to build and what; `work` is a scratch directory.
+# start ARGUMENTS…: remembers what was asked for; `work` is a scratch directory.
 start() {
-    [ $# -ge 1 ] || { echo "usage: build.sh OUT [NAME…]" >&2; exit 64; }
-    out="$(mkdir -p "$1" && cd "$1" && pwd)"
+    [ $# -ge 1 ] || { echo "usage: build.sh OUT [NAME…] | --list | --toolchain" >&2; exit 64; }
+    case "$1" in
+        --list) printf '%s\n' $all; exit 0 ;;
+        --toolchain) out="" ;;
+        *) out="$(mkdir -p "$1" && cd "$1" && pwd)" ;;
+    esac
     shift
-    names="$*"
+    names="${*:-$all}"
     work="$(mktemp -d)"
     trap 'rm -rf "$work"' EXIT
 }
 
-# build_all NAME…: builds those that were asked for, each by the function build_NAME FILE (its dashes underscores).
+# build_all: builds what was asked for.
 build_all() {
     local name
-    for name in ${names:-$*}; do
+    [ -n "$out" ] || { echo "$toolchain"; return; }
+    for name in $names; do
         "build_${name//-/_}" "$out/$name.wasm"
         echo "built $name ($(stat -c %s "$out/$name.wasm") bytes)"
     done
@@ -95,26 +103,18 @@ http_component() {
     wasm-tools component new "$work/embedded.wasm" $adapt -o "$2"
 }
 
-# need_clang: sets clang, clang_flags, clang_builtins, wasi_include and wasi_lib.
+# need_clang: sets clang, linker, clang_flags, clang_builtins, wasi_include and wasi_lib. Compile and link apart: as a
+# driver of the linker, clang would run any wasm-opt that it finds, and the bytes would depend on that.
 need_clang() {
     local debian="Debian: apt-get install clang-14 lld-14 wasi-libc libclang-rt-14-dev-wasm32 libc++-14-dev-wasm32"
     clang="${CLANG:-clang-14}"
+    linker="${WASM_LD:-wasm-ld-14}"
     need "$clang" "$debian"
-    need wasm-ld-14 "$debian"
+    need "$linker" "$debian"
     wasi_include=/usr/include/wasm32-wasi
     wasi_lib=/usr/lib/wasm32-wasi
     need_file "$wasi_lib/libc.a" "$debian"
     clang_builtins="$("$clang" --print-resource-dir)/lib/wasi/libclang_rt.builtins-wasm32.a"
     need_file "$clang_builtins" "$debian"
-    clang_flags="--target=wasm32-wasi -Os -Wall -Wextra -nostdlib -fuse-ld=$(command -v wasm-ld-14) -Wl,-s"
-}
-
-# http_world DIR VERSION: interface texts with a world `http` that includes wasi:http/proxy at the version. The texts
-# of the patch releases of WASI 0.2 differ in numbers and comments only, as far as this world goes.
-http_world() {
-    mkdir -p "$1"
-    cp -r "$(wasi_wit)/deps" "$1/deps"
-    chmod -R u+w "$1"
-    find "$1/deps" -name '*.wit' -exec sed -i "s/0\.2\.12/$2/g" {} +
-    printf 'package shoal:guest;\nworld http { include wasi:http/proxy@%s; }\n' "$2" > "$1/world.wit"
+    clang_flags="--target=wasm32-wasi -Os -Wall -Wextra"
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the AssemblyScript guest: build.sh OUT [NAME…]. See ../common.sh for the contract.
 . "$(cd "$(dirname "$0")" && pwd)/../common.sh"
+all="hello-assemblyscript"
 start "$@"
 need_wasm_tools
 PATH="$guests/assemblyscript/node_modules/.bin:$PATH"
@@ -16,4 +17,5 @@ build_hello_assemblyscript() {
     http_component "$work/core.wasm" "$1"
 }
 
-build_all hello-assemblyscript
+toolchain="asc $(asc --version | sed "s/^Version //")"
+build_all

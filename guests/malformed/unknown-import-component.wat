@@ -1,4 +1,4 @@
-;; An HTTP component, by its export, that wants an interface nobody has.
+;; A command component that wants an interface nobody has.
 (component
   (import "nobody:here/missing@1.0.0" (instance $missing (export "do-it" (func))))
   (core func $do_it (canon lower (func $missing "do-it")))

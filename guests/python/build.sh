@@ -2,6 +2,7 @@
 # Builds the Python guest: build.sh OUT [NAME…]. See ../common.sh for the contract.
 # It takes about 20 CPU seconds; the component holds the interpreter and has 18 MB.
 . "$(cd "$(dirname "$0")" && pwd)/../common.sh"
+all="hello-python"
 start "$@"
 need componentize-py "PyPI: pip install componentize-py==0.25.1"
 
@@ -12,4 +13,5 @@ build_hello_python() {
     mv "$work/component.wasm" "$1"
 }
 
-build_all hello-python
+toolchain="$(componentize-py --version)"
+build_all

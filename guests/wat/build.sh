@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the WAT guests: build.sh OUT [NAME…]. See ../common.sh for the contract.
 . "$(cd "$(dirname "$0")" && pwd)/../common.sh"
+all="hello-wat hostile-table cli-wat"
 start "$@"
 need_wasm_tools
 
@@ -18,4 +19,5 @@ build_cli_wat() {
     wasm-tools parse "$guests/wat/cli-wat/cli.wat" -o "$1"
 }
 
-build_all hello-wat hostile-table cli-wat
+toolchain="$(wasm-tools --version | cut -d" " -f1,2)"
+build_all

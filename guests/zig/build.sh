@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Zig guest: build.sh OUT [NAME…]. See ../common.sh for the contract.
 . "$(cd "$(dirname "$0")" && pwd)/../common.sh"
+all="hello-zig"
 start "$@"
 need_wasm_tools
 zig="$(command -v zig || command -v python-zig || true)"
@@ -13,4 +14,5 @@ build_hello_zig() {
     http_component "$work/core.wasm" "$1"
 }
 
-build_all hello-zig
+toolchain="zig $("$zig" version)"
+build_all
