@@ -4,7 +4,7 @@
 //! version of its interfaces that guests are known to import. The loader calls `add_to_linker` only for what
 //! was granted.
 
-// blob
+pub(crate) mod blobstore;
 pub(crate) mod config;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
