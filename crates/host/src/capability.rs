@@ -8,4 +8,6 @@ pub(crate) mod blobstore;
 pub(crate) mod config;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
+#[cfg(test)]
+pub(crate) mod testing;
 mod text;
