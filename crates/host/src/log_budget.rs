@@ -80,7 +80,10 @@ impl LogBudget {
 
     /// The line that reports dropped bytes.
     pub(crate) fn notice(&self, dropped_bytes: u64) -> String {
-        format!("{dropped_bytes} bytes of log dropped: over the limit of {} per second (--log-rate)", self.rate)
+        format!(
+            "{dropped_bytes} bytes of log dropped: over the limit of {} per second (--log-rate)",
+            self.rate
+        )
     }
 
     /// Bytes dropped and not yet reported, for a last report when the workload ends.
@@ -127,7 +130,11 @@ mod tests {
         let start = Instant::now();
         let budget = LogBudget::new(Bytes(1000), start);
         assert_eq!(budget.ask(5000, start), Verdict::Pass);
-        assert_eq!(budget.ask(1, start + 4 * SECOND), Verdict::Drop, "4,000 of 5,000 are earned: nothing is left");
+        assert_eq!(
+            budget.ask(1, start + 4 * SECOND),
+            Verdict::Drop,
+            "4,000 of 5,000 are earned: nothing is left"
+        );
         assert_eq!(budget.take_dropped(), Some(1));
         assert_eq!(budget.ask(1, start + 5 * SECOND), Verdict::Pass);
     }
@@ -140,7 +147,10 @@ mod tests {
         let passed: u64 = (0..2_000_000u64)
             .map(|micros| u64::from(passes(budget.ask(1, start + Duration::from_micros(micros)))))
             .sum();
-        assert!((1_400..=2_000).contains(&passed), "2 s at 1,000 bytes/s, less the wait for half a bucket: {passed}");
+        assert!(
+            (1_400..=2_000).contains(&passed),
+            "2 s at 1,000 bytes/s, less the wait for half a bucket: {passed}"
+        );
     }
 
     #[test]

@@ -67,7 +67,9 @@ impl Stores {
         }
         if self.missing_said.fetch_add(1, Ordering::Relaxed) < MISSING_GRANT_LINES_MAX {
             let name = shown(name);
-            tracing::warn!("the guest asked for the key-value store `{name}`, which is not granted; hint: --kv {name}");
+            tracing::warn!(
+                "the guest asked for the key-value store `{name}`, which is not granted; hint: --kv {name}"
+            );
         }
         Err(StoreError::NoSuchStore)
     }

@@ -43,7 +43,8 @@ impl DirectoryStore {
     pub(super) fn open(name: &str, root: &Path) -> Result<Self, Refusal> {
         Self::try_open(root).map_err(|error| {
             let what = format!("the blob store `{}` cannot use {}: {error}", shown(name), root.display());
-            Refusal::new(what).hint("name a directory that this user can read and write; it is made if its parent exists")
+            Refusal::new(what)
+                .hint("name a directory that this user can read and write; it is made if its parent exists")
         })
     }
 
@@ -86,6 +87,18 @@ impl DirectoryStore {
 
     fn used(&self) -> MutexGuard<'_, u64> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is counted, in bytes.
+    #[cfg(test)]
+    pub(super) fn counted_bytes(&self) -> u64 {
+        *self.used()
+    }
+
+    /// Counts as if this were there.
+    #[cfg(test)]
+    pub(super) fn pretend_used(&self, bytes: u64) {
+        *self.used() = bytes;
     }
 
     /// Fails unless the container is there.
@@ -182,7 +195,9 @@ impl Backend for DirectoryStore {
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(self.object(container, object));
         let file = match opened {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP) => {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP) =>
+            {
                 return Err(no_object(object));
             }
             Err(error) => return Err(disk_failed("opening an object", &error)),
@@ -317,7 +332,11 @@ fn remove_leftovers(temporary: &Path, now: SystemTime) -> io::Result<()> {
         let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
         if age.is_some_and(|age| age > LEFTOVER_AGE) {
             // Another process may be removing it too.
-            let _ = if metadata.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            let _ = if metadata.is_dir() {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
         }
     }
     Ok(())

@@ -194,7 +194,10 @@ impl container::HostContainer for BlobView<'_> {
             Ok(open) => open,
             Err(full) => return Ok(Err(full)),
         };
-        match self.on_object(&container, name, |store, container, object| store.get(container, object)).await? {
+        match self
+            .on_object(&container, name, |store, container, object| store.get(container, object))
+            .await?
+        {
             Ok(source) => {
                 // Both ends of the range are inside it; what lies past the object is not.
                 let end = end.saturating_add(1).min(source.len());
@@ -221,13 +224,16 @@ impl container::HostContainer for BlobView<'_> {
             return Ok(Err(error));
         }
         let Container { store, name: container } = self.table.get(&container)?;
-        let destination = Destination { store: Arc::clone(store), container: container.clone(), object: name };
+        let destination =
+            Destination { store: Arc::clone(store), container: container.clone(), object: name };
         let outgoing = self.table.get_mut(&data)?;
         if let Some(taken) = &outgoing.destination {
             return Ok(Err(format!("the value goes to the object `{}` already", shown(&taken.object))));
         }
         // A write to the temporary file may be under way; then the value stays where it is.
-        if let (Some(directory), Ok(mut spool)) = (destination.store.spill_directory(), outgoing.spool.try_lock()) {
+        if let (Some(directory), Ok(mut spool)) =
+            (destination.store.spill_directory(), outgoing.spool.try_lock())
+        {
             spool.prefer(directory.to_owned());
         }
         outgoing.destination = Some(destination);
@@ -307,7 +313,11 @@ impl container::HostStreamObjectNames for BlobView<'_> {
         .await
     }
 
-    async fn skip_stream_object_names(&mut self, names: Resource<ObjectNames>, num: u64) -> Answer<(u64, bool)> {
+    async fn skip_stream_object_names(
+        &mut self,
+        names: Resource<ObjectNames>,
+        num: u64,
+    ) -> Answer<(u64, bool)> {
         self.with_names(names, move |names| {
             let mut skipped = 0;
             while skipped < num {
@@ -377,7 +387,12 @@ impl BlobView<'_> {
     }
 
     /// Copies or moves an object.
-    async fn transfer(&mut self, from: blobstore::ObjectId, to: blobstore::ObjectId, moves: bool) -> Answer<()> {
+    async fn transfer(
+        &mut self,
+        from: blobstore::ObjectId,
+        to: blobstore::ObjectId,
+        moves: bool,
+    ) -> Answer<()> {
         let stores = self.stores.find(&from.container).and_then(|source| {
             name::check(&from.object)?;
             name::check(&to.object)?;

@@ -179,7 +179,10 @@ impl Spool {
             return Err(self.fail(full));
         }
         self.bytes = after;
-        if self.file.is_none() && self.queue.is_empty() && self.memory.len() + bytes.len() <= SPOOL_MEMORY_BYTES {
+        if self.file.is_none()
+            && self.queue.is_empty()
+            && self.memory.len() + bytes.len() <= SPOOL_MEMORY_BYTES
+        {
             self.memory.extend_from_slice(&bytes);
             return Ok(false);
         }
@@ -221,7 +224,8 @@ impl Spool {
     pub(super) fn append(&mut self, source: &Source) -> Outcome<()> {
         let mut offset = 0;
         while offset < source.len() {
-            let chunk = source.read(offset, CHUNK_BYTES).map_err(|error| disk_failed("copying an object", &error))?;
+            let chunk =
+                source.read(offset, CHUNK_BYTES).map_err(|error| disk_failed("copying an object", &error))?;
             offset += chunk.len() as u64;
             if self.accept(chunk)? {
                 self.drain()?;

@@ -54,7 +54,12 @@ impl store::HostBucket for KeyValueView<'_> {
 }
 
 impl atomics::Host for KeyValueView<'_> {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> Result<u64, CallError> {
+    async fn increment(
+        &mut self,
+        bucket: Resource<Bucket>,
+        key: String,
+        delta: u64,
+    ) -> Result<u64, CallError> {
         let sum = self.store(&bucket)?.increment(key, delta.into(), 0..=u64::MAX.into()).await?;
         u64::try_from(sum).map_err(|error| CallError::Trap(error.into()))
     }

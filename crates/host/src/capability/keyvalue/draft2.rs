@@ -62,7 +62,12 @@ impl store::HostBucket for KeyValueView<'_> {
 }
 
 impl atomics::Host for KeyValueView<'_> {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Result<i64, CallError> {
+    async fn increment(
+        &mut self,
+        bucket: Resource<Bucket>,
+        key: String,
+        delta: i64,
+    ) -> Result<i64, CallError> {
         let range = i64::MIN.into()..=i64::MAX.into();
         let sum = self.store(&bucket)?.increment(key, delta.into(), range).await?;
         i64::try_from(sum).map_err(|error| CallError::Trap(error.into()))

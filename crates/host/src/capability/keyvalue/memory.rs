@@ -36,10 +36,10 @@ impl Table for MemoryTable {
     }
 
     fn head(&mut self, key: &str) -> Result<Option<Head>, StoreError> {
-        Ok(self.entries.get(key).map(|slot| Head {
-            version: slot.entry.version,
-            value_bytes: slot.entry.value.len() as u64,
-        }))
+        Ok(self
+            .entries
+            .get(key)
+            .map(|slot| Head { version: slot.entry.version, value_bytes: slot.entry.value.len() as u64 }))
     }
 
     fn put(&mut self, key: &str, value: &[u8], bytes_after: u64) -> Result<(), StoreError> {

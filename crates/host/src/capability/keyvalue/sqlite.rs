@@ -62,7 +62,8 @@ impl SqliteTable {
     /// A [`Refusal`] naming the store, the file, the reason and the way out.
     pub(super) fn open(name: &str, path: &Path) -> Result<Self, Refusal> {
         Self::try_open(path).map_err(|problem| {
-            let what = format!("the key-value store `{}` cannot use {}: {problem}", shown(name), path.display());
+            let what =
+                format!("the key-value store `{}` cannot use {}: {problem}", shown(name), path.display());
             let refusal = Refusal::new(what);
             match problem.hint() {
                 Some(hint) => refusal.hint(hint),
@@ -106,9 +107,9 @@ impl SqliteTable {
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         let outcome = match self.broken.take() {
             Some(error) => Err(error),
-            None => self.write_state().and_then(|()| {
-                self.connection.execute_batch("COMMIT").map_err(|error| told(&error))
-            }),
+            None => self
+                .write_state()
+                .and_then(|()| self.connection.execute_batch("COMMIT").map_err(|error| told(&error))),
         };
         match outcome {
             Ok(()) => self.committed = self.state,
@@ -126,14 +127,18 @@ impl SqliteTable {
     /// Writes the log back into the file and lets go of it.
     pub(super) fn close(self) {
         if let Err((_, error)) = self.connection.close() {
-            tracing::warn!("a key-value store was not closed cleanly: {error}; it will recover when it is opened");
+            tracing::warn!(
+                "a key-value store was not closed cleanly: {error}; it will recover when it is opened"
+            );
         }
     }
 
     /// Makes the engine fail, as a broken disk does.
     #[cfg(test)]
     pub(super) fn sabotage(&mut self) -> Result<(), StoreError> {
-        self.run(|connection| connection.execute_batch("INSERT INTO entry (key, version, value) VALUES (NULL, 0, 0)"))
+        self.run(|connection| {
+            connection.execute_batch("INSERT INTO entry (key, version, value) VALUES (NULL, 0, 0)")
+        })
     }
 
     fn write_state(&mut self) -> Result<(), StoreError> {
@@ -149,7 +154,10 @@ impl SqliteTable {
     }
 
     /// Runs a statement, and remembers an error of the engine.
-    fn run<R>(&mut self, statement: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> Result<R, StoreError> {
+    fn run<R>(
+        &mut self,
+        statement: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
         statement(&self.connection).map_err(|error| {
             let error = told(&error);
             self.broken.get_or_insert_with(|| error.clone());
@@ -161,8 +169,10 @@ impl SqliteTable {
 impl Table for SqliteTable {
     fn get(&mut self, key: &str) -> Result<Option<Entry>, StoreError> {
         self.run(|connection| {
-            let mut statement = connection.prepare_cached("SELECT value, version FROM entry WHERE key = ?1")?;
-            let entry = |row: &rusqlite::Row<'_>| Ok(Entry { value: row.get(0)?, version: unsigned(row.get(1)?) });
+            let mut statement =
+                connection.prepare_cached("SELECT value, version FROM entry WHERE key = ?1")?;
+            let entry =
+                |row: &rusqlite::Row<'_>| Ok(Entry { value: row.get(0)?, version: unsigned(row.get(1)?) });
             statement.query_row([key.as_bytes()], entry).optional()
         })
     }
@@ -201,8 +211,9 @@ impl Table for SqliteTable {
 
     fn page(&mut self, after: u64, limit: usize) -> Result<Vec<(u64, String)>, StoreError> {
         self.run(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT identity, key FROM entry WHERE identity > ?1 ORDER BY identity LIMIT ?2")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT identity, key FROM entry WHERE identity > ?1 ORDER BY identity LIMIT ?2",
+            )?;
             let rows = statement.query_map(params![signed(after), signed(limit as u64)], |row| {
                 let key = String::from_utf8_lossy(row.get_ref(1)?.as_blob()?).into_owned();
                 Ok((unsigned(row.get(0)?), key))
@@ -283,7 +294,8 @@ fn check_format(connection: &Connection) -> Result<(), Problem> {
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (application, version, tables) {
         (0, 0, 0) => {
-            let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
+            let marks =
+                format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
             // Takes the write lock here: two processes that make the same file do not both make the schema.
             connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} {marks} COMMIT;"))?;
             Ok(())

@@ -73,12 +73,20 @@ impl Store {
     }
 
     /// See [`table::swap`].
-    pub(super) async fn swap(&self, key: String, seen: Option<u64>, value: Vec<u8>) -> Result<Swap, StoreError> {
+    pub(super) async fn swap(
+        &self,
+        key: String,
+        seen: Option<u64>,
+        value: Vec<u8>,
+    ) -> Result<Swap, StoreError> {
         self.write(key.len() + value.len(), move |table| table::swap(table, &key, seen, &value)).await
     }
 
     /// See [`table::get_many`]; each key comes back with its value.
-    pub(super) async fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
+    pub(super) async fn get_many(
+        &self,
+        keys: Vec<String>,
+    ) -> Result<Vec<(String, Option<Vec<u8>>)>, StoreError> {
         self.read(move |table| {
             let values = table::get_many(table, &keys)?;
             Ok(keys.into_iter().zip(values).collect())

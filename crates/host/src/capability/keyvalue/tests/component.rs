@@ -93,7 +93,8 @@ fn components_of_both_drafts_count_in_one_store_on_both_engines() {
 
 #[test]
 fn a_component_whose_store_is_not_granted_gets_no_such_store() {
-    let stores: &'static Stores = Box::leak(Box::new(Stores::open(&[grant("other", None)]).expect("it opens")));
+    let stores: &'static Stores =
+        Box::leak(Box::new(Stores::open(&[grant("other", None)]).expect("it opens")));
     for engine in engines() {
         assert_eq!(count(&engine, "0.2.0-draft", "u64", stores), -1);
         assert_eq!(count(&engine, "0.2.0-draft2", "s64", stores), -1);

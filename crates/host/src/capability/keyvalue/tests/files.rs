@@ -7,6 +7,8 @@ use shoal_runtime::Refusal;
 
 use super::super::Stores;
 use super::super::store::Store;
+use super::super::table::{self, StoreError, Table};
+use super::super::worker::{FileStore, JOB_BYTES, QUEUE_BYTES_MAX};
 use super::run;
 use crate::capability::testing::grant;
 
@@ -68,7 +70,8 @@ fn a_store_that_was_let_go_is_closed_and_opens_again() {
 fn workloads_that_are_granted_the_same_file_share_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("store.db");
-    let (one, two) = (open(&path).expect("it opens"), open(&directory.path().join("./store.db")).expect("again"));
+    let (one, two) =
+        (open(&path).expect("it opens"), open(&directory.path().join("./store.db")).expect("again"));
     run(one.set("k".into(), b"v".to_vec())).expect("set");
     assert_eq!(run(two.get("k".into())), Ok(Some(b"v".to_vec())));
     drop(one);
@@ -78,7 +81,10 @@ fn workloads_that_are_granted_the_same_file_share_it() {
 #[test]
 fn a_name_granted_twice_is_refused() {
     let refused = Stores::open(&[grant("a", None), grant("a", None)]).map(drop);
-    assert_eq!(refused.map_err(|refusal| refusal.what), Err("the key-value store `a` is granted twice".into()));
+    assert_eq!(
+        refused.map_err(|refusal| refusal.what),
+        Err("the key-value store `a` is granted twice".into())
+    );
 }
 
 #[test]
@@ -127,7 +133,11 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
     let connection = rusqlite::Connection::open(&newer).expect("a database");
     connection.pragma_update(None, "user_version", 2).expect("a version");
     drop(connection);
-    assert!(refusal(&newer).what.ends_with("by a newer Shoal (format 2, this one knows 1)"), "{:?}", refusal(&newer));
+    assert!(
+        refusal(&newer).what.ends_with("by a newer Shoal (format 2, this one knows 1)"),
+        "{:?}",
+        refusal(&newer)
+    );
 }
 
 #[test]
@@ -152,7 +162,10 @@ fn a_damaged_file_is_refused() {
         damaged[page * 4096..page * 4096 + 64].fill(0xa5);
         fs::write(&path, &damaged).expect("a damaged file");
         let refused = refusal(&path);
-        assert!(refused.what.contains("damaged") || refused.what.contains("malformed"), "page {page}: {refused:?}");
+        assert!(
+            refused.what.contains("damaged") || refused.what.contains("malformed"),
+            "page {page}: {refused:?}"
+        );
         let hint = "restore a backup, or move the file away to start empty";
         assert_eq!(refused.hint.as_deref(), Some(hint), "page {page}");
     }
@@ -165,7 +178,6 @@ fn a_damaged_file_is_refused() {
 #[test]
 fn a_group_that_fails_writes_nothing_and_the_store_goes_on() {
     use super::super::sqlite::SqliteTable;
-    use super::super::table::{self, Table as _};
     let directory = tempfile::tempdir().expect("a directory");
     let mut table = SqliteTable::open("carts", &directory.path().join("store.db")).expect("the file opens");
     table.begin().expect("a group");
@@ -185,4 +197,54 @@ fn a_group_that_fails_writes_nothing_and_the_store_goes_on() {
     table.commit().expect("a commit");
     let page = table::list(&mut table, None).expect("a page");
     assert_eq!(page.keys, ["before", "after"]);
+}
+
+#[test]
+fn a_full_file_takes_nothing_more_until_something_is_deleted() {
+    use super::super::sqlite::FILE_BYTES_MAX;
+    use super::super::table::ENTRY_BYTES;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    let store = open(&path).expect("the file opens");
+    run(store.set("k".into(), vec![0; 100])).expect("set");
+    drop(store);
+    // As if all but one entry of two bytes were used up.
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    let nearly = i64::try_from(FILE_BYTES_MAX - 2 - ENTRY_BYTES).expect("a size");
+    connection.execute("UPDATE state SET bytes = ?1", [nearly]).expect("an update");
+    drop(connection);
+    let store = open(&path).expect("the file opens");
+    let full = Err(StoreError::Other("the store is full: at most 1GiB; delete something first".into()));
+    assert_eq!(run(store.set("ab".into(), b"c".to_vec())), full);
+    assert_eq!(run(store.set("ab".into(), vec![])), Ok(()));
+    assert_eq!(run(store.set("c".into(), vec![])), full);
+    assert_eq!(run(store.delete("k".into())), Ok(()));
+    assert_eq!(run(store.set("c".into(), vec![])), Ok(()));
+}
+
+#[test]
+fn guests_wait_when_the_queue_of_a_file_is_full() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = FileStore::open("carts", &directory.path().join("store.db")).expect("the file opens");
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    run(async {
+        let held = store.run(false, 0, move |_| Ok(wait.recv().unwrap_or(())));
+        // Each of these takes half of what the queue holds.
+        let [mut one, mut two, mut three] = [1, 2, 3].map(|number| {
+            let write = move |table: &mut dyn Table| table::set(table, &number.to_string(), b"");
+            Box::pin(store.run(true, QUEUE_BYTES_MAX / 2 - 2 * JOB_BYTES, write))
+        });
+        let mut held = std::pin::pin!(held);
+        assert!(futures_util::poll!(held.as_mut()).is_pending());
+        assert!(futures_util::poll!(one.as_mut()).is_pending());
+        assert!(store.waiting_bytes() <= QUEUE_BYTES_MAX / 2);
+        assert!(futures_util::poll!(two.as_mut()).is_pending());
+        assert!(futures_util::poll!(three.as_mut()).is_pending());
+        assert!(store.waiting_bytes() <= QUEUE_BYTES_MAX, "the third waits outside of the queue");
+        go_on.send(()).expect("the thread listens");
+        let (held, one, two, three) = futures_util::join!(held, one, two, three);
+        assert_eq!((held, one, two, three), (Ok(()), Ok(()), Ok(()), Ok(())));
+        assert_eq!(store.run(false, 0, |table| table::exists(table, "3")).await, Ok(true));
+    });
+    assert_eq!(store.waiting_bytes(), 0);
 }

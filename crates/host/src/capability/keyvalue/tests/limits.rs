@@ -2,8 +2,9 @@
 
 use super::super::memory::{MEMORY_BYTES_MAX, MemoryTable};
 use super::super::table::{
-    BATCH_BYTES_MAX, BATCH_KEYS_MAX, ENTRY_BYTES, KEY_BYTES_MAX, LIST_BYTES_MAX, LIST_KEYS_MAX, StoreError, Table,
-    VALUE_BYTES_MAX, delete, delete_many, exists, get, get_many, increment, list, set, set_many, swap, version,
+    BATCH_BYTES_MAX, BATCH_KEYS_MAX, ENTRY_BYTES, KEY_BYTES_MAX, LIST_BYTES_MAX, LIST_KEYS_MAX, StoreError,
+    Table, VALUE_BYTES_MAX, delete, delete_many, exists, get, get_many, increment, list, set, set_many, swap,
+    version,
 };
 use super::other;
 

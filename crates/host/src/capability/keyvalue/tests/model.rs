@@ -18,7 +18,11 @@ enum Step {
     Exists(String),
     Increment(String, i64),
     /// Looks at the version, perhaps writes the key, then swaps.
-    Swap { key: String, disturbed: bool, value: Vec<u8> },
+    Swap {
+        key: String,
+        disturbed: bool,
+        value: Vec<u8>,
+    },
     SetMany(Vec<(String, Vec<u8>)>),
     GetMany(Vec<String>),
     DeleteMany(Vec<String>),
@@ -73,7 +77,8 @@ impl Model {
             Step::Exists(key) => assert_eq!(table::exists(table, key), Ok(self.values.contains_key(key))),
             Step::Increment(key, delta) => {
                 let range = i128::from(i64::MIN)..=i128::from(i64::MAX);
-                let sum = self.number(key).map(|old| old + i128::from(*delta)).filter(|new| range.contains(new));
+                let sum =
+                    self.number(key).map(|old| old + i128::from(*delta)).filter(|new| range.contains(new));
                 let got = table::increment(table, key, (*delta).into(), &range);
                 assert_eq!(got.clone().ok(), sum, "{got:?}");
                 if let Some(sum) = sum {
@@ -156,7 +161,7 @@ fn a_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn memory_and_sqlite_do_what_the_model_does(steps in prop::collection::vec(a_step(), 1..40)) {
