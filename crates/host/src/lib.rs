@@ -1,5 +1,22 @@
 //! The Wasm host: the only crate that names wasmtime.
 
+mod capability;
+mod command;
+mod engine;
+mod failure;
+mod guest;
 mod inspect;
+mod limiter;
+mod linker;
+mod load;
+mod log_budget;
+mod outbound;
+mod serve;
+mod serve_p3;
+mod state;
+mod stdio;
+mod ticker;
+mod turn;
 
 pub use inspect::{inspect, refuse_unknown, to_binary, wat, wit};
+pub use load::{Host, HostConfig};
