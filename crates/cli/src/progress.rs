@@ -133,7 +133,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(30);
 
     fn progress(is_terminal: bool, patience: Duration) -> (CompileProgress, mpsc::Receiver<String>) {
-        let (sender, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::sync_channel(16);
         let sender = Mutex::new(sender);
         let say = move |line: &str| drop(lock(&sender).send(line.to_string()));
         (CompileProgress::with("app.wasm", is_terminal, patience, Arc::new(say)), lines)
