@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use shoal_runtime::Refusal;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine};
 
+use crate::pool::PoolPlan;
 use crate::ticker::Ticker;
 
 /// Which engine an artifact needs.
@@ -25,10 +26,10 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    /// Makes both engines.
-    pub(crate) fn new() -> Result<Self, Refusal> {
+    /// Makes both engines, with instances allocated as planned.
+    pub(crate) fn new(plan: &PoolPlan) -> Result<Self, Refusal> {
         let make = |flavour| {
-            Engine::new(&config(flavour))
+            Engine::new(&config(flavour, plan))
                 .map_err(|error| Refusal::new(format!("cannot make the engine: {error:#}")))
         };
         let (sync, asynchronous) = (make(Flavour::Sync)?, make(Flavour::Async)?);
@@ -47,22 +48,11 @@ impl Engines {
 }
 
 /// What decides the compiled code, and how instances are laid out.
-fn config(flavour: Flavour) -> Config {
-    let mut config = compile_config(flavour);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.linear_memory_keep_resident(1 << 20);
-    pool.table_keep_resident(64 << 10);
-    pool.total_core_instances(4000).total_tables(4000);
-    pool.pagemap_scan(wasmtime::Enabled::Auto);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
-}
-
-/// What decides the compiled code alone.
-pub(crate) fn compile_config(flavour: Flavour) -> Config {
+fn config(flavour: Flavour, plan: &PoolPlan) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.concurrency_support(flavour == Flavour::Async);
     config.wasm_component_model_async(flavour == Flavour::Async);
+    plan.apply(&mut config);
     config
 }

@@ -1,25 +1,26 @@
 //! From an artifact to a workload: read, recognise, check against the grants, compile or find compiled, link.
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use shoal_base::drain::Drain;
 use shoal_runtime::{
-    Grants, Inspection, Kind, Limits, Progress, Refusal, Reuse, Runtime, Step, Wasi, Workload, WorkloadSpec,
+    Grants, Inspection, Kind, Limits, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
 };
 use wasmtime::component::{Component, InstancePre};
-use wasmtime::{Engine, Module};
+use wasmtime::Module;
 
 use crate::capability::http::{HttpContext, ProxyPre};
 use crate::capability::keyvalue;
 use crate::command::{ComponentCommand, ModuleCommand, P3Command};
 use crate::engine::{Engines, Flavour};
-use crate::inspect;
+use crate::inspect::{self, inspect};
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
+use crate::machine::Machine;
 use crate::outbound::Outbound;
+use crate::pool::{self, PoolWish};
 use crate::serve::Service;
 use crate::serve_p3::ServiceP3;
 use crate::state::{Context, State, Stdio};
@@ -29,6 +30,8 @@ use crate::state::{Context, State, Stdio};
 pub struct HostConfig {
     /// Holds the compile cache and the key of this installation.
     pub data_dir: PathBuf,
+    /// How much the instance pools should hold.
+    pub pool: PoolWish,
     /// Guests that outlive their response hold guards of this drain.
     pub drain: Drain,
 }
@@ -46,14 +49,16 @@ impl Host {
     /// # Errors
     /// When the machine cannot carry the engines, or the data directory cannot be trusted.
     pub fn new(config: &HostConfig) -> Result<Self, Refusal> {
-        Ok(Self { engines: Engines::new()?, linkers: Linkers::default(), drain: config.drain.clone() })
+        let plan = pool::plan(&Machine::probe(), &config.pool);
+        let engines = Engines::new(&plan)?;
+        Ok(Self { engines, linkers: Linkers::default(), drain: config.drain.clone() })
     }
 }
 
 impl Runtime for Host {
     fn load(&self, spec: &WorkloadSpec, progress: &dyn Progress) -> Result<Workload, Refusal> {
         let bytes = read(&spec.artifact)?;
-        let inspection = inspect::inspect(&bytes)?;
+        let inspection = inspect(&bytes)?;
         let kind = inspection.kind.ok_or_else(|| inspect::refuse_unknown(&inspection))?;
         let granted = check_grants(&spec.name, &inspection, &spec.grants)?;
         let flavour = if inspection.needs_async { Flavour::Async } else { Flavour::Sync };
