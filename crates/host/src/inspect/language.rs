@@ -21,6 +21,9 @@ const TELLTALES: &[(&str, &str)] = &[
     ("c_plus_plus", "C++"),
     ("c++", "C++"),
     ("c", "C"),
+    ("rustc", "Rust"),
+    ("wit-bindgen-rust", "Rust"),
+    ("wit-bindgen-c", "C"),
 ];
 
 /// Custom sections that one toolchain alone writes.
@@ -37,8 +40,7 @@ pub(super) fn of(scan: &Scan) -> Option<String> {
 }
 
 /// Whether a producer names this tool or language: as a whole word, or, for languages, with its edition
-/// (`C11`, `C_plus_plus_17`). The tools that build components name Rust crates and `wit-bindgen-c`, which
-/// say nothing of the guest, so `processed-by` is looked at for the tools of interpreters and Go only.
+/// (`C11`, `C_plus_plus_17`). A short name such as `c` is a language only, never a tool.
 fn tells((field, name, _): &(String, String, String), word: &str) -> bool {
     let name = name.to_ascii_lowercase();
     if field == "language" {
@@ -73,7 +75,9 @@ mod tests {
             (&[("language", "C11"), ("processed-by", "componentize-py")], Some("Python")),
             (&[("language", "Go"), ("processed-by", "Go cmd/compile")], Some("Go")),
             (&[("processed-by", "TinyGo")], Some("Go (TinyGo)")),
-            (&[("processed-by", "wit-component"), ("processed-by", "wit-bindgen-rust")], None),
+            (&[("processed-by", "wit-component")], None),
+            (&[("processed-by", "wit-component"), ("processed-by", "wit-bindgen-rust")], Some("Rust")),
+            (&[("processed-by", "wit-bindgen-rust"), ("processed-by", "componentize-py")], Some("Python")),
             (&[("language", "Grain")], Some("Grain")),
             (&[("language", "COBOL")], Some("COBOL")),
             (&[], None),
