@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// How long a guest may take to answer or to end: a debug build on a busy machine is slow.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The first exit code that means that shoal refused to run a guest (64 to 78, as in sysexits.h).
+const EXIT_REFUSED: i32 = 64;
+
 /// Requests that every HTTP guest gets: method, target, body. What a guest makes of them is its own.
 const REQUESTS: [(&str, &str, &str); 3] =
     [("GET", "/hello", ""), ("POST", "/info", "a body"), ("GET", "/", "")];
@@ -73,6 +76,13 @@ fn command_output(shoal: &Path, file: &Path) -> Result<String> {
         .args(["--timeout", &format!("{}s", DEADLINE.as_secs()), "--", "3", "two"])
         .output()
         .with_context(|| format!("cannot run {}", shoal.display()))?;
+    // Above all codes that the guests are asked for here: shoal's own, for what it does not run.
+    ensure!(
+        output.status.code().is_some_and(|code| code < EXIT_REFUSED),
+        "{} does not run: {}",
+        file.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     let text = String::from_utf8_lossy(&output.stdout);
     let steady = text.lines().filter(|line| !line.starts_with("clock: ") && !line.starts_with("random: "));
     Ok(format!("{}; {}", output.status, steady.collect::<Vec<_>>().join(" | ")))
