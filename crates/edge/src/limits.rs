@@ -18,7 +18,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// A request body that is being read must bring something at least this often.
     pub body_stall: Duration,
-    /// A client that takes nothing of its response for this long is gone.
+    /// A client that takes nothing from its connection for this long is gone. (An HTTP/2 client may stop one
+    /// stream by its window and still take others; the workload's own time limit ends such a response.)
     pub write_stall: Duration,
     /// The head of a request, request line included. Guests get the list as it is; cookies of a few KiB are common.
     pub header_list: Bytes,
