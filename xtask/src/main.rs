@@ -1,11 +1,16 @@
 //! Development tasks: `cargo xtask TASK`. The rules of the house are this package's tests.
 
+mod guests;
+
 use std::process::ExitCode;
 
 /// Tasks: the name, what it does, and the function that does it with the words after its name.
-const TASKS: &[(&str, &str, Task)] = &[("tidy", "checks the rules of the house", tidy)];
+const TASKS: &[(&str, &str, Task)] = &[
+    ("guests", "rebuilds guests: [--check] [NAME…]", guests::run),
+    ("tidy", "checks the rules of the house", tidy),
+];
 
-type Task = fn(&[String]) -> anyhow::Result<()>;
+type Task = fn(&[String]) -> anyhow::Result<ExitCode>;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +23,7 @@ fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     match task(rest) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&format!("error: {error:#}"));
             ExitCode::FAILURE
@@ -27,14 +32,14 @@ fn main() -> ExitCode {
 }
 
 /// Runs the tests of this package.
-fn tidy(words: &[String]) -> anyhow::Result<()> {
+fn tidy(words: &[String]) -> anyhow::Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = std::process::Command::new(cargo)
         .args(["test", "--quiet", "--package", "xtask", "--"])
         .args(words)
         .status()?;
     anyhow::ensure!(status.success(), "a rule of the house is broken: see above");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stderr, reason = "this is the talk of a command-line tool")]

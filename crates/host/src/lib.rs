@@ -1,5 +1,6 @@
 //! The Wasm host: the only crate that names wasmtime.
 
+pub mod cache;
 mod capability;
 mod command;
 mod engine;
@@ -11,7 +12,7 @@ mod linker;
 mod load;
 mod log_budget;
 pub mod machine;
-mod outbound;
+pub mod outbound;
 pub mod pool;
 mod serve;
 mod serve_p3;
