@@ -46,6 +46,10 @@ build_hostile() {
     component hostile "$1" named
 }
 
+build_hostile_p3() {
+    component hostile-p3 "$1" named
+}
+
 for name in $all; do
     function="build_${name//-/_}"
     declare -F "$function" > /dev/null || eval "$function() { component $name \"\$1\"; }"
