@@ -121,11 +121,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         "m" => 60_000_000,
         "h" => 3_600_000_000,
         _ => {
-            return Err(UnitError::UnknownUnit {
-                text: text.into(),
-                unit: unit.into(),
-                known: TIME_UNITS,
-            });
+            return Err(UnitError::UnknownUnit { text: text.into(), unit: unit.into(), known: TIME_UNITS });
         }
     };
     let micros = number.checked_mul(micros_each).ok_or_else(|| UnitError::TooLarge(text.into()))?;
@@ -186,7 +182,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_typed_and_shown_in_their_largest_unit() {
-        for (typed, shown) in [("250us", "250us"), ("50ms", "50ms"), ("90s", "90s"), ("120s", "2m"), ("1h", "1h")] {
+        for (typed, shown) in
+            [("250us", "250us"), ("50ms", "50ms"), ("90s", "90s"), ("120s", "2m"), ("1h", "1h")]
+        {
             assert_eq!(parse_duration(typed).map(show_duration), Ok(shown.to_string()), "{typed}");
         }
         assert!(parse_duration("50").is_err(), "a duration needs a unit");

@@ -1,1 +1,58 @@
 //! The data plane of a node: listeners, TLS, limits, named phases; calls [`shoal_runtime::Invoke`].
+//!
+//! One thread per core, each with its own runtime and its own listening sockets, so that a request stays on
+//! the core that accepted it. A request meets these phases, each with a module that says more:
+//!
+//! | phase | what happens | where |
+//! |---|---|---|
+//! | accept | a connection is let in, or turned away | `accept`, `gate`, `listener` |
+//! | TLS | handshake, choice of protocol | `tls`, `accept` |
+//! | route | the workload for host and path | [`Routes`] |
+//! | admit | malformed, ambiguous and oversized requests are refused | [`admit`], [`framing`] |
+//! | invoke | the workload is called | `service` |
+//! | respond | its answer, or what went wrong, is written | `respond` |
+//! | account | metrics, access log | `account` |
+//!
+//! What a workload may rely on: the request names its host, in the URI or in exactly one `host` header
+//! (HTTP/1.0 may name none); its framing is unambiguous; head and body are within [`Limits`].
+//! Connection-level fields that a workload sets (`connection`, `transfer-encoding`, `upgrade` …) are dropped.
+//! `upgrade` requests are answered as ordinary ones, as RFC 9110 §7.8 allows; a workload that answers 1xx
+//! has given no proper answer.
+//!
+//! Absent here: any knowledge of what runs behind [`shoal_runtime::Invoke`], and any file but certificates.
+
+mod accept;
+mod access_log;
+mod account;
+mod admin;
+mod config;
+mod connection;
+mod edge;
+mod error;
+mod exposition;
+mod gate;
+mod histogram;
+mod http1;
+mod http2;
+mod limits;
+mod listener;
+mod metrics;
+mod request_body;
+mod respond;
+mod routes;
+mod service;
+mod tls;
+mod watch;
+mod wire;
+mod worker;
+
+pub mod admit;
+pub mod framing;
+pub mod trace;
+
+pub use config::{AccessLog, Config, ConfigError, Listener, MoreMetrics};
+pub use edge::{Edge, Served};
+pub use error::Error;
+pub use limits::{Limit, Limits};
+pub use routes::Routes;
+pub use tls::{CertificateError, Certificates};

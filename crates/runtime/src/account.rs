@@ -8,8 +8,15 @@ use std::time::Duration;
 pub struct Account {
     queue_ns: AtomicU64,
     instantiate_ns: AtomicU64,
-    guest_ns: AtomicU64,
+    on_core_ns: AtomicU64,
     memory_bytes_peak: AtomicU64,
+}
+
+impl Usage {
+    /// On the core after instantiation: the guest itself and its host calls.
+    pub fn guest(&self) -> Duration {
+        self.on_core.saturating_sub(self.instantiate)
+    }
 }
 
 /// A reading of an [`Account`].
@@ -19,8 +26,8 @@ pub struct Usage {
     pub queue: Duration,
     /// Making the store and the instance.
     pub instantiate: Duration,
-    /// On the core in guest code and the host calls it makes, after instantiation.
-    pub guest: Duration,
+    /// On the core for this request: instantiation, guest code and the host calls it makes.
+    pub on_core: Duration,
     /// Largest linear memory of the instance, in bytes.
     pub memory_bytes_peak: u64,
 }
@@ -37,8 +44,8 @@ impl Account {
     }
 
     /// Records the time on the core so far.
-    pub fn set_guest(&self, used: Duration) {
-        self.guest_ns.store(nanos(used), Relaxed);
+    pub fn set_on_core(&self, used: Duration) {
+        self.on_core_ns.store(nanos(used), Relaxed);
     }
 
     /// Raises the memory peak to `bytes`, if it is higher.
@@ -51,7 +58,7 @@ impl Account {
         Usage {
             queue: Duration::from_nanos(self.queue_ns.load(Relaxed)),
             instantiate: Duration::from_nanos(self.instantiate_ns.load(Relaxed)),
-            guest: Duration::from_nanos(self.guest_ns.load(Relaxed)),
+            on_core: Duration::from_nanos(self.on_core_ns.load(Relaxed)),
             memory_bytes_peak: self.memory_bytes_peak.load(Relaxed),
         }
     }

@@ -64,12 +64,47 @@ impl Body {
         if body.is_end_stream() { Self::empty() } else { Self(Kind::Stream(body.boxed_unsync())) }
     }
 
+    /// The same body, keeping `guard` until it has been read or dropped.
+    #[must_use]
+    pub fn holding(self, guard: impl Send + Unpin + 'static) -> Self {
+        match self.0 {
+            Kind::Stream(_) => Self::stream(Holding { body: self, _guard: guard }),
+            Kind::Empty | Kind::Whole(_) => self,
+        }
+    }
+
     /// The bytes, when all of them are here already (an empty body has none).
     pub fn as_whole(&self) -> Option<&Bytes> {
         match &self.0 {
             Kind::Whole(bytes) => Some(bytes),
             Kind::Empty | Kind::Stream(_) => None,
         }
+    }
+}
+
+/// A body that keeps something alive.
+struct Holding<G> {
+    body: Body,
+    _guard: G,
+}
+
+impl<G: Unpin> HttpBody for Holding<G> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -24,6 +24,13 @@ pub struct Grants {
     pub blobs: Vec<StoreGrant>,
 }
 
+impl Grants {
+    /// Whether the guest may try to reach out at all, by HTTP or sockets.
+    pub fn reaches_out(&self) -> bool {
+        !self.outbound.0.is_empty() || !self.listen.is_empty()
+    }
+}
+
 /// A directory of the host, preopened for the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirGrant {
@@ -104,8 +111,14 @@ mod tests {
     #[test]
     fn a_directory_is_writable_unless_it_says_ro() {
         let dir = |text: &str| text.parse::<DirGrant>();
-        assert_eq!(dir("data:/data"), Ok(DirGrant { host: "data".into(), guest: "/data".into(), writable: true }));
-        assert_eq!(dir("data:/d:ro"), Ok(DirGrant { host: "data".into(), guest: "/d".into(), writable: false }));
+        assert_eq!(
+            dir("data:/data"),
+            Ok(DirGrant { host: "data".into(), guest: "/data".into(), writable: true })
+        );
+        assert_eq!(
+            dir("data:/d:ro"),
+            Ok(DirGrant { host: "data".into(), guest: "/d".into(), writable: false })
+        );
         assert_eq!(dir("."), Ok(DirGrant { host: ".".into(), guest: "/".into(), writable: true }));
         assert_eq!(dir("data:relative"), Err(GrantError::Dir("data:relative".into())));
         assert_eq!(dir(":/data"), Err(GrantError::Dir(":/data".into())));

@@ -32,6 +32,9 @@ pub struct Inspection {
     pub kind: Option<Kind>,
     /// Whether it is a component (else a core module).
     pub component: bool,
+    /// Whether it uses async functions, streams, futures or an interface of 0.3: only an engine with
+    /// concurrency support can run it, whatever its kind.
+    pub needs_async: bool,
     /// Size of the binary in bytes.
     pub size_bytes: u64,
     /// BLAKE3 digest of the binary, `blake3:<hex>`.

@@ -17,6 +17,7 @@ mod outbound;
 mod workload;
 
 pub mod fake;
+pub mod report;
 
 pub use account::{Account, Usage};
 pub use body::{Body, BodyError};
@@ -26,4 +27,6 @@ pub use inspection::{Import, Inspection, Kind, Wasi};
 pub use invoke::{Answer, Call, Invoke};
 pub use limits::Limits;
 pub use outbound::{OutboundPattern, OutboundRules, PatternError};
-pub use workload::{Command, CommandExit, Progress, Quiet, Refusal, Reuse, Runtime, Step, Workload, WorkloadSpec};
+pub use workload::{
+    Command, CommandExit, Progress, Quiet, Refusal, Reuse, Runtime, Step, Workload, WorkloadSpec,
+};

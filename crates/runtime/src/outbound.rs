@@ -2,7 +2,7 @@
 //!
 //! `https://api.example.com`, `https://*.example.com:8443`, `http://127.0.0.1:9000`, `tcp://10.0.0.0/8:5432`,
 //! `udp://9.9.9.9:53`, `*://internal:*`. A pattern without a scheme means `https`; without a port, the port of
-//! the scheme. A name may resolve to public addresses only; private, loopback and link-local ones must be
+//! the scheme; `none` grants the interfaces and no destination. A name may resolve to public addresses only; private, loopback and link-local ones must be
 //! granted by address, so that nobody who controls a name can turn a guest against the inside.
 
 use std::fmt;
@@ -28,6 +28,8 @@ enum SchemePattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum HostPattern {
     Any,
+    /// Matches nothing: the pattern `none`, which lets a guest that needs the interfaces load.
+    Nowhere,
     Name(String),
     /// Every name that ends with this, which starts with a dot: `.example.com`.
     Suffix(String),
@@ -58,6 +60,13 @@ impl FromStr for OutboundPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
+        if text == "none" {
+            return Ok(Self {
+                scheme: SchemePattern::Any,
+                host: HostPattern::Nowhere,
+                port: PortPattern::Any,
+            });
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(rest);
@@ -83,12 +92,15 @@ impl FromStr for OutboundPattern {
 
 impl fmt::Display for OutboundPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host == HostPattern::Nowhere {
+            return f.write_str("none");
+        }
         match &self.scheme {
             SchemePattern::Any => f.write_str("*://")?,
             SchemePattern::Only(scheme) => write!(f, "{scheme}://")?,
         }
         match &self.host {
-            HostPattern::Any => f.write_str("*")?,
+            HostPattern::Any | HostPattern::Nowhere => f.write_str("*")?,
             HostPattern::Name(name) => f.write_str(name)?,
             HostPattern::Suffix(suffix) => write!(f, "*{suffix}")?,
             HostPattern::Net(net) if net.max_prefix_len() == net.prefix_len() => match net.addr() {
@@ -138,7 +150,9 @@ fn parse_host(host: &str) -> Option<HostPattern> {
 
 fn is_name(host: &str) -> bool {
     let label = |l: &str| {
-        !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !l.is_empty()
+            && l.len() <= 63
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     host.len() <= 253 && host.split('.').all(label)
 }
@@ -160,7 +174,9 @@ impl OutboundRules {
             (HostPattern::Net(net), Some(address)) => net.contains(&address),
             (HostPattern::Name(name), None) => *name == host,
             (HostPattern::Suffix(suffix), None) => host.ends_with(suffix.as_str()),
-            (HostPattern::Net(_), None) | (HostPattern::Name(_) | HostPattern::Suffix(_), Some(_)) => false,
+            (HostPattern::Nowhere, _)
+            | (HostPattern::Net(_), None)
+            | (HostPattern::Name(_) | HostPattern::Suffix(_), Some(_)) => false,
         })
     }
 
@@ -179,7 +195,7 @@ impl OutboundRules {
         self.matching(scheme, port).any(|pattern| match &pattern.host {
             HostPattern::Net(net) => net.contains(&address),
             HostPattern::Any => is_public(address),
-            HostPattern::Name(_) | HostPattern::Suffix(_) => false,
+            HostPattern::Nowhere | HostPattern::Name(_) | HostPattern::Suffix(_) => false,
         })
     }
 
@@ -190,7 +206,7 @@ impl OutboundRules {
             HostPattern::Any => true,
             HostPattern::Name(granted) => *granted == name,
             HostPattern::Suffix(suffix) => name.ends_with(suffix.as_str()),
-            HostPattern::Net(_) => false,
+            HostPattern::Nowhere | HostPattern::Net(_) => false,
         })
     }
 
@@ -267,6 +283,7 @@ mod tests {
             ("tcp://10.0.0.0/8:5432", "tcp://10.0.0.0/8:5432"),
             ("http://[::1]:8080", "http://[::1]:8080"),
             ("*://*:*", "*://*:*"),
+            ("none", "none"),
         ] {
             assert_eq!(typed.parse::<OutboundPattern>().map(|p| p.to_string()), Ok(shown.into()), "{typed}");
         }
@@ -305,12 +322,38 @@ mod tests {
     }
 
     #[test]
+    fn none_grants_nothing() {
+        let rules = rules(&["none"]);
+        let address = "93.184.216.34".parse().expect("an address");
+        assert!(!rules.allows("https", "example.com", 443));
+        assert!(!rules.allows("https", "93.184.216.34", 443));
+        assert!(!rules.allows_socket("tcp", address, 443));
+        assert!(!rules.allows_lookup("example.com"));
+    }
+
+    #[test]
     fn inner_addresses_are_granted_by_address_only() {
         let any = rules(&["*://*:*"]);
         for inner in [
-            "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fd00::1", "::ffff:127.0.0.1",
-            "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1", "::7f00:1", "ff02::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "::7f00:1",
+            "ff02::1",
         ] {
             let inner: IpAddr = inner.parse().expect("an address");
             assert!(!any.allows_address("http", inner, 80), "{inner}");

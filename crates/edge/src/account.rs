@@ -1,0 +1,154 @@
+//! Phase *account*: what one request is remembered by, from its head to the end of its response.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::{Method, StatusCode, Uri, Version, request};
+use shoal_runtime::{Account, FailureKind};
+
+use crate::access_log::Record;
+use crate::admit::Refusal;
+use crate::connection::Connection;
+use crate::metrics::{CLIENT_CLOSED, Timing};
+use crate::request_body::BodyWatch;
+use crate::trace::TraceParent;
+
+/// The context of one request in the edge. Dropping it closes the account: so no request goes uncounted, in
+/// whatever way it ends.
+pub(crate) struct Ticket {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) body: Option<Arc<BodyWatch>>,
+    pub(crate) received: Instant,
+    pub(crate) id: u64,
+    pub(crate) version: Version,
+    pub(crate) is_head: bool,
+    pub(crate) wants_json: bool,
+    /// None until the response head is decided.
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) bytes_out: u64,
+    pub(crate) outcome: Outcome,
+    asked: Option<Box<Asked>>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The client went away before the end; true until something else is.
+    Cancelled,
+    /// The response was handed over whole.
+    Whole,
+    /// The edge refused the request.
+    Refused(Refusal),
+    /// The guest failed.
+    Failed(FailureKind),
+    /// The edge or the runtime has a bug.
+    Panicked,
+}
+
+/// What the access log says of a request; kept only while there is one.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    user_agent: Option<HeaderValue>,
+    trace: Option<TraceParent>,
+}
+
+impl Ticket {
+    pub(crate) fn new(connection: Arc<Connection>, head: &request::Parts, received: Instant) -> Self {
+        connection.request_begins();
+        let asked = connection.worker.log.is_some().then(|| Box::new(Asked::from(head)));
+        Self {
+            account: Arc::default(),
+            body: None,
+            received,
+            id: connection.worker.next_id(),
+            version: head.version,
+            is_head: head.method == Method::HEAD,
+            wants_json: head.headers.get(ACCEPT).is_some_and(wants_json),
+            status: None,
+            bytes_out: 0,
+            outcome: Outcome::Cancelled,
+            asked,
+            connection,
+        }
+    }
+
+    fn timing(&self, now: Instant) -> Timing {
+        let usage = self.account.usage();
+        Timing {
+            total: now.saturating_duration_since(self.received),
+            queue: usage.queue,
+            instantiate: usage.instantiate,
+            guest: usage.guest,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let worker = &self.connection.worker;
+        let metrics = &worker.metrics;
+        let timing = self.timing(now);
+        let status = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
+        metrics.status(status);
+        metrics.timing(&timing);
+        match self.outcome {
+            Outcome::Whole | Outcome::Refused(Refusal::Expectation) => {}
+            Outcome::Cancelled => metrics.failure(FailureKind::Cancelled),
+            Outcome::Failed(kind) => metrics.failure(kind),
+            Outcome::Refused(Refusal::Limit(limit)) => metrics.limit(limit),
+            Outcome::Refused(Refusal::Malformed(_)) => metrics.malformed.add(1),
+            Outcome::Panicked => metrics.panics.add(1),
+        }
+        if let (Some(log), Some(asked)) = (&worker.log, &self.asked) {
+            log.write(&Record {
+                id: self.id,
+                peer: self.connection.peer,
+                version: self.version,
+                method: asked.method.as_str(),
+                path: asked.uri.path_and_query().map_or("", |path| path.as_str()),
+                user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
+                trace: asked.trace,
+                status,
+                bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
+                bytes_out: self.bytes_out,
+                timing,
+                failure: self.outcome.name(),
+            });
+        }
+        self.connection.request_ends(worker.tick(now), self.outcome == Outcome::Cancelled);
+    }
+}
+
+impl Outcome {
+    /// The name of what went wrong, in logs.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Whole => None,
+            Self::Cancelled => Some(FailureKind::Cancelled.name()),
+            Self::Failed(kind) => Some(kind.name()),
+            Self::Refused(refusal) => Some(refusal.name()),
+            Self::Panicked => Some("panic"),
+        }
+    }
+}
+
+impl From<&request::Parts> for Asked {
+    fn from(head: &request::Parts) -> Self {
+        Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            user_agent: head.headers.get(USER_AGENT).cloned(),
+            trace: head.headers.get("traceparent").and_then(|value| TraceParent::parse(value.as_bytes())),
+        }
+    }
+}
+
+/// Whether the client asks for JSON by name; `*/*` is what everyone sends.
+fn wants_json(accept: &HeaderValue) -> bool {
+    let accept = accept.as_bytes();
+    accept.windows(b"application/json".len()).any(|part| part.eq_ignore_ascii_case(b"application/json"))
+}

@@ -1,0 +1,158 @@
+//! The path of one request: head in, route, admit, invoke, response out.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use http::header::EXPECT;
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use shoal_runtime::{Answer, Body, Call};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::account::Ticket;
+use crate::admit::{self, Refusal};
+use crate::connection::{Connection, Ending, Protocol};
+use crate::limits::Limit;
+use crate::request_body::{BodyWatch, RequestBody, Trouble};
+use crate::respond::{self, ResponseBody};
+
+/// Serves the requests of one connection.
+pub(crate) struct Serve(Arc<Connection>);
+
+/// A response under way. Dropping it stops the guest.
+pub(crate) struct Respond {
+    state: State,
+    ticket: Option<Ticket>,
+}
+
+enum State {
+    Refused(Refusal),
+    Invoked(Work),
+}
+
+/// A guest at work.
+///
+/// Over HTTP/1 it is a task of its own, woken after all connections that were ready: so all of them parse,
+/// then all guests run, then all responses are written, and code and data of each phase stay in the caches.
+/// An HTTP/2 stream is such a task already.
+enum Work {
+    Task(AbortOnDropHandle<Answer>),
+    Here(BoxFuture<'static, Answer>),
+}
+
+impl Serve {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        Self(connection)
+    }
+}
+
+impl Service<Request<Incoming>> for Serve {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Respond;
+
+    fn call(&self, request: Request<Incoming>) -> Respond {
+        let received = Instant::now();
+        let is_ambiguous = self.0.take_head();
+        let (head, incoming) = request.into_parts();
+        let mut ticket = Ticket::new(self.0.clone(), &head, received);
+        let has_body = !incoming.is_end_stream();
+        let state = match admit(&self.0, &head, has_body, is_ambiguous) {
+            Err(refusal) => {
+                if has_body {
+                    self.0.end_with(Ending::Linger);
+                }
+                State::Refused(refusal)
+            }
+            Ok(()) => {
+                let body = take_body(&mut ticket, &head, incoming, has_body);
+                State::Invoked(invoke(&ticket, Request::from_parts(head, body)))
+            }
+        };
+        Respond { state, ticket: Some(ticket) }
+    }
+}
+
+fn admit(
+    connection: &Connection,
+    head: &http::request::Parts,
+    has_body: bool,
+    is_ambiguous: bool,
+) -> Result<(), Refusal> {
+    if is_ambiguous {
+        return Err(Refusal::Malformed("where it ends can be understood in more than one way"));
+    }
+    admit::check(head, &connection.worker.limits, has_body)?;
+    if connection.worker.metrics.in_flight.get() > connection.worker.limits.requests_per_thread as u64 {
+        return Err(Refusal::Limit(Limit::RequestsPerThread));
+    }
+    Ok(())
+}
+
+fn take_body(ticket: &mut Ticket, head: &http::request::Parts, incoming: Incoming, has_body: bool) -> Body {
+    if !has_body {
+        return Body::empty();
+    }
+    let watch = Arc::new(BodyWatch::default());
+    ticket.body = Some(watch.clone());
+    let awaits_continue = head.headers.contains_key(EXPECT);
+    Body::stream(RequestBody::new(incoming, ticket.connection.clone(), watch, awaits_continue))
+}
+
+fn invoke(ticket: &Ticket, request: Request<Body>) -> Work {
+    let connection = &ticket.connection;
+    let call = Call {
+        id: ticket.id,
+        scheme: connection.scheme.clone(),
+        peer: connection.peer,
+        received: ticket.received,
+        account: ticket.account.clone(),
+    };
+    let table = connection.worker.routes.now();
+    let workload = table.find(admit::host_of(request.uri(), request.headers()), request.uri().path());
+    let work = workload.invoke(request, call);
+    match connection.protocol {
+        Protocol::Http1 => Work::Task(AbortOnDropHandle::new(tokio::spawn(work))),
+        Protocol::Http2 => Work::Here(work),
+    }
+}
+
+impl Future for Respond {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let me = &mut *self;
+        let ticket = me.ticket.as_ref().expect("a response is not polled after it is ready");
+        let trouble = ticket.body.as_ref().map_or(Poll::Pending, |body| body.poll_trouble(cx));
+        if let Poll::Ready(trouble) = trouble {
+            me.state = State::Refused(refusal_of(trouble));
+        }
+        let answer = match &mut me.state {
+            State::Refused(refusal) => Err(*refusal),
+            State::Invoked(Work::Here(work)) => Ok(Ok(ready!(work.as_mut().poll(cx)))),
+            State::Invoked(Work::Task(task)) => Ok(ready!(Pin::new(task).poll(cx))),
+        };
+        let ticket = me.ticket.take().expect("the ticket was there a moment ago");
+        Poll::Ready(Ok(match answer {
+            Err(refusal) => respond::refuse(refusal, ticket),
+            Ok(Ok(answer)) => respond::answer(answer, ticket),
+            Ok(Err(_panic)) => respond::panicked(ticket),
+        }))
+    }
+}
+
+/// A body that cannot be read to its end spoils the request, whatever the guest would make of it.
+fn refusal_of(trouble: Trouble) -> Refusal {
+    match trouble {
+        Trouble::TooLarge => Refusal::Limit(Limit::RequestBody),
+        Trouble::Stalled => Refusal::Limit(Limit::BodyStall),
+        Trouble::Malformed => Refusal::Malformed("its body is not framed as it should be"),
+        Trouble::Disconnected => Refusal::Malformed("its body broke off"),
+    }
+}

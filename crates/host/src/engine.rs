@@ -1,0 +1,58 @@
+//! The engines: one for WASI 0.2 and core modules, one for 0.3, since asynchronous components cost every
+//! store of their engine.
+
+use std::sync::Arc;
+
+use shoal_runtime::Refusal;
+use wasmtime::{Config, Engine};
+
+use crate::pool::PoolPlan;
+use crate::ticker::Ticker;
+
+/// Which engine an artifact needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Flavour {
+    /// No asynchronous component functions: WASI 0.2, core modules.
+    Sync,
+    /// Asynchronous component functions: WASI 0.3.
+    Async,
+}
+
+/// Both engines and their clock.
+pub(crate) struct Engines {
+    sync: Engine,
+    asynchronous: Engine,
+    pub(crate) ticker: Arc<Ticker>,
+}
+
+impl Engines {
+    /// Makes both engines, with instances allocated as planned.
+    pub(crate) fn new(plan: &PoolPlan) -> Result<Self, Refusal> {
+        let make = |flavour| {
+            Engine::new(&config(flavour, plan))
+                .map_err(|error| Refusal::new(format!("cannot make the engine: {error:#}")))
+        };
+        let (sync, asynchronous) = (make(Flavour::Sync)?, make(Flavour::Async)?);
+        let ticker = Ticker::start(vec![sync.weak(), asynchronous.weak()])
+            .map_err(|error| Refusal::new(format!("cannot start the epoch thread: {error}")))?;
+        Ok(Self { sync, asynchronous, ticker })
+    }
+
+    /// The engine of this flavour.
+    pub(crate) fn get(&self, flavour: Flavour) -> &Engine {
+        match flavour {
+            Flavour::Sync => &self.sync,
+            Flavour::Async => &self.asynchronous,
+        }
+    }
+}
+
+/// What decides the compiled code, and how instances are laid out.
+fn config(flavour: Flavour, plan: &PoolPlan) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.concurrency_support(flavour == Flavour::Async);
+    config.wasm_component_model_async(flavour == Flavour::Async);
+    plan.apply(&mut config);
+    config
+}

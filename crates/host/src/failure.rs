@@ -1,0 +1,69 @@
+//! Why a guest did not reach its end: one kind, one sentence, one log line.
+
+use shoal_base::units::show_duration;
+use shoal_runtime::{Failure, FailureKind, Limits};
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use crate::guest::{CpuTimeExceeded, DeadlinePassed};
+
+/// Frames of a backtrace that are worth a reader's time.
+const FRAMES_MAX: usize = 20;
+
+/// What the error of a guest's run means. `refusal` is the growth that its limiter refused, if any.
+pub(crate) fn classify(error: &Error, refusal: Option<&str>, limits: &Limits) -> Failure {
+    if error.is::<CpuTimeExceeded>() {
+        let limit = limits.cpu_time.map(show_duration).unwrap_or_default();
+        let reason = format!("the guest used more than its CPU time of {limit} (--cpu-time)");
+        return Failure::new(FailureKind::CpuTime, reason + &backtrace(error));
+    }
+    if error.is::<DeadlinePassed>() {
+        return deadline_passed(limits);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Failure::new(
+            FailureKind::Overloaded,
+            format!("all instances of the pool are in use: {error:#}"),
+        );
+    }
+    if let Some(refusal) = refusal {
+        let reason = format!("the guest gave up because {refusal}");
+        return Failure::new(FailureKind::Memory, reason + &backtrace(error));
+    }
+    let reason = match error.downcast_ref::<Trap>() {
+        Some(trap) => format!("the guest trapped: {trap}"),
+        None => format!("the guest was stopped: {}", error.root_cause()),
+    };
+    Failure::new(FailureKind::Trap, reason + &backtrace(error))
+}
+
+/// The guest was not done by its deadline.
+pub(crate) fn deadline_passed(limits: &Limits) -> Failure {
+    let limit = limits.timeout.map(show_duration).unwrap_or_default();
+    Failure::new(FailureKind::Deadline, format!("the guest was not done within {limit} (--timeout)"))
+}
+
+/// The one log line of a failed request.
+pub(crate) fn log(workload: &str, request: u64, failure: &Failure) {
+    tracing::warn!(target: "shoal::guest", workload, request, kind = failure.kind.name(), "{}", failure.reason);
+}
+
+/// Where the guest was, innermost function first: ` (in f < g < h)`.
+fn backtrace(error: &Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let frames = backtrace.frames();
+    if frames.is_empty() {
+        return String::new();
+    }
+    let mut shown: Vec<String> = frames
+        .iter()
+        .take(FRAMES_MAX)
+        .map(|frame| match frame.func_name() {
+            Some(name) => name.to_owned(),
+            None => format!("<function {}>", frame.func_index()),
+        })
+        .collect();
+    if frames.len() > FRAMES_MAX {
+        shown.push(format!("{} more", frames.len() - FRAMES_MAX));
+    }
+    format!(" (in {})", shown.join(" < "))
+}

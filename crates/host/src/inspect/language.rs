@@ -1,0 +1,90 @@
+//! The language an artifact was written in, as far as its tools left word of it.
+
+use super::scan::Scan;
+
+/// Tools and languages named in producers, in lower case, and what they tell; the first that is found
+/// counts. Runtimes written in C++ or Rust carry guests of other languages inside, so interpreters come first.
+const TELLTALES: &[(&str, &str)] = &[
+    ("componentize-js", "JavaScript"),
+    ("componentizejs", "JavaScript"),
+    ("jco", "JavaScript"),
+    ("javascript", "JavaScript"),
+    ("componentize-py", "Python"),
+    ("python", "Python"),
+    ("tinygo", "Go (TinyGo)"),
+    ("go", "Go"),
+    ("moonbit", "MoonBit"),
+    ("assemblyscript", "AssemblyScript"),
+    ("swift", "Swift"),
+    ("zig", "Zig"),
+    ("rust", "Rust"),
+    ("c_plus_plus", "C++"),
+    ("c++", "C++"),
+    ("c", "C"),
+];
+
+/// Custom sections that one toolchain alone writes.
+const SECTIONS: &[(&str, &str)] = &[("go.buildid", "Go"), ("go:buildid", "Go")];
+
+/// The language; none when nothing tells.
+pub(super) fn of(scan: &Scan) -> Option<String> {
+    let by_producer = || TELLTALES.iter().find(|(word, _)| scan.producers.iter().any(|p| tells(p, word)));
+    let by_section =
+        || SECTIONS.iter().find(|(name, _)| scan.custom_sections.iter().any(|(found, _)| found == name));
+    let named =
+        || scan.producers.iter().find(|(field, ..)| field == "language").map(|(_, name, _)| name.clone());
+    by_producer().or_else(by_section).map(|(_, language)| (*language).to_string()).or_else(named)
+}
+
+/// Whether a producer names this tool or language: as a whole word, or, for languages, with its edition
+/// (`C11`, `C_plus_plus_17`). The tools that build components name Rust crates and `wit-bindgen-c`, which
+/// say nothing of the guest, so `processed-by` is looked at for the tools of interpreters and Go only.
+fn tells((field, name, _): &(String, String, String), word: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    if field == "language" {
+        let edition = name.strip_prefix(word);
+        return edition.is_some_and(|rest| rest.trim_start_matches('_').bytes().all(|b| b.is_ascii_digit()));
+    }
+    let is_tool = !matches!(word, "rust" | "c" | "c++" | "c_plus_plus");
+    is_tool && name.split(|c: char| c.is_whitespace() || c == '(').next() == Some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn language(producers: &[(&str, &str)]) -> Option<String> {
+        let producers =
+            producers.iter().map(|(field, name)| (field.to_string(), name.to_string(), "1".into())).collect();
+        of(&Scan { producers, ..Scan::default() })
+    }
+
+    #[test]
+    fn the_guest_counts_not_the_runtime_around_it() {
+        for (producers, expected) in [
+            (&[("language", "Rust"), ("processed-by", "rustc"), ("processed-by", "clang")][..], Some("Rust")),
+            (&[("language", "C11"), ("processed-by", "clang")], Some("C")),
+            (&[("language", "C_plus_plus_14"), ("language", "C11")], Some("C++")),
+            (
+                &[("language", "C11"), ("language", "Rust"), ("processed-by", "ComponentizeJS")],
+                Some("JavaScript"),
+            ),
+            (&[("language", "C_plus_plus_17"), ("processed-by", "componentize-js")], Some("JavaScript")),
+            (&[("language", "C11"), ("processed-by", "componentize-py")], Some("Python")),
+            (&[("language", "Go"), ("processed-by", "Go cmd/compile")], Some("Go")),
+            (&[("processed-by", "TinyGo")], Some("Go (TinyGo)")),
+            (&[("processed-by", "wit-component"), ("processed-by", "wit-bindgen-rust")], None),
+            (&[("language", "Grain")], Some("Grain")),
+            (&[("language", "COBOL")], Some("COBOL")),
+            (&[], None),
+        ] {
+            assert_eq!(language(producers).as_deref(), expected, "{producers:?}");
+        }
+    }
+
+    #[test]
+    fn a_section_can_tell() {
+        let scan = Scan { custom_sections: vec![("go:buildid".into(), 80)], ..Scan::default() };
+        assert_eq!(of(&scan).as_deref(), Some("Go"));
+    }
+}

@@ -1,0 +1,156 @@
+//! What one store holds: the resources of its guest, its account, and the way to its workload.
+
+use std::sync::Arc;
+
+use shoal_runtime::{Account, DirGrant, Grants, Limits};
+use tokio::sync::Semaphore;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+
+use crate::capability::config::ConfigView;
+use crate::capability::http::{HasHttp, HttpContext, HttpView};
+use crate::capability::http_p3::HttpP3;
+use crate::capability::keyvalue::{KeyValueView, Stores};
+use crate::capability::logging::LoggingView;
+use crate::limiter::Limiter;
+use crate::log_budget::LogBudget;
+use crate::stdio::LogStream;
+use crate::turn::Turn;
+
+/// The data of one store.
+pub(crate) struct State {
+    pub(crate) table: ResourceTable,
+    pub(crate) limiter: Limiter,
+    pub(crate) account: Arc<Account>,
+    pub(crate) context: Arc<Context>,
+    pub(crate) turn: Turn,
+    /// Made when the guest first asks for something of it: most requests never do.
+    wasi: Option<WasiCtx>,
+    preview1: Option<WasiP1Ctx>,
+    in_flight: Option<Arc<Semaphore>>,
+    http_p3: HttpP3,
+}
+
+/// What all stores of one workload share.
+pub(crate) struct Context {
+    /// Names the workload in logs.
+    pub(crate) name: String,
+    /// Arguments of a command, its own name first.
+    pub(crate) args: Vec<String>,
+    /// What it may touch.
+    pub(crate) grants: Grants,
+    /// How much it may use.
+    pub(crate) limits: Limits,
+    /// `wasi:http`.
+    pub(crate) http: HttpContext,
+    /// `wasi:keyvalue`.
+    pub(crate) key_value: Stores,
+    /// How much it may log.
+    pub(crate) log_budget: LogBudget,
+    /// Where its standard streams go.
+    pub(crate) stdio: Stdio,
+}
+
+/// Where the standard streams of a guest go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdio {
+    /// To those of this process: a command.
+    Inherit,
+    /// To the log, line by line, as far as the log rate allows.
+    Log,
+}
+
+impl State {
+    /// The state of a fresh store.
+    pub(crate) fn new(context: Arc<Context>, account: Arc<Account>, turn: Turn) -> Self {
+        let http_p3 = HttpP3::new(&context.http);
+        Self {
+            table: ResourceTable::new(),
+            limiter: Limiter::new(&context.limits, Arc::clone(&account)),
+            account,
+            context,
+            turn,
+            wasi: None,
+            preview1: None,
+            in_flight: None,
+            http_p3,
+        }
+    }
+
+    /// What a core module of preview 1 works on.
+    pub(crate) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        self.preview1.get_or_insert_with(|| self.context.wasi().build_p1())
+    }
+
+    /// `wasi:config`.
+    pub(crate) fn config(&mut self) -> ConfigView<'_> {
+        ConfigView { values: &self.context.grants.config }
+    }
+
+    /// `wasi:logging`.
+    pub(crate) fn logging(&mut self) -> LoggingView<'_> {
+        LoggingView { workload: &self.context.name, budget: &self.context.log_budget }
+    }
+
+    /// `wasi:keyvalue`.
+    pub(crate) fn key_value(&mut self) -> KeyValueView<'_> {
+        KeyValueView { stores: &self.context.key_value, table: &mut self.table }
+    }
+
+    /// A new request in the same store.
+    pub(crate) fn begin(&mut self, account: Arc<Account>, turn: Turn) {
+        self.limiter.begin(Arc::clone(&account));
+        self.account = account;
+        self.turn = turn;
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let ctx = self.wasi.get_or_insert_with(|| self.context.wasi().build());
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl HasHttp for State {
+    fn http_p2(&mut self) -> HttpView<'_> {
+        HttpView { table: &mut self.table, context: &self.context.http, in_flight: &mut self.in_flight }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.http_p3.view(&mut self.table)
+    }
+}
+
+impl Context {
+    /// The WASI context with exactly what is granted.
+    pub(crate) fn wasi(&self) -> WasiCtxBuilder {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.envs(&self.grants.env).args(&self.args);
+        for dir in &self.grants.dirs {
+            self.preopen(&mut wasi, dir);
+        }
+        match self.stdio {
+            Stdio::Inherit => {
+                wasi.inherit_stdio();
+            }
+            Stdio::Log => {
+                wasi.stdout(LogStream::new(&self.name, "stdout"));
+                wasi.stderr(LogStream::new(&self.name, "stderr"));
+            }
+        }
+        wasi
+    }
+
+    fn preopen(&self, wasi: &mut WasiCtxBuilder, dir: &DirGrant) {
+        let perms = if dir.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        if let Err(error) = wasi.preopened_dir(&dir.host, &dir.guest, perms) {
+            let host = dir.host.display();
+            tracing::warn!(workload = self.name, "the granted directory {host} cannot be opened: {error}");
+        }
+    }
+}

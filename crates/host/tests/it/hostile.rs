@@ -1,0 +1,129 @@
+//! Guests that misbehave: each harms its own request only, and the failure says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use shoal_base::units::Bytes;
+use shoal_runtime::{Body, BodyError, FailureKind, Invoke, Limits};
+
+use crate::world::{World, call, get, request, spec};
+
+fn hostile(world: &World, limits: Limits) -> Arc<dyn Invoke> {
+    world.serve(&shoal_runtime::WorkloadSpec { limits: Some(limits), ..spec("hostile") })
+}
+
+fn quick() -> Limits {
+    Limits {
+        cpu_time: Some(Duration::from_millis(50)),
+        timeout: Some(Duration::from_millis(300)),
+        memory: Bytes::mib(16),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn each_hostile_guest_fails_with_its_own_kind_and_the_next_request_is_served() {
+    let world = World::new();
+    let invoke = hostile(&world, quick());
+    let neighbour = world.serve(&spec("hello"));
+    for (path, kind, reason) in [
+        ("/loop", FailureKind::CpuTime, "CPU time of 50ms"),
+        ("/recurse", FailureKind::Trap, "stack"),
+        ("/trap", FailureKind::Trap, "unreachable"),
+        ("/panic", FailureKind::Trap, "unreachable"),
+        ("/never", FailureKind::Deadline, "within 300ms"),
+        ("/no-answer", FailureKind::NoAnswer, "without an answer"),
+        ("/twice", FailureKind::Trap, ""),
+        ("/drop-body", FailureKind::NoAnswer, ""),
+    ] {
+        let failure = get(&invoke, path).await.expect_err(path);
+        assert_eq!(failure.kind, kind, "{path}: {failure}");
+        assert!(failure.reason.contains(reason), "{path}: {failure}");
+        assert_eq!(get(&neighbour, "/").await.as_deref(), Ok("Hello from Shoal\n"), "after {path}");
+    }
+}
+
+#[tokio::test]
+async fn memory_and_tables_stop_growing_at_their_limits() {
+    let world = World::new();
+    let limits = Limits { table_elements: 5_000, cpu_time: None, timeout: None, ..quick() };
+    let invoke = hostile(&world, limits);
+    let call = call();
+    let account = call.account.clone();
+    let answer = invoke.invoke(request("GET", "/memory", Body::empty()), call).await.expect("an answer");
+    answer.into_body().collect().await.expect("a body");
+    let peak = account.usage().memory_bytes_peak;
+    assert!((15 << 20..=16 << 20).contains(&peak), "{peak}");
+    assert!(get(&invoke, "/table").await.expect("an answer").contains("refused"));
+}
+
+#[tokio::test]
+async fn a_guest_that_needs_more_than_its_limit_fails_for_want_of_memory() {
+    let world = World::new();
+    let invoke = hostile(&world, Limits { memory: Bytes::kib(512), ..quick() });
+    let failure = get(&invoke, "/").await.expect_err("512 KiB are too little");
+    assert_eq!(failure.kind, FailureKind::Memory, "{failure}");
+    assert!(failure.reason.contains("limit of 512 KiB (--memory)"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_trap_in_the_middle_of_a_body_is_never_a_clean_end() {
+    let world = World::new();
+    let invoke = hostile(&world, quick());
+    match invoke.invoke(request("GET", "/trap-mid-body", Body::empty()), call()).await {
+        Err(failure) => assert_eq!(failure.kind, FailureKind::Trap),
+        Ok(answer) => {
+            let ended = answer.into_body().collect().await;
+            assert!(matches!(ended, Err(BodyError::Failed(f)) if f.kind == FailureKind::Trap));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flood_ends_at_the_limit_of_the_response() {
+    let world = World::new();
+    let invoke = hostile(&world, Limits { response_body: Bytes::mib(1), ..quick() });
+    let answer = invoke.invoke(request("GET", "/flood", Body::empty()), call()).await.expect("a head");
+    let mut body = answer.into_body();
+    let mut read = 0;
+    let error = loop {
+        match body.frame().await.expect("an error before the end") {
+            Ok(frame) => read += frame.into_data().map_or(0, |data| data.len()),
+            Err(error) => break error,
+        }
+    };
+    assert!(read <= 1 << 20, "{read} bytes");
+    assert!(matches!(error, BodyError::Failed(f) if f.kind == FailureKind::ResponseTooLarge));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_stops_its_guest() {
+    let world = World::new();
+    let slow = Limits { timeout: Some(Duration::from_secs(600)), cpu_time: None, ..Limits::default() };
+    let invoke = hostile(&world, slow);
+    let answer = invoke.invoke(request("GET", "/trickle", Body::empty()), call()).await.expect("a head");
+    assert_eq!(world.drain.running(), 1, "the guest goes on after its head");
+    drop(answer);
+    let drained = world.drain.finish(Duration::from_secs(10)).await;
+    assert_eq!(drained, shoal_base::drain::Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_looping_guest_does_not_hold_its_core() {
+    let world = World::new();
+    let limits = Limits { cpu_time: Some(Duration::from_secs(600)), timeout: None, ..Limits::default() };
+    let invoke = hostile(&world, limits);
+    let neighbour = world.serve(&spec("hello"));
+    let loops: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(invoke.invoke(request("GET", "/loop", Body::empty()), call())))
+        .collect();
+    tokio::task::yield_now().await;
+    for _ in 0..20 {
+        assert_eq!(get(&neighbour, "/").await.as_deref(), Ok("Hello from Shoal\n"));
+    }
+    for task in loops {
+        assert!(!task.is_finished(), "it loops for ever");
+        task.abort();
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the host through its public face.
+
+mod hostile;
+mod machine;
+mod serving;
+mod world;

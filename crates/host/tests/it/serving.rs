@@ -1,0 +1,151 @@
+//! Guests that answer requests, and the grants that they need.
+
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use shoal_runtime::{Body, BodyError, Reuse};
+
+use crate::world::{World, call, get, request, send, spec};
+
+#[tokio::test]
+async fn a_component_of_each_wasi_version_says_hello() {
+    let world = World::new();
+    for name in ["hello", "hello-small", "hello-p3"] {
+        let invoke = world.serve(&spec(name));
+        for _ in 0..3 {
+            assert_eq!(get(&invoke, "/").await.as_deref(), Ok("Hello from Shoal\n"), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_whole_has_a_length() {
+    let world = World::new();
+    let invoke = world.serve(&spec("hello"));
+    let answer = invoke.invoke(request("GET", "/", Body::empty()), call()).await.expect("an answer");
+    assert_eq!(http_body::Body::size_hint(answer.body()).exact(), Some(17));
+}
+
+#[tokio::test]
+async fn what_a_request_used_is_accounted() {
+    let world = World::new();
+    let invoke = world.serve(&spec("hello"));
+    let call = call();
+    let account = call.account.clone();
+    invoke.invoke(request("GET", "/", Body::empty()), call).await.expect("an answer");
+    let usage = account.usage();
+    assert!(!usage.instantiate.is_zero() && usage.on_core >= usage.instantiate, "{usage:?}");
+    assert!(usage.memory_bytes_peak >= 1 << 20, "{usage:?}");
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_stream_through_a_guest() {
+    let world = World::new();
+    let invoke = world.serve(&spec("echo"));
+    let chunk = Bytes::from(vec![0x5a; 1 << 16]);
+    let chunks = 1600;
+    let frames = (0..chunks).map({
+        let chunk = chunk.clone();
+        move |_| Ok::<_, BodyError>(Frame::data(chunk.clone()))
+    });
+    let body = Body::stream(StreamBody::new(futures_util::stream::iter(frames)));
+    let call = call();
+    let account = call.account.clone();
+    let answer = invoke.invoke(request("POST", "/", body), call).await.expect("an answer");
+    let mut body = answer.into_body();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let data = frame.expect("no error").into_data().unwrap_or_default();
+        assert!(data.iter().all(|byte| *byte == 0x5a));
+        read += data.len();
+    }
+    assert_eq!(read, chunks * chunk.len());
+    let peak = account.usage().memory_bytes_peak;
+    assert!(peak < 4 << 20, "the guest buffered {peak} bytes");
+}
+
+#[tokio::test]
+async fn each_request_has_its_own_instance_unless_reuse_is_granted() {
+    let world = World::new();
+    let reused = shoal_runtime::WorkloadSpec { reuse: Reuse(NonZeroU32::new(3).expect("three")), ..spec("hello") };
+    for (spec, instances) in [(spec("hello"), 6), (reused, 2)] {
+        let invoke = world.serve(&spec);
+        let mut fresh = 0;
+        for _ in 0..6 {
+            let call = call();
+            let account = call.account.clone();
+            let answer = invoke.invoke(request("GET", "/", Body::empty()), call).await.expect("an answer");
+            answer.into_body().collect().await.expect("a body");
+            fresh += usize::from(!account.usage().instantiate.is_zero());
+        }
+        assert_eq!(fresh, instances);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_refused_by_name_and_flag() {
+    let world = World::new();
+    for (name, import, flag) in [
+        ("fetch", "wasi:http/outgoing-handler@", "--allow-outbound"),
+        ("counter", "wasi:keyvalue/", "--kv"),
+        ("counter-draft2", "wasi:keyvalue/", "--kv"),
+        ("config", "wasi:config/", "--config"),
+        ("blobs", "wasi:blobstore/", "--blobs"),
+        ("socket", "wasi:sockets/", "--allow-outbound"),
+    ] {
+        let refusal = world.load(&spec(name)).err().unwrap_or_else(|| panic!("{name} was loaded"));
+        assert!(refusal.what.contains(import) && refusal.what.contains("not granted"), "{name}: {refusal}");
+        assert!(refusal.hint.as_deref().is_some_and(|hint| hint.contains(flag)), "{name}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_counter_counts_in_its_granted_store() {
+    let world = World::new();
+    for name in ["counter", "counter-draft2"] {
+        let mut spec = spec(name);
+        spec.grants.key_value = vec!["default".parse().expect("a store")];
+        let invoke = world.serve(&spec);
+        let mut counts = Vec::new();
+        for path in ["/a", "/a", "/b", "/a"] {
+            counts.push(get(&invoke, path).await.expect("a count").trim().to_owned());
+        }
+        assert_eq!(counts, ["1", "2", "1", "3"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn config_is_what_was_granted() {
+    let world = World::new();
+    let mut spec = spec("config");
+    spec.grants.config = vec![("colour".into(), "blue".into())];
+    let all = get(&world.serve(&spec), "/").await.expect("an answer");
+    assert!(all.contains("colour") && all.contains("blue"), "{all}");
+}
+
+#[tokio::test]
+async fn files_exist_only_under_a_granted_directory_and_are_written_only_where_that_is_granted() {
+    let world = World::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("note.txt"), "fish\n").expect("a file");
+    let grant = |mode: &str| format!("{}:/:{mode}", dir.path().display()).parse().expect("a grant");
+
+    let mut read_only = spec("reader");
+    read_only.grants.dirs = vec![grant("ro")];
+    let invoke = world.serve(&read_only);
+    assert_eq!(get(&invoke, "/note.txt").await.as_deref(), Ok("fish\n"));
+    let refused = send(&invoke, request("POST", "/new.txt", Body::whole("x"))).await.expect("an answer");
+    assert!(!refused.status().is_success(), "{}", refused.status());
+    assert!(!dir.path().join("new.txt").exists());
+
+    let mut writable = spec("reader");
+    writable.grants.dirs = vec![grant("rw")];
+    let written = send(&world.serve(&writable), request("POST", "/new.txt", Body::whole("shark"))).await;
+    assert!(written.expect("an answer").status().is_success());
+    assert_eq!(std::fs::read_to_string(dir.path().join("new.txt")).expect("a file"), "shark");
+
+    let none = send(&world.serve(&spec("reader")), request("GET", "/note.txt", Body::empty())).await;
+    assert!(!none.expect("an answer").status().is_success());
+}

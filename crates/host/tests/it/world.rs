@@ -1,0 +1,96 @@
+//! What the tests share: a host, the guests, and a request in a line.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use shoal_base::drain::Drain;
+use shoal_host::pool::PoolWish;
+use shoal_host::{Host, HostConfig};
+use shoal_runtime::{
+    Account, Body, Call, Failure, Grants, Invoke, Limits, Quiet, Refusal, Reuse, Runtime, Workload, WorkloadSpec,
+};
+
+/// A host of its own for one test.
+pub(crate) struct World {
+    pub(crate) host: Host,
+    pub(crate) drain: Drain,
+    _data: tempfile::TempDir,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let drain = Drain::new();
+        let pool = PoolWish { slots_max: Some(64), ..PoolWish::default() };
+        let config = HostConfig { data_dir: data.path().into(), pool, drain: drain.clone() };
+        Self { host: Host::new(&config).expect("a host"), drain, _data: data }
+    }
+
+    pub(crate) fn load(&self, spec: &WorkloadSpec) -> Result<Workload, Refusal> {
+        self.host.load(spec, &Quiet)
+    }
+
+    /// Loads a guest that answers requests.
+    pub(crate) fn serve(&self, spec: &WorkloadSpec) -> Arc<dyn Invoke> {
+        match self.load(spec) {
+            Ok(Workload::Http(invoke)) => invoke,
+            Ok(Workload::Command(_)) => panic!("{} is a command", spec.name),
+            Err(refusal) => panic!("{refusal} (hint: {:?})", refusal.hint),
+        }
+    }
+}
+
+/// The path of a built guest.
+pub(crate) fn guest(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guests/built").join(format!("{name}.wasm"))
+}
+
+/// A guest with no grants and the default limits.
+pub(crate) fn spec(name: &str) -> WorkloadSpec {
+    WorkloadSpec {
+        name: name.into(),
+        artifact: guest(name),
+        args: Vec::new(),
+        grants: Grants::default(),
+        limits: Some(Limits::default()),
+        reuse: Reuse::default(),
+    }
+}
+
+/// The context of a request that arrived just now.
+pub(crate) fn call() -> Call {
+    Call {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        scheme: http::uri::Scheme::HTTP,
+        peer: ([127, 0, 0, 1], 40_000).into(),
+        received: Instant::now(),
+        account: Arc::new(Account::default()),
+    }
+}
+
+/// A request for a path on `shop.test`.
+pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
+    Request::builder().method(method).uri(path).header("host", "shop.test").body(body).expect("a request")
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn send(invoke: &Arc<dyn Invoke>, request: Request<Body>) -> Result<Response<Vec<u8>>, Failure> {
+    let (parts, body) = invoke.invoke(request, call()).await?.into_parts();
+    let body = body.collect().await.map_err(|error| match error {
+        shoal_runtime::BodyError::Failed(failure) => failure,
+        other => panic!("{other}"),
+    })?;
+    Ok(Response::from_parts(parts, body.to_bytes().to_vec()))
+}
+
+/// Gets a path and reads the answer as text.
+pub(crate) async fn get(invoke: &Arc<dyn Invoke>, path: &str) -> Result<String, Failure> {
+    let response = send(invoke, request("GET", path, Body::empty())).await?;
+    Ok(String::from_utf8_lossy(response.body()).into_owned())
+}
