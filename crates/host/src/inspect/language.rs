@@ -29,6 +29,10 @@ const TELLTALES: &[(&str, &str)] = &[
 /// Custom sections that one toolchain alone writes.
 const SECTIONS: &[(&str, &str)] = &[("go.buildid", "Go"), ("go:buildid", "Go")];
 
+/// Core modules that one toolchain alone puts in, by what their names begin with: an interpreter that was
+/// built as a shared library.
+const MODULES: &[(&str, &str)] = &[("libcomponentize_py", "Python"), ("libpython", "Python")];
+
 /// The language; none when nothing tells.
 pub(super) fn of(scan: &Scan) -> Option<String> {
     let by_producer = || TELLTALES.iter().find(|(word, _)| scan.producers.iter().any(|p| tells(p, word)));
@@ -36,7 +40,13 @@ pub(super) fn of(scan: &Scan) -> Option<String> {
         || SECTIONS.iter().find(|(name, _)| scan.custom_sections.iter().any(|(found, _)| found == name));
     let named =
         || scan.producers.iter().find(|(field, ..)| field == "language").map(|(_, name, _)| name.clone());
-    by_producer().or_else(by_section).map(|(_, language)| (*language).to_string()).or_else(named)
+    let by_module =
+        || MODULES.iter().find(|(begin, _)| scan.module_names.iter().any(|name| name.starts_with(begin)));
+    by_module()
+        .or_else(by_producer)
+        .or_else(by_section)
+        .map(|(_, language)| (*language).to_string())
+        .or_else(named)
 }
 
 /// Whether a producer names this tool or language: as a whole word, or, for languages, with its edition
@@ -90,5 +100,15 @@ mod tests {
     fn a_section_can_tell() {
         let scan = Scan { custom_sections: vec![("go:buildid".into(), 80)], ..Scan::default() };
         assert_eq!(of(&scan).as_deref(), Some("Go"));
+    }
+
+    #[test]
+    fn an_interpreter_inside_tells_more_than_the_tools_that_built_it() {
+        let scan = Scan {
+            producers: vec![("language".into(), "Rust".into(), String::new())],
+            module_names: vec!["main".into(), "libpython3.14.so".into()],
+            ..Scan::default()
+        };
+        assert_eq!(of(&scan).as_deref(), Some("Python"));
     }
 }

@@ -364,14 +364,11 @@ impl BlobView<'_> {
     }
 
     /// Runs work on a list of names; the end is remembered.
-    async fn with_names<T: Send + 'static>(
+    async fn with_names<T: Default + Send + 'static>(
         &mut self,
         resource: Resource<ObjectNames>,
         work: impl FnOnce(&mut Names) -> Outcome<(T, bool)> + Send + 'static,
-    ) -> Answer<(T, bool)>
-    where
-        T: Default,
-    {
+    ) -> Answer<(T, bool)> {
         let Some(mut names) = self.table.get_mut(&resource)?.names.take() else {
             return Ok(Ok((T::default(), true)));
         };
