@@ -14,7 +14,6 @@ pub mod render;
 pub use commands::compile::CompileRequest;
 pub use commands::doctor::DoctorRequest;
 pub use commands::inspect::{InspectOutput, InspectRequest};
-pub use commands::run::limits::LimitOverrides;
 pub use commands::run::serve::{AccessLog, ServeRequest, Tls};
 pub use commands::run::{LISTEN_DEFAULT, RunRequest};
 pub use commands::version::VersionRequest;

@@ -81,7 +81,7 @@ impl Ticket {
             total: now.saturating_duration_since(self.received),
             queue: usage.queue,
             instantiate: usage.instantiate,
-            guest: usage.guest,
+            guest: usage.guest(),
         }
     }
 }

@@ -24,3 +24,6 @@ mod turn;
 
 pub use inspect::{inspect, refuse_unknown, to_binary, wat, wit};
 pub use load::{Host, HostConfig, doctor};
+
+/// The version of the engine inside.
+pub const WASMTIME_VERSION: &str = cache::WASMTIME;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use shoal_base::drain::Drain;
 use shoal_runtime::report::Report;
-use shoal_runtime::{Grants, Kind, Limits, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec};
+use shoal_runtime::{Grants, Kind, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec};
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
@@ -149,8 +149,7 @@ impl Host {
 
 fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
     let serves = matches!(kind, Kind::Http(_));
-    let limits =
-        spec.limits.clone().unwrap_or_else(|| if serves { Limits::default() } else { Limits::for_command() });
+    let limits = if serves { &spec.limits.serving } else { &spec.limits.command }.clone();
     let own_name =
         spec.artifact.file_name().unwrap_or(spec.artifact.as_os_str()).to_string_lossy().into_owned();
     let setup = OutboundSetup {

@@ -8,13 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use shoal_runtime::{Kind, Limits, Reuse, WorkloadSpec};
+use shoal_runtime::{Reuse, WorkloadSpec};
 
 use crate::artifact;
 use crate::exit::{self, Exit};
 
 use grants::TypedGrants;
-use limits::{LimitOverrides, TypedLimits};
+use limits::TypedLimits;
 use serve::{ServeRequest, TypedServe};
 
 /// Where requests are taken when nothing was said: this machine only, on the port that is customary for
@@ -24,25 +24,12 @@ pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr
 /// Serve an artifact, or run it to its end: its kind decides.
 #[derive(Debug)]
 pub struct RunRequest {
-    /// What to run and what it may touch, without its limits: see [`RunRequest::spec_for`].
+    /// What to run, what it may touch, how much it may use.
     pub spec: WorkloadSpec,
-    /// The limits that were typed.
-    pub limits: LimitOverrides,
     /// How requests are taken, should it answer any.
     pub serve: ServeRequest,
     /// Whether to load the artifact again when it changes.
     pub watch: bool,
-}
-
-impl RunRequest {
-    /// The specification with the limits that suit an artifact of this kind, overridden by what was typed.
-    pub fn spec_for(&self, kind: Kind) -> WorkloadSpec {
-        let defaults = match kind {
-            Kind::Http(_) => Limits::default(),
-            Kind::Command(_) | Kind::CommandModule => Limits::for_command(),
-        };
-        WorkloadSpec { limits: Some(self.limits.over(&defaults)), ..self.spec.clone() }
-    }
 }
 
 /// Serve a component that answers HTTP, or run a command to its end
@@ -82,15 +69,10 @@ impl TypedRun {
             grants: self.grants.meaning()?,
             artifact,
             args: self.args,
-            limits: None,
+            limits: self.limits.meaning(),
             reuse: Reuse(self.reuse),
         };
-        Ok(RunRequest {
-            spec,
-            limits: self.limits.meaning(),
-            serve: self.serve.meaning()?,
-            watch: self.watch,
-        })
+        Ok(RunRequest { spec, serve: self.serve.meaning()?, watch: self.watch })
     }
 }
 

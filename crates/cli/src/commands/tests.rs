@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::CommandFactory as _;
 use expect_test::{Expect, expect};
 use shoal_base::units::Bytes;
-use shoal_runtime::{Kind, Limits, StorePlace, Wasi};
+use shoal_runtime::{Limits, LimitsByKind, StorePlace};
 
 use super::*;
 use crate::exit::Complaint;
@@ -69,10 +69,8 @@ fn a_run_without_flags_grants_nothing() {
     assert_eq!(request.spec.name, "app");
     assert_eq!(request.spec.artifact, place.path("app.wasm"));
     assert_eq!(request.spec.grants, shoal_runtime::Grants::default());
-    assert_eq!(request.spec.limits, None);
     assert_eq!(request.spec.reuse.0, NonZeroU32::MIN);
-    assert_eq!(request.spec_for(Kind::Http(Wasi::P2)).limits, Some(Limits::default()));
-    assert_eq!(request.spec_for(Kind::CommandModule).limits, Some(Limits::for_command()));
+    assert_eq!(request.spec.limits, LimitsByKind::default());
     assert_eq!(request.serve.listen, [LISTEN_DEFAULT]);
     assert_eq!(request.serve.drain, Duration::from_secs(30));
     assert_eq!((request.serve.tls, request.serve.admin, request.serve.threads), (None, None, None));
@@ -119,7 +117,7 @@ fn every_limit_has_its_flag() {
         outbound_in_flight: 0,
         log_rate: Bytes::kib(1),
     };
-    assert_eq!(request.spec_for(Kind::Http(Wasi::P3)).limits, Some(expected));
+    assert_eq!(request.spec.limits, expected.into());
     assert_eq!(request.spec.reuse.0.get(), 128);
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use shoal_base::units::{Bytes, parse_duration};
-use shoal_runtime::Limits;
+use shoal_runtime::{Limits, LimitsByKind};
 
 /// Least memory: one page of WebAssembly, without which a guest with a memory cannot start.
 const MEMORY_MIN: Bytes = Bytes::kib(64);
@@ -16,27 +16,20 @@ const STACK_MIN: Bytes = Bytes::kib(16);
 /// Most stack: address space of this size is set aside for every request in flight.
 const STACK_MAX: Bytes = Bytes::mib(64);
 
-/// The limits that were typed, to be laid over the defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LimitOverrides(TypedLimits);
-
-impl LimitOverrides {
-    /// These limits over `defaults`.
-    pub fn over(&self, defaults: &Limits) -> Limits {
-        let typed = &self.0;
-        Limits {
-            memory: typed.memory.unwrap_or(defaults.memory),
-            table_elements: typed.table_elements.unwrap_or(defaults.table_elements),
-            instances: typed.instances.map_or(defaults.instances, NonZeroU32::get),
-            stack: typed.stack.unwrap_or(defaults.stack),
-            cpu_time: typed.cpu_time.map_or(defaults.cpu_time, |bound| bound.0),
-            timeout: typed.timeout.map_or(defaults.timeout, |bound| bound.0),
-            request_body: typed.request_body.unwrap_or(defaults.request_body),
-            response_body: typed.response_body.unwrap_or(defaults.response_body),
-            header_list: typed.header_list.unwrap_or(defaults.header_list),
-            outbound_in_flight: typed.outbound_in_flight.unwrap_or(defaults.outbound_in_flight),
-            log_rate: typed.log_rate.unwrap_or(defaults.log_rate),
-        }
+/// What was typed, laid over `defaults`.
+fn over(typed: &TypedLimits, defaults: &Limits) -> Limits {
+    Limits {
+        memory: typed.memory.unwrap_or(defaults.memory),
+        table_elements: typed.table_elements.unwrap_or(defaults.table_elements),
+        instances: typed.instances.map_or(defaults.instances, NonZeroU32::get),
+        stack: typed.stack.unwrap_or(defaults.stack),
+        cpu_time: typed.cpu_time.map_or(defaults.cpu_time, |bound| bound.0),
+        timeout: typed.timeout.map_or(defaults.timeout, |bound| bound.0),
+        request_body: typed.request_body.unwrap_or(defaults.request_body),
+        response_body: typed.response_body.unwrap_or(defaults.response_body),
+        header_list: typed.header_list.unwrap_or(defaults.header_list),
+        outbound_in_flight: typed.outbound_in_flight.unwrap_or(defaults.outbound_in_flight),
+        log_rate: typed.log_rate.unwrap_or(defaults.log_rate),
     }
 }
 
@@ -79,8 +72,9 @@ pub(crate) struct TypedLimits {
 }
 
 impl TypedLimits {
-    pub(crate) fn meaning(self) -> LimitOverrides {
-        LimitOverrides(self)
+    pub(crate) fn meaning(&self) -> LimitsByKind {
+        let defaults = LimitsByKind::default();
+        LimitsByKind { serving: over(self, &defaults.serving), command: over(self, &defaults.command) }
     }
 }
 
@@ -159,11 +153,11 @@ mod tests {
 
     #[test]
     fn what_was_not_typed_keeps_its_default() {
-        assert_eq!(LimitOverrides::default().over(&Limits::for_command()), Limits::for_command());
+        assert_eq!(over(&TypedLimits::default(), &Limits::for_command()), Limits::for_command());
         let typed =
             TypedLimits { timeout: Some(Bound(None)), memory: Some(Bytes::mib(1)), ..TypedLimits::default() };
         let expected = Limits { timeout: None, memory: Bytes::mib(1), ..Limits::default() };
-        assert_eq!(LimitOverrides(typed).over(&Limits::default()), expected);
+        assert_eq!(over(&typed, &Limits::default()), expected);
     }
 
     #[test]
