@@ -28,6 +28,7 @@ use shoal_base::units::Bytes;
 use shoal_runtime::Refusal;
 use shoal_runtime::report::{Row, Section};
 
+pub(crate) use export::WASMTIME;
 pub use export::{About, Imported, Trailer, TrailerError};
 pub use identity::{ArtifactDigest, EngineDigest, Key, host_target};
 pub use installation::InstallationKey;

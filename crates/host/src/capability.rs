@@ -4,9 +4,12 @@
 //! version of its interfaces that guests are known to import. The linker calls `add_to_linker` only for what
 //! was granted.
 
+pub(crate) mod blobstore;
 pub(crate) mod config;
 pub(crate) mod http;
 pub(crate) mod http_p3;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
-mod text;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod text;

@@ -3,6 +3,7 @@
 pub mod cache;
 mod capability;
 mod command;
+mod compile;
 mod engine;
 mod failure;
 mod guest;
@@ -22,4 +23,7 @@ mod ticker;
 mod turn;
 
 pub use inspect::{inspect, refuse_unknown, to_binary, wat, wit};
-pub use load::{Host, HostConfig};
+pub use load::{Host, HostConfig, doctor};
+
+/// The version of the engine inside.
+pub const WASMTIME_VERSION: &str = cache::WASMTIME;

@@ -111,6 +111,11 @@ impl Outbound {
         })
     }
 
+    /// What resolves names for this workload.
+    pub(crate) fn resolver(&self) -> Arc<dyn Resolve> {
+        Arc::clone(&self.setup.resolver)
+    }
+
     /// Sends a request and comes back with the head of the response; its body streams. Must be called in the
     /// runtime that polls it. Dropping the future or the body of the response ends the exchange.
     ///

@@ -40,7 +40,7 @@ const CODE_BYTES_MAX: u64 = 4 << 30;
 const TAIL_BYTES: usize = 8 + 4 + 32 + 32 + 8;
 
 /// The engine whose code this version of Shoal runs.
-const WASMTIME: &str = "48.0.8";
+pub(crate) const WASMTIME: &str = "48.0.8";
 
 /// What compiled code is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,3 +101,119 @@ fn emit(level: Level, workload: &str, context: &str, message: &str) {
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_base::units::Bytes;
+    use wasmtime::Store;
+    use wasmtime::component::Component;
+
+    use super::*;
+    use crate::capability::testing::{Log, engines};
+
+    /// Logs "hello" with the level 4 (error) and the context "shop".
+    const SPEAKER: &str = r#"
+    (component
+      (import "INTERFACE" (instance $logging
+        (type $enum (enum "trace" "debug" "info" "warn" "error" "critical"))
+        (export "level" (type $level (eq $enum)))
+        (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
+      (core module $libc (memory (export "memory") 1) (data (i32.const 0) "shophello"))
+      (core instance $libc (instantiate $libc))
+      (core func $log (canon lower (func $logging "log") (memory $libc "memory")))
+      (core module $main
+        (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
+        (func (export "run")
+          (call $log (i32.const 4) (i32.const 0) (i32.const 4) (i32.const 4) (i32.const 5))))
+      (core instance $main (instantiate $main (with "host" (instance (export "log" (func $log))))))
+      (func (export "run") (canon lift (core func $main "run"))))
+    "#;
+
+    #[test]
+    fn components_of_both_names_speak_on_both_engines() {
+        for engine in engines() {
+            for interface in INTERFACES {
+                let log = Log::listen();
+                let component =
+                    Component::new(&engine, SPEAKER.replace("INTERFACE", interface)).expect("it compiles");
+                let mut linker = Linker::<LogBudget>::new(&engine);
+                add_to_linker(&mut linker, |budget| LoggingView { workload: "web", budget })
+                    .expect("both names link");
+                let mut store = Store::new(&engine, LogBudget::new(Bytes(100), Instant::now()));
+                let instance = linker.instantiate(&mut store, &component).expect("an instance");
+                let function = instance.get_typed_func::<(), ()>(&mut store, "run").expect("the export");
+                function.call(&mut store, ()).expect("it runs");
+                assert_eq!(log.text(), "ERROR guest: hello workload=\"web\" context=\"shop\"\n");
+            }
+        }
+    }
+
+    /// What is logged when a guest with a budget of `rate` says these.
+    fn said(rate: u64, lines: &[(Level, &str, &str, Duration)]) -> String {
+        let log = Log::listen();
+        let start = Instant::now();
+        let budget = LogBudget::new(Bytes(rate), start);
+        for (level, context, message, after) in lines {
+            LoggingView { workload: "web", budget: &budget }.log(*level, context, message, start + *after);
+        }
+        log.text()
+    }
+
+    #[test]
+    fn levels_map_to_levels() {
+        let at = Duration::ZERO;
+        let levels = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];
+        let text = said(1000, &levels.map(|level| (level, "c", "m", at)));
+        let shown: Vec<_> =
+            text.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
+        assert_eq!(shown, ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "ERROR"]);
+        assert!(text.trim_end().ends_with("critical=true"), "{text}");
+    }
+
+    #[test]
+    fn a_guest_cannot_forge_a_line() {
+        let text =
+            said(1000, &[(Level::Info, "a\nb", "x\r\n ERROR host: all is lost\x1b[2J", Duration::ZERO)]);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("x\\r\\n ERROR host: all is lost\\u{1b}[2J"), "{text}");
+    }
+
+    #[test]
+    fn a_flood_is_dropped_and_counted() {
+        let mut lines = vec![(Level::Info, "", "0123456789", Duration::ZERO); 30];
+        lines.push((Level::Info, "", "after", Duration::from_secs(2)));
+        let text = said(100, &lines);
+        assert_eq!(text.lines().filter(|line| line.contains("0123456789")).count(), 10);
+        assert!(
+            text.contains("200 bytes of log dropped: over the limit of 100B per second (--log-rate)"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 12, "ten lines, the notice, and the line after it: {text}");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc");
+        assert_eq!(cut("aéé", 4), "aé", "not within a character");
+        let long = "é".repeat(MESSAGE_BYTES_MAX);
+        let text = said(1 << 20, &[(Level::Info, &long, &long, Duration::ZERO)]);
+        assert_eq!(text.matches('é').count(), (MESSAGE_BYTES_MAX + CONTEXT_BYTES_MAX) / 2);
+    }
+
+    #[test]
+    fn what_nobody_hears_costs_nothing() {
+        let quiet = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(std::io::sink)
+            .finish();
+        let now = Instant::now();
+        let budget = LogBudget::new(Bytes(5), now);
+        tracing::subscriber::with_default(quiet, || {
+            LoggingView { workload: "web", budget: &budget }.log(Level::Info, "", "0123456789", now);
+        });
+        assert_eq!(budget.ask(5, now), Verdict::Pass);
+    }
+}

@@ -31,7 +31,7 @@ impl From<&ReadError> for ErrorCode {
     fn from(error: &ReadError) -> Self {
         match error {
             ReadError::TooLarge { limit_bytes } => Self::HttpRequestBodySize(Some(*limit_bytes)),
-            ReadError::Disconnected(_) => Self::ConnectionTerminated,
+            ReadError::Disconnected => Self::ConnectionTerminated,
             ReadError::Stalled => Self::ConnectionReadTimeout,
             ReadError::Failed(reason) => Self::InternalError(Some(reason.clone())),
         }

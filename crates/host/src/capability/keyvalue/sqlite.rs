@@ -133,6 +133,14 @@ impl SqliteTable {
         }
     }
 
+    /// Makes the engine fail, as a broken disk does.
+    #[cfg(test)]
+    pub(super) fn sabotage(&mut self) -> Result<(), StoreError> {
+        self.run(|connection| {
+            connection.execute_batch("INSERT INTO entry (key, version, value) VALUES (NULL, 0, 0)")
+        })
+    }
+
     fn write_state(&mut self) -> Result<(), StoreError> {
         if self.state == self.committed {
             return Ok(());

@@ -19,9 +19,9 @@ use crate::capability::text::shown;
 
 /// Operations waiting for one file, in bytes: what they carry and [`JOB_BYTES`] each. Guests past it wait,
 /// in the order of their coming.
-const QUEUE_BYTES_MAX: usize = 16 << 20;
+pub(super) const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// What an operation costs in the queue beyond what it carries.
-const JOB_BYTES: usize = 512;
+pub(super) const JOB_BYTES: usize = 512;
 /// Writes in one group: the first must not wait long for the last.
 const GROUP_MAX: usize = 256;
 /// Stack of the thread: SQLite needs some tens of KiB, and a node has thousands of stores.
@@ -45,7 +45,7 @@ pub(super) struct FileStore {
 struct Job {
     writes: bool,
     run: Box<dyn FnOnce(Result<&mut SqliteTable, StoreError>) -> Answer + Send>,
-    /// Held until the answer is given.
+    /// Held until the operation is done.
     room: OwnedSemaphorePermit,
 }
 
@@ -108,6 +108,12 @@ impl FileStore {
         queue.send(Job { writes, run, room }).map_err(|_| stopped())?;
         told.await.map_err(|_| stopped())?
     }
+
+    /// Bytes of the operations in the queue.
+    #[cfg(test)]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX - self.room.available_permits()
+    }
 }
 
 impl Drop for FileStore {
@@ -145,8 +151,8 @@ fn serve(mut table: SqliteTable, mut jobs: mpsc::UnboundedReceiver<Job>) {
 
 fn answer_read(table: &mut SqliteTable, job: Job) {
     let answer = (job.run)(Ok(table));
-    answer(Ok(()));
     drop(job.room);
+    answer(Ok(()));
 }
 
 /// Runs the writes as one transaction and answers them when it is on the disk.
@@ -162,8 +168,8 @@ fn commit(table: &mut SqliteTable, writes: Vec<Job>) {
     }
     let committed = if begun.is_ok() { table.commit() } else { Ok(()) };
     for (answer, room) in answers {
-        answer(committed.clone());
         drop(room);
+        answer(committed.clone());
     }
 }
 
