@@ -8,8 +8,8 @@ use shoal_base::drain::Drain;
 use shoal_runtime::{
     Grants, Inspection, Kind, Limits, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
 };
-use wasmtime::component::{Component, InstancePre};
 use wasmtime::Module;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::capability::http::{HttpContext, ProxyPre};
 use crate::capability::keyvalue;

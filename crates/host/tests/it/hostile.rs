@@ -115,9 +115,8 @@ async fn a_looping_guest_does_not_hold_its_core() {
     let limits = Limits { cpu_time: Some(Duration::from_secs(600)), timeout: None, ..Limits::default() };
     let invoke = hostile(&world, limits);
     let neighbour = world.serve(&spec("hello"));
-    let loops: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(invoke.invoke(request("GET", "/loop", Body::empty()), call())))
-        .collect();
+    let loops: Vec<_> =
+        (0..4).map(|_| tokio::spawn(invoke.invoke(request("GET", "/loop", Body::empty()), call()))).collect();
     tokio::task::yield_now().await;
     for _ in 0..20 {
         assert_eq!(get(&neighbour, "/").await.as_deref(), Ok("Hello from Shoal\n"));

@@ -69,7 +69,8 @@ async fn a_hundred_megabytes_stream_through_a_guest() {
 #[tokio::test]
 async fn each_request_has_its_own_instance_unless_reuse_is_granted() {
     let world = World::new();
-    let reused = shoal_runtime::WorkloadSpec { reuse: Reuse(NonZeroU32::new(3).expect("three")), ..spec("hello") };
+    let reused =
+        shoal_runtime::WorkloadSpec { reuse: Reuse(NonZeroU32::new(3).expect("three")), ..spec("hello") };
     for (spec, instances) in [(spec("hello"), 6), (reused, 2)] {
         let invoke = world.serve(&spec);
         let mut fresh = 0;

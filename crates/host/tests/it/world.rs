@@ -11,7 +11,8 @@ use shoal_base::drain::Drain;
 use shoal_host::pool::PoolWish;
 use shoal_host::{Host, HostConfig};
 use shoal_runtime::{
-    Account, Body, Call, Failure, Grants, Invoke, Limits, Quiet, Refusal, Reuse, Runtime, Workload, WorkloadSpec,
+    Account, Body, Call, Failure, Grants, Invoke, Limits, Quiet, Refusal, Reuse, Runtime, Workload,
+    WorkloadSpec,
 };
 
 /// A host of its own for one test.
@@ -80,7 +81,10 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
 }
 
 /// Sends a request and reads the whole answer.
-pub(crate) async fn send(invoke: &Arc<dyn Invoke>, request: Request<Body>) -> Result<Response<Vec<u8>>, Failure> {
+pub(crate) async fn send(
+    invoke: &Arc<dyn Invoke>,
+    request: Request<Body>,
+) -> Result<Response<Vec<u8>>, Failure> {
     let (parts, body) = invoke.invoke(request, call()).await?.into_parts();
     let body = body.collect().await.map_err(|error| match error {
         shoal_runtime::BodyError::Failed(failure) => failure,

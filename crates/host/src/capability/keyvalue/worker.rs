@@ -44,10 +44,13 @@ pub(super) struct FileStore {
 /// One operation. It runs inside the transaction when it writes, and is answered after the commit.
 struct Job {
     writes: bool,
-    run: Box<dyn FnOnce(Result<&mut SqliteTable, StoreError>) -> Answer + Send>,
+    run: Box<Run>,
     /// Held until the operation is done.
     room: OwnedSemaphorePermit,
 }
+
+/// What a job does with the table, or with the reason why there is no transaction.
+type Run = dyn FnOnce(Result<&mut SqliteTable, StoreError>) -> Answer + Send;
 
 /// Gives the result to the waiting guest; a failed commit takes the result's place.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>)>;
