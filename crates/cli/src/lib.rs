@@ -1,1 +1,22 @@
-//! The command line: what was typed, and how answers are shown.
+//! The command line: from what was typed to what it means, and from data to what people read.
+//!
+//! [`parse`] turns arguments into an [`Invocation`]; the `shoal` binary does what it says. [`render`] turns
+//! answers into text, [`progress`] shows a long compile, [`exit`] holds the exit codes. Nothing here runs a
+//! guest or opens a socket; of the disk, only the names of artifacts in a directory are read.
+
+mod artifact;
+mod commands;
+mod data_dir;
+pub mod exit;
+pub mod progress;
+pub mod render;
+
+pub use commands::compile::CompileRequest;
+pub use commands::doctor::DoctorRequest;
+pub use commands::inspect::{InspectOutput, InspectRequest};
+pub use commands::run::serve::{AccessLog, ServeRequest, Tls};
+pub use commands::run::{LISTEN_DEFAULT, RunRequest};
+pub use commands::version::VersionRequest;
+pub use commands::{Color, Common, Document, Invocation, Request, definition, parse, parse_in};
+pub use data_dir::Surroundings;
+pub use exit::Exit;

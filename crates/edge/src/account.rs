@@ -81,7 +81,7 @@ impl Ticket {
             total: now.saturating_duration_since(self.received),
             queue: usage.queue,
             instantiate: usage.instantiate,
-            guest: usage.guest,
+            guest: usage.guest(),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Drop for Ticket {
         let timing = self.timing(now);
         let status = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
         metrics.status(status);
-        metrics.timing(&timing);
+        metrics.timing(&timing, !matches!(self.outcome, Outcome::Refused(_)));
         match self.outcome {
             Outcome::Whole | Outcome::Refused(Refusal::Expectation) => {}
             Outcome::Cancelled => metrics.failure(FailureKind::Cancelled),

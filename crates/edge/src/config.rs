@@ -66,6 +66,14 @@ pub enum ConfigError {
     /// One address is named twice.
     #[error("the address {0} is named twice")]
     SameAddress(SocketAddr),
+    /// One address takes in another: `[::]` means all IPv4 addresses too.
+    #[error("the address {address} is already served by {by}, which means all addresses")]
+    Covered {
+        /// The address that need not be named.
+        address: SocketAddr,
+        /// The one that takes it in.
+        by: SocketAddr,
+    },
     /// More threads than a machine has use for.
     #[error("{0} threads are more than the {THREADS_MAX} that one edge can run")]
     TooManyThreads(usize),
@@ -112,12 +120,7 @@ impl Config {
         if self.listeners.is_empty() {
             return Err(ConfigError::NoListener);
         }
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let named_before = self.listeners[..index].iter().any(|other| other.address == listener.address);
-            if named_before && listener.address.port() != 0 {
-                return Err(ConfigError::SameAddress(listener.address));
-            }
-        }
+        check_addresses(&self.listeners)?;
         if self.thread_count() > THREADS_MAX {
             return Err(ConfigError::TooManyThreads(self.thread_count()));
         }
@@ -135,6 +138,21 @@ impl Listener {
     pub const fn tls(address: SocketAddr, certificates: Arc<Certificates>) -> Self {
         Self { address, tls: Some(certificates) }
     }
+}
+
+fn check_addresses(listeners: &[Listener]) -> Result<(), ConfigError> {
+    let addresses = || listeners.iter().map(|listener| listener.address).enumerate();
+    for (index, address) in addresses().filter(|(_, address)| address.port() != 0) {
+        for (_, other) in addresses().filter(|(at, other)| *at != index && other.port() == address.port()) {
+            if other == address {
+                return Err(ConfigError::SameAddress(address));
+            }
+            if other.ip().is_unspecified() && (other.is_ipv6() || address.is_ipv4()) {
+                return Err(ConfigError::Covered { address, by: other });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
@@ -202,6 +220,17 @@ mod tests {
             wrong(|c| c.listeners.push(c.listeners[0].clone())),
             "the address 127.0.0.1:8080 is named twice"
         );
+        let add = |c: &mut Config, address: &str| {
+            c.listeners.push(Listener::plain(address.parse().expect("an address")));
+        };
+        assert_eq!(
+            wrong(|c| add(c, "[::]:8080")),
+            "the address 127.0.0.1:8080 is already served by [::]:8080, which means all addresses"
+        );
+        assert_eq!(
+            wrong(|c| add(c, "0.0.0.0:8080")),
+            "the address 127.0.0.1:8080 is already served by 0.0.0.0:8080, which means all addresses"
+        );
         assert_eq!(
             wrong(|c| c.threads = NonZeroUsize::new(THREADS_MAX + 1)),
             "1025 threads are more than the 1024 that one edge can run"
@@ -212,13 +241,18 @@ mod tests {
         );
         assert_eq!(
             wrong(|c| c.limits.header_list = Bytes(HEADER_LIST_BYTES_MIN - 1)),
-            "the limit `header_list` is 1023B, but must be from 1KiB to 256KiB"
+            "the limit `header_list` is 1023B, but must be from 1KiB to 128KiB"
         );
-        assert!(wrong(|c| c.limits.header_list = Bytes(HTTP1_BUFFER_BYTES as u64 + 1)).contains("256KiB"));
+        assert!(wrong(|c| c.limits.header_list = Bytes(HTTP1_BUFFER_BYTES as u64 + 1)).contains("128KiB"));
     }
 
     #[test]
-    fn several_listeners_may_take_any_free_port() {
+    fn listeners_that_do_not_meet_may_stand_side_by_side() {
+        let other_port = Listener::plain(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8081)));
+        let local_v6 = Listener::plain(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 8080)));
+        let local = Listener::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        let config = Config { listeners: vec![local, local_v6, other_port], ..Config::default() };
+        assert_eq!(config.check(), Ok(()));
         let any = Listener::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let config = Config { listeners: vec![any.clone(), any], ..Config::default() };
         assert_eq!(config.check(), Ok(()));

@@ -114,6 +114,11 @@ impl Connection {
         }
     }
 
+    /// Whether a request head has begun and not ended.
+    pub(crate) fn is_in_head(&self) -> bool {
+        self.head_since.load(Relaxed) != 0
+    }
+
     /// Notes whether the client takes what is written.
     pub(crate) fn set_blocked(&self, blocked: bool) {
         match (blocked, self.blocked_since.load(Relaxed)) {

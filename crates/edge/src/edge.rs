@@ -174,14 +174,15 @@ fn run(plan: Plan, drain: &Drain, deadline: Duration) -> usize {
         let doors: Vec<_> = plan
             .doors
             .into_iter()
-            .map(|door| tokio::spawn(accept(door, worker.clone(), tracker.clone())))
+            .map(|door| tokio::spawn(open_door(door, worker.clone(), tracker.clone())))
             .collect();
         let flusher = tokio::spawn(flush_log(worker.clone()));
         drain.begun().await;
         worker.begin_drain();
         let rest = async {
             for door in doors {
-                report(door.await);
+                // Its panic has been reported where it happened.
+                let _ = door.await;
             }
             tracker.close();
             tracker.wait().await;
@@ -206,11 +207,10 @@ async fn flush_log(worker: Arc<Worker>) {
     }
 }
 
-fn report(accepted: Result<std::io::Result<()>, tokio::task::JoinError>) {
-    match accepted {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "a listening socket failed"),
-        Err(error) => tracing::error!(%error, "accepting connections panicked"),
+/// Accepts until the drain begins. A socket that fails leaves the rest of the edge at work.
+async fn open_door(door: Door, worker: Arc<Worker>, tracker: TaskTracker) {
+    if let Err(error) = accept(door, worker, tracker).await {
+        tracing::error!(%error, "a listening socket failed; this thread no longer accepts from it");
     }
 }
 

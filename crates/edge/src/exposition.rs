@@ -68,7 +68,7 @@ fn requests(text: &mut Text, threads: &[&Metrics]) {
     text.head(
         "requests_total",
         "counter",
-        "Requests by status; 499: the client went away before the response head.",
+        "Requests by status; 499: the client went away before the response head. Heads that are no HTTP are in requests_malformed_total only.",
     );
     for (code, count) in by_code {
         text.line("requests_total", &format!("class=\"{}xx\",code=\"{code}\"", code / 100), count);
@@ -97,7 +97,7 @@ fn latencies(text: &mut Text, threads: &[&Metrics]) {
     text.head(
         name,
         "histogram",
-        "Parts of request_duration_seconds; host is all that is not queue, instantiate or guest.",
+        "Parts of the duration of requests that reached a workload; host is all that is not queue, instantiate or guest.",
     );
     for (phase, pick) in phases {
         text.histogram(name, &format!("phase=\"{phase}\","), &read(threads, pick));

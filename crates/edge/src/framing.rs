@@ -31,6 +31,8 @@ pub enum Ambiguity {
     LengthAndEncoding,
     /// A `transfer-encoding` that is not exactly `chunked`, once.
     Encoding,
+    /// One of the two in a line far longer than it has a reason to be.
+    LongField,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,8 +70,8 @@ struct Line {
     last: u8,
 }
 
-/// Bytes kept of a line that arrives in parts: enough for the two fields that matter. A `content-length` or
-/// `transfer-encoding` line that is longer is refused as malformed.
+/// Bytes kept of a line that arrives in parts, and so the most that a `content-length` or `transfer-encoding`
+/// line may have: several times what they need.
 const LINE_BYTES: usize = 128;
 
 impl Framing {
@@ -145,13 +147,17 @@ impl Framing {
 
     fn field(&mut self, line: &[u8]) {
         // Names of other lengths or letters are the common case, and leave at once.
-        if let Some(value) = value_of(line, b"content-length") {
+        let length = value_of(line, b"content-length");
+        let encoding = value_of(line, b"transfer-encoding");
+        if (length.is_some() || encoding.is_some()) && line.len() >= LINE_BYTES {
+            self.suspect(Ambiguity::LongField);
+        } else if let Some(value) = length {
             match (parse_length(value), self.head.length) {
                 (None, _) => self.state = State::Lost,
                 (Some(_), Some(_)) => self.suspect(Ambiguity::RepeatedLength),
                 (Some(length), None) => self.head.length = Some(length),
             }
-        } else if let Some(value) = value_of(line, b"transfer-encoding") {
+        } else if let Some(value) = encoding {
             if self.head.encoded || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                 self.suspect(Ambiguity::Encoding);
             }
@@ -241,7 +247,43 @@ fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Pieces of which ambiguous requests are made.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let known = prop::sample::select(vec![
+            "GET / HTTP/1.1\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            "content-length: 3\r\n",
+            "Content-Length: 0\r\n",
+            "transfer-encoding: chunked\r\n",
+            "host: a\r\n",
+            "3\r\n",
+            "abc\r\n",
+            "0\r\n",
+            "ffffffffffffffff\r\n",
+            ";x=y",
+        ]);
+        prop_oneof![8 => known.prop_map(|text| text.as_bytes().to_vec()), 1 => vec(any::<u8>(), 0..200), 1 => Just(vec![b' '; LINE_BYTES])]
+    }
+
+    proptest! {
+        #[test]
+        fn the_verdict_does_not_depend_on_how_bytes_arrive(pieces in vec(piece(), 0..30), size in 1..40usize) {
+            let bytes = pieces.concat();
+            let run = |size: usize| {
+                let mut framing = Framing::default();
+                bytes.chunks(size).for_each(|part| framing.feed(part));
+                (framing.heads, framing.ambiguous(), framing.in_head())
+            };
+            prop_assert_eq!(run(size), run(usize::MAX));
+        }
+    }
 
     /// Feeds the text whole, byte by byte, and cut in two at every place; all must agree.
     fn verdict(text: &str) -> (u64, Option<(u64, Ambiguity)>, bool) {
@@ -310,6 +352,17 @@ mod tests {
         ] {
             assert_eq!(verdict(text).1, Some((at, ambiguity)), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_field_that_matters_may_be_as_long_as_its_limit() {
+        let request = |bytes: usize| {
+            let spaces = bytes - "Content-Length:3\r".len();
+            format!("POST / HTTP/1.1\r\nContent-Length:{:spaces$}3\r\n\r\nabc", "")
+        };
+        assert_eq!(verdict(&request(LINE_BYTES - 1)), (1, None, false));
+        assert_eq!(verdict(&request(LINE_BYTES)).1, Some((0, Ambiguity::LongField)));
+        assert_eq!(verdict(&request(10 * LINE_BYTES)).1, Some((0, Ambiguity::LongField)));
     }
 
     #[test]

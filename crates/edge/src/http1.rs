@@ -68,7 +68,8 @@ async fn finish<T: Transport>(wire: Wire<T>, end: End, connection: &Connection) 
         }
         End::Limit(limit @ Limit::HeaderRead) => {
             metrics.limit(limit);
-            wire.close_with(TOO_SLOW).await;
+            // Browsers open connections in advance; to one that was never used there is nothing to say.
+            if connection.is_in_head() { wire.close_with(TOO_SLOW).await } else { wire.close().await }
         }
         End::Limit(limit) => {
             if !connection.worker.is_draining() {

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection::Connection;
 use crate::limits::{
-    H2_CONNECTION_BYTES, H2_PENDING_RESETS, H2_PING_INTERVAL, H2_STREAM_BYTES, Limit, Limits,
+    H2_CONNECTION_BYTES, H2_PENDING_RESETS, H2_PING_INTERVAL, H2_SEND_BYTES, H2_STREAM_BYTES, Limit, Limits,
 };
 use crate::service::Serve;
 use crate::watch::Watch;
@@ -90,7 +90,7 @@ fn builder(limits: &Limits, streams: Streams) -> Builder<Streams> {
         .max_local_error_reset_streams(H2_PENDING_RESETS)
         .initial_stream_window_size(H2_STREAM_BYTES)
         .initial_connection_window_size(H2_CONNECTION_BYTES)
-        .max_send_buf_size(H2_STREAM_BYTES as usize)
+        .max_send_buf_size(H2_SEND_BYTES)
         .keep_alive_interval(H2_PING_INTERVAL);
     builder
 }

@@ -19,6 +19,12 @@
 //! `upgrade` requests are answered as ordinary ones, as RFC 9110 §7.8 allows; a workload that answers 1xx
 //! has given no proper answer.
 //!
+//! What a client may rely on: a response that begins ends whole, or visibly broken (a reset, never a clean
+//! but short end). A client that sends `expect: 100-continue` is told to go on when the workload first reads
+//! the body, unless the response has begun by then. HTTP/1 trailers of a response are sent only to
+//! clients that say `te: trailers`, as RFC 9110 §6.5.1 asks. Heads that are no HTTP at all are answered
+//! 400, 414 or 431 by the parser, without a body, and are in no access log.
+//!
 //! Absent here: any knowledge of what runs behind [`shoal_runtime::Invoke`], and any file but certificates.
 
 mod accept;

@@ -18,7 +18,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// A request body that is being read must bring something at least this often.
     pub body_stall: Duration,
-    /// A client that takes nothing of its response for this long is gone.
+    /// A client that takes nothing from its connection for this long is gone. (An HTTP/2 client may stop one
+    /// stream by its window and still take others; the workload's own time limit ends such a response.)
     pub write_stall: Duration,
     /// The head of a request, request line included. Guests get the list as it is; cookies of a few KiB are common.
     pub header_list: Bytes,
@@ -76,14 +77,18 @@ pub(crate) const HEADER_COUNT: usize = 100;
 
 /// Largest buffer of an HTTP/1 connection in each direction: enough to stream at full speed, small enough
 /// that a slow reader stops its guest soon. Also the largest `header_list`.
-pub(crate) const HTTP1_BUFFER_BYTES: usize = 256 << 10;
+pub(crate) const HTTP1_BUFFER_BYTES: usize = 128 << 10;
 
 /// Smallest `header_list`: what an ordinary browser sends must pass.
 pub(crate) const HEADER_LIST_BYTES_MIN: u64 = 1 << 10;
 
-/// Bytes that one HTTP/2 stream may have waiting in each direction (its window, and its send buffer): the
-/// product of 100 Mbit/s and 20 ms, so that one stream fills an ordinary line.
+/// Bytes that one HTTP/2 stream may have under way towards us: the product of 100 Mbit/s and 20 ms, so that
+/// one stream fills an ordinary line.
 pub(crate) const H2_STREAM_BYTES: u32 = 256 << 10;
+
+/// Bytes of a response that wait in one HTTP/2 stream for the client's window: a few frames. Times the
+/// streams of a connection this is what one client can make us hold.
+pub(crate) const H2_SEND_BYTES: usize = 64 << 10;
 
 /// Bytes that one HTTP/2 connection may have under way towards us, all streams together.
 pub(crate) const H2_CONNECTION_BYTES: u32 = 1 << 20;

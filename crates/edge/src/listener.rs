@@ -69,6 +69,14 @@ mod tests {
         for socket in &sockets {
             assert_eq!(socket.local_addr().expect("has an address"), address);
         }
+        let client = std::net::TcpStream::connect(address).expect("connects");
+        let accepted = loop {
+            if let Some(Ok((socket, _))) = sockets.iter().map(TcpListener::accept).find(Result::is_ok) {
+                break socket;
+            }
+        };
+        assert!(accepted.nodelay().expect("has the option"), "accepted sockets inherit the option");
+        drop(client);
         let error = bind(address, 1).expect_err("the port is taken");
         assert!(matches!(error, Error::InUse { .. }), "{error}");
         assert!(error.hint().is_some());

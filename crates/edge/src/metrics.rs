@@ -92,8 +92,12 @@ impl Metrics {
         self.limits[limit as usize].add(1);
     }
 
-    pub(crate) fn timing(&self, timing: &Timing) {
+    /// Records how long a request took; in what, only if a workload was asked.
+    pub(crate) fn timing(&self, timing: &Timing, was_invoked: bool) {
         self.total.record(timing.total);
+        if !was_invoked {
+            return;
+        }
         self.queue.record(timing.queue);
         self.instantiate.record(timing.instantiate);
         self.guest.record(timing.guest);

@@ -25,6 +25,7 @@ pub(crate) struct RequestBody {
     limit_bytes: u64,
     stall: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
+    is_broken: bool,
     /// The client waits for `100 Continue` before it sends anything.
     awaits_continue: bool,
 }
@@ -62,12 +63,14 @@ impl RequestBody {
             limit_bytes,
             stall: None,
             is_waiting: false,
+            is_broken: false,
             awaits_continue,
         }
     }
 
     fn fails(&mut self, trouble: Trouble, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.incoming = None;
+        self.is_broken = true;
         self.connection.end_with(Ending::Linger);
         self.watch.set_trouble(trouble);
         Poll::Ready(Some(Err(error)))
@@ -122,7 +125,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        !self.is_broken && self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -173,15 +176,19 @@ impl BodyWatch {
         self.bytes.load(Relaxed)
     }
 
-    /// What went wrong, if anything; wakes the caller when that changes.
-    pub(crate) fn poll_trouble(&self, cx: &mut Context<'_>) -> Poll<Trouble> {
+    /// Wakes this task when something goes wrong.
+    pub(crate) fn wake(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
+    }
+
+    /// What went wrong, if anything.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         match self.trouble.load(Relaxed) {
-            0 => Poll::Pending,
-            1 => Poll::Ready(Trouble::TooLarge),
-            2 => Poll::Ready(Trouble::Stalled),
-            3 => Poll::Ready(Trouble::Malformed),
-            _ => Poll::Ready(Trouble::Disconnected),
+            0 => None,
+            1 => Some(Trouble::TooLarge),
+            2 => Some(Trouble::Stalled),
+            3 => Some(Trouble::Malformed),
+            _ => Some(Trouble::Disconnected),
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct ResponseBody {
     ticket: Ticket,
     /// What is still to come, when that is known.
     left: Option<u64>,
+    /// It ended in an error.
+    is_broken: bool,
 }
 
 /// When a client that met an overload should try again, in seconds.
@@ -94,7 +96,7 @@ fn finish_head(mut response: Response<Body>, mut ticket: Ticket) -> Response<Res
     }
     response.map(|body| {
         let left = body.size_hint().exact();
-        ResponseBody { body, ticket, left }
+        ResponseBody { body, ticket, left, is_broken: false }
     })
 }
 
@@ -172,6 +174,7 @@ impl http_body::Body for ResponseBody {
                 }
             }
             Some(Err(error)) => {
+                me.is_broken = true;
                 me.ticket.outcome = match error {
                     BodyError::Failed(failure) => Outcome::Failed(failure.kind),
                     BodyError::TooLarge { .. } => Outcome::Failed(FailureKind::ResponseTooLarge),
@@ -196,7 +199,7 @@ impl http_body::Body for ResponseBody {
 impl ResponseBody {
     /// All bytes have been handed over.
     fn end(&mut self) {
-        if self.ticket.outcome == Outcome::Cancelled {
+        if self.ticket.outcome == Outcome::Cancelled && !self.is_broken {
             self.ticket.outcome = Outcome::Whole;
         }
     }

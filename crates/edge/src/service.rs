@@ -13,6 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use shoal_runtime::{Answer, Body, Call};
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::account::Ticket;
@@ -123,22 +124,32 @@ fn invoke(ticket: &Ticket, request: Request<Body>) -> Work {
     }
 }
 
+impl State {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Result<Answer, JoinError>, Refusal>> {
+        match self {
+            Self::Refused(refusal) => Poll::Ready(Err(*refusal)),
+            Self::Invoked(Work::Here(work)) => work.as_mut().poll(cx).map(|answer| Ok(Ok(answer))),
+            Self::Invoked(Work::Task(task)) => Pin::new(task).poll(cx).map(Ok),
+        }
+    }
+}
+
 impl Future for Respond {
     type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let me = &mut *self;
-        let ticket = me.ticket.as_ref().expect("a response is not polled after it is ready");
-        let trouble = ticket.body.as_ref().map_or(Poll::Pending, |body| body.poll_trouble(cx));
-        if let Poll::Ready(trouble) = trouble {
-            me.state = State::Refused(refusal_of(trouble));
+        let body = me.ticket.as_ref().and_then(|ticket| ticket.body.clone());
+        if let Some(body) = &body {
+            body.wake(cx);
         }
-        let answer = match &mut me.state {
-            State::Refused(refusal) => Err(*refusal),
-            State::Invoked(Work::Here(work)) => Ok(Ok(ready!(work.as_mut().poll(cx)))),
-            State::Invoked(Work::Task(task)) => Ok(ready!(Pin::new(task).poll(cx))),
-        };
-        let ticket = me.ticket.take().expect("the ticket was there a moment ago");
+        let mut answer = me.state.poll(cx);
+        // Whatever the workload makes of a body that went wrong, the request is refused.
+        if let Some(trouble) = body.and_then(|body| body.trouble()) {
+            answer = Poll::Ready(Err(refusal_of(trouble)));
+        }
+        let answer = ready!(answer);
+        let ticket = me.ticket.take().expect("a response is not polled after it is ready");
         Poll::Ready(Ok(match answer {
             Err(refusal) => respond::refuse(refusal, ticket),
             Ok(Ok(answer)) => respond::answer(answer, ticket),

@@ -16,6 +16,9 @@ use crate::framing::Framing;
 
 /// A connection with the client, plain or encrypted.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Whether the end must be announced, so that it is not taken for one that an attacker made.
+    const SAYS_GOODBYE: bool;
+
     /// The socket underneath.
     fn socket(&self) -> &TcpStream;
 }
@@ -40,6 +43,9 @@ impl<T: Transport> Wire<T> {
 
     /// Sends the last bytes that belong to the encryption, if any, and closes.
     pub(crate) async fn close(mut self) {
+        if !T::SAYS_GOODBYE {
+            return;
+        }
         // A peer that is gone is closed already.
         let _ = tokio::time::timeout(self.connection.worker.limits.linger, self.transport.shutdown()).await;
     }
@@ -148,12 +154,16 @@ impl<T: Transport> AsyncWrite for Wire<T> {
 }
 
 impl Transport for TcpStream {
+    const SAYS_GOODBYE: bool = false;
+
     fn socket(&self) -> &TcpStream {
         self
     }
 }
 
 impl Transport for TlsStream<TcpStream> {
+    const SAYS_GOODBYE: bool = true;
+
     fn socket(&self) -> &TcpStream {
         self.get_ref().0
     }

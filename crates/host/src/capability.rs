@@ -12,4 +12,4 @@ pub(crate) mod keyvalue;
 pub(crate) mod logging;
 #[cfg(test)]
 pub(crate) mod testing;
-mod text;
+pub(crate) mod text;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use shoal_runtime::Refusal;
 use wasmtime::{Config, Engine};
 
@@ -10,7 +11,7 @@ use crate::pool::PoolPlan;
 use crate::ticker::Ticker;
 
 /// Which engine an artifact needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Flavour {
     /// No asynchronous component functions: WASI 0.2, core modules.
     Sync,
@@ -22,20 +23,46 @@ pub(crate) enum Flavour {
 pub(crate) struct Engines {
     sync: Engine,
     asynchronous: Engine,
+    plan: PoolPlan,
     pub(crate) ticker: Arc<Ticker>,
 }
 
 impl Engines {
     /// Makes both engines, with instances allocated as planned.
-    pub(crate) fn new(plan: &PoolPlan) -> Result<Self, Refusal> {
+    pub(crate) fn new(plan: PoolPlan) -> Result<Self, Refusal> {
         let make = |flavour| {
-            Engine::new(&config(flavour, plan))
+            Engine::new(&config(flavour, &plan))
                 .map_err(|error| Refusal::new(format!("cannot make the engine: {error:#}")))
         };
         let (sync, asynchronous) = (make(Flavour::Sync)?, make(Flavour::Async)?);
         let ticker = Ticker::start(vec![sync.weak(), asynchronous.weak()])
             .map_err(|error| Refusal::new(format!("cannot start the epoch thread: {error}")))?;
-        Ok(Self { sync, asynchronous, ticker })
+        Ok(Self { sync, asynchronous, plan, ticker })
+    }
+
+    /// What an engine of this flavour was made with.
+    pub(crate) fn config(&self, flavour: Flavour) -> Config {
+        config(flavour, &self.plan)
+    }
+
+    /// Live instances of each engine against what its pool holds, as Prometheus text.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::from(
+            "# HELP shoal_pool_instances Component instances alive in the pool of an engine.\n\
+             # TYPE shoal_pool_instances gauge\n",
+        );
+        let engines = [("0.2", &self.sync), ("0.3", &self.asynchronous)];
+        for (wasi, engine) in engines {
+            let live = engine.pooling_allocator_metrics().map_or(0, |metrics| metrics.component_instances());
+            text.push_str(&format!("shoal_pool_instances{{wasi=\"{wasi}\"}} {live}\n"));
+        }
+        let slots = self.plan.pool.map_or(0, |pool| pool.slots);
+        text.push_str(
+            "# HELP shoal_pool_slots Component instances that the pool of one engine can hold; 0: no pool.\n\
+             # TYPE shoal_pool_slots gauge\n",
+        );
+        text.push_str(&format!("shoal_pool_slots {slots}\n"));
+        text
     }
 
     /// The engine of this flavour.

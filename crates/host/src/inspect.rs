@@ -17,6 +17,7 @@ use shoal_runtime::{Inspection, Kind, Refusal, Wasi};
 pub use describe::refuse_unknown;
 pub use text::{to_binary, wat, wit};
 
+pub(crate) use grants::import;
 use names::Interface;
 use scan::Scan;
 
@@ -39,7 +40,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
         needs_async: scan.is_async || interfaces.iter().any(|i| i.wasi() == Some(Wasi::P3)),
         size_bytes: binary.len() as u64,
         digest: format!("blake3:{}", blake3::hash(&binary)),
-        imports: scan.imports.iter().map(|name| grants::import(name)).collect(),
+        imports: scan.imports.iter().map(|name| import(name)).collect(),
         wasi_versions: names::wasi_versions(&scan.imports, &interfaces),
         language: language::of(&scan),
         exports: scan.exports.into_iter().map(|export| export.name).collect(),

@@ -1,7 +1,9 @@
 //! The Wasm host: the only crate that names wasmtime.
 
+pub mod cache;
 mod capability;
 mod command;
+mod compile;
 mod engine;
 mod failure;
 mod guest;
@@ -11,7 +13,7 @@ mod linker;
 mod load;
 mod log_budget;
 pub mod machine;
-mod outbound;
+pub mod outbound;
 pub mod pool;
 mod serve;
 mod serve_p3;
@@ -21,4 +23,7 @@ mod ticker;
 mod turn;
 
 pub use inspect::{inspect, refuse_unknown, to_binary, wat, wit};
-pub use load::{Host, HostConfig};
+pub use load::{Host, HostConfig, doctor};
+
+/// The version of the engine inside.
+pub const WASMTIME_VERSION: &str = cache::WASMTIME;

@@ -77,6 +77,9 @@ fn build(engines: &Engines, flavour: Flavour, granted: Granted) -> wasmtime::Res
     if granted.key_value {
         capability::keyvalue::add_to_linker(l, State::key_value)?;
     }
+    if granted.blobs {
+        capability::blobstore::add_to_linker(l, State::blobs)?;
+    }
     if flavour == Flavour::Async {
         link_p3(l, granted)?;
     }

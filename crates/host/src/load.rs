@@ -5,21 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shoal_base::drain::Drain;
-use shoal_runtime::{
-    Grants, Inspection, Kind, Limits, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
-};
-use wasmtime::Module;
-use wasmtime::component::{Component, InstancePre};
+use shoal_runtime::report::Report;
+use shoal_runtime::{Grants, Kind, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec};
+use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+use crate::cache::{Cache, InstallationKey};
 use crate::capability::http::{HttpContext, ProxyPre};
-use crate::capability::keyvalue;
+use crate::capability::{blobstore, keyvalue};
 use crate::command::{ComponentCommand, ModuleCommand, P3Command};
-use crate::engine::{Engines, Flavour};
-use crate::inspect::{self, inspect};
+use crate::compile::{self, Code, Facts};
+use crate::engine::Engines;
+use crate::inspect;
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
-use crate::machine::Machine;
-use crate::outbound::Outbound;
+use crate::machine::{self, Machine};
+use crate::outbound::{Outbound, OutboundSetup};
 use crate::pool::{self, PoolWish};
 use crate::serve::Service;
 use crate::serve_p3::ServiceP3;
@@ -30,6 +31,8 @@ use crate::state::{Context, State, Stdio};
 pub struct HostConfig {
     /// Holds the compile cache and the key of this installation.
     pub data_dir: PathBuf,
+    /// The secret that seals compiled code; none: that of the data directory, made when it is missing.
+    pub key: Option<PathBuf>,
     /// How much the instance pools should hold.
     pub pool: PoolWish,
     /// Guests that outlive their response hold guards of this drain.
@@ -39,6 +42,7 @@ pub struct HostConfig {
 /// The Wasm host of this process.
 pub struct Host {
     engines: Engines,
+    cache: Cache,
     linkers: Linkers,
     drain: Drain,
 }
@@ -49,57 +53,68 @@ impl Host {
     /// # Errors
     /// When the machine cannot carry the engines, or the data directory cannot be trusted.
     pub fn new(config: &HostConfig) -> Result<Self, Refusal> {
-        let plan = pool::plan(&Machine::probe(), &config.pool);
-        let engines = Engines::new(&plan)?;
-        Ok(Self { engines, linkers: Linkers::default(), drain: config.drain.clone() })
+        let cache = match &config.key {
+            None => Cache::open(&config.data_dir)?,
+            Some(key) => Cache::open_with(&config.data_dir, InstallationKey::open(key)?)?,
+        };
+        let engines = Engines::new(pool::plan(&Machine::probe(), &config.pool))?;
+        Ok(Self { engines, cache, linkers: Linkers::default(), drain: config.drain.clone() })
     }
+
+    /// A `.cwasm` file with the machine code of an artifact, for this machine or for `target` (a triple such
+    /// as `aarch64-unknown-linux-gnu`), sealed with the key of this installation.
+    ///
+    /// # Errors
+    /// When the artifact is not one that Shoal runs, or the target is unknown.
+    pub fn compile(
+        &self,
+        artifact: &Path,
+        target: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<u8>, Refusal> {
+        compile::export(artifact, target, &self.engines, &self.cache, progress)
+    }
+
+    /// Live instances and other numbers of the engines, as Prometheus text.
+    pub fn metrics(&self) -> String {
+        self.engines.metrics()
+    }
+}
+
+/// What `shoal doctor` says: the machine, the pools that fit it, the data directory.
+pub fn doctor(data_dir: &Path, wish: &PoolWish) -> Report {
+    let machine = Machine::probe();
+    let mut sections = vec![machine::machine_section(&machine), pool::plan(&machine, wish).section()];
+    sections.push(machine::data_dir_section(data_dir));
+    if let Ok(cache) = Cache::open(data_dir) {
+        sections.push(cache.section());
+    }
+    Report { sections }
 }
 
 impl Runtime for Host {
     fn load(&self, spec: &WorkloadSpec, progress: &dyn Progress) -> Result<Workload, Refusal> {
-        let bytes = read(&spec.artifact)?;
-        let inspection = inspect(&bytes)?;
-        let kind = inspection.kind.ok_or_else(|| inspect::refuse_unknown(&inspection))?;
-        let granted = check_grants(&spec.name, &inspection, &spec.grants)?;
-        let flavour = if inspection.needs_async { Flavour::Async } else { Flavour::Sync };
-        let context = Arc::new(context(spec, kind)?);
-        progress.step(Step::Compiling { size_bytes: inspection.size_bytes });
-        let code = self.compile(&spec.name, flavour, kind, &bytes)?;
-        let workload = self.link(spec, kind, flavour, granted, context, code)?;
+        let compiled = compile::compiled(&spec.artifact, &self.engines, &self.cache, progress)?;
+        let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
+        let context = Arc::new(context(spec, compiled.facts.kind)?);
+        let workload = self.link(spec, &compiled.facts, granted, context, compiled.code)?;
         progress.step(Step::Ready);
         Ok(workload)
     }
 }
 
-/// Compiled code, mapped.
-enum Code {
-    Component(Component),
-    Module(Module),
-}
-
 impl Host {
-    fn compile(&self, name: &str, flavour: Flavour, kind: Kind, bytes: &[u8]) -> Result<Code, Refusal> {
-        let binary = inspect::to_binary(bytes)?;
-        let engine = self.engines.get(flavour);
-        let code = match kind {
-            Kind::CommandModule => Module::from_binary(engine, &binary).map(Code::Module),
-            Kind::Http(_) | Kind::Command(_) => Component::from_binary(engine, &binary).map(Code::Component),
-        };
-        code.map_err(|error| Refusal::new(format!("`{name}` is not valid WebAssembly: {error:#}")))
-    }
-
     fn link(
         &self,
         spec: &WorkloadSpec,
-        kind: Kind,
-        flavour: Flavour,
+        facts: &Facts,
         granted: Granted,
         context: Arc<Context>,
         code: Code,
     ) -> Result<Workload, Refusal> {
         let refuse =
             |error: wasmtime::Error| Refusal::new(format!("`{}` cannot be linked: {error:#}", spec.name));
-        let engine = self.engines.get(flavour).clone();
+        let engine = self.engines.get(facts.flavour).clone();
         let ticker = Arc::clone(&self.engines.ticker);
         let component = match code {
             Code::Module(module) => {
@@ -108,16 +123,16 @@ impl Host {
             }
             Code::Component(component) => component,
         };
-        let linker = self.linkers.get(&self.engines, flavour, granted).map_err(refuse)?;
+        let linker = self.linkers.get(&self.engines, facts.flavour, granted).map_err(refuse)?;
         let pre: InstancePre<State> = linker.instantiate_pre(&component).map_err(refuse)?;
-        Ok(match kind {
+        Ok(match facts.kind {
             Kind::Http(Wasi::P2) => {
                 let proxy = ProxyPre::new(pre).map_err(refuse)?;
                 let drain = self.drain.clone();
                 Workload::Http(Arc::new(Service::new(engine, proxy, context, ticker, drain, spec.reuse)))
             }
             Kind::Http(Wasi::P3) => {
-                let service = wasmtime_wasi_http::p3::bindings::ServicePre::new(pre).map_err(refuse)?;
+                let service = ServicePre::new(pre).map_err(refuse)?;
                 let drain = self.drain.clone();
                 Workload::Http(Arc::new(ServiceP3::new(engine, service, context, ticker, drain)))
             }
@@ -132,17 +147,17 @@ impl Host {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
-    std::fs::read(path).map_err(|error| Refusal::new(format!("cannot read `{}`: {error}", path.display())))
-}
-
 fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
     let serves = matches!(kind, Kind::Http(_));
-    let limits =
-        spec.limits.clone().unwrap_or_else(|| if serves { Limits::default() } else { Limits::for_command() });
+    let limits = if serves { &spec.limits.serving } else { &spec.limits.command }.clone();
     let own_name =
         spec.artifact.file_name().unwrap_or(spec.artifact.as_os_str()).to_string_lossy().into_owned();
-    let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone()));
+    let setup = OutboundSetup {
+        workload: spec.name.clone(),
+        header_list: limits.header_list,
+        ..OutboundSetup::default()
+    };
+    let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone(), setup)?);
     Ok(Context {
         name: spec.name.clone(),
         args: std::iter::once(own_name).chain(spec.args.iter().cloned()).collect(),
@@ -153,7 +168,8 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
             outbound_in_flight: limits.outbound_in_flight,
         },
         key_value: keyvalue::Stores::open(&spec.grants.key_value)?,
-        log_budget: LogBudget::new(limits.log_rate, Instant::now()),
+        blobs: blobstore::Stores::open(&spec.grants.blobs)?,
+        log_budget: Arc::new(LogBudget::new(limits.log_rate, Instant::now())),
         stdio: if serves { Stdio::Log } else { Stdio::Inherit },
         grants: spec.grants.clone(),
         limits,
@@ -165,15 +181,15 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
 const WORLD_IMPORTING_LANGUAGES: [&str; 2] = ["JavaScript", "Python"];
 
 /// Refuses an artifact that imports what was not granted, or what nobody has.
-fn check_grants(name: &str, inspection: &Inspection, grants: &Grants) -> Result<Granted, Refusal> {
-    let imports_its_world = inspection
+fn check_grants(name: &str, facts: &Facts, grants: &Grants) -> Result<Granted, Refusal> {
+    let imports_its_world = facts
         .language
         .as_deref()
         .is_some_and(|language| WORLD_IMPORTING_LANGUAGES.iter().any(|known| language.starts_with(known)));
-    for import in &inspection.imports {
+    for import in facts.imports.iter().map(|name| inspect::import(name)) {
         let Some(capability) = import.capability else {
             let what = format!("`{name}` imports `{}`, which Shoal does not provide", import.name);
-            return Err(Refusal::new(what).hint("see `shoal inspect` for all imports of the artifact"));
+            return Err(Refusal::new(what).hint("`shoal inspect` shows all imports of the artifact"));
         };
         let granted = match capability {
             "outbound HTTP" | "sockets" => grants.reaches_out() || imports_its_world,

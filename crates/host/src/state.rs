@@ -9,6 +9,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::capability::blobstore::{self, BlobView};
 use crate::capability::config::ConfigView;
 use crate::capability::http::{HasHttp, HttpContext, HttpView};
 use crate::capability::http_p3::HttpP3;
@@ -16,6 +17,7 @@ use crate::capability::keyvalue::{KeyValueView, Stores};
 use crate::capability::logging::LoggingView;
 use crate::limiter::Limiter;
 use crate::log_budget::LogBudget;
+use crate::outbound::socket_check;
 use crate::stdio::LogStream;
 use crate::turn::Turn;
 
@@ -47,8 +49,10 @@ pub(crate) struct Context {
     pub(crate) http: HttpContext,
     /// `wasi:keyvalue`.
     pub(crate) key_value: Stores,
+    /// `wasi:blobstore`.
+    pub(crate) blobs: blobstore::Stores,
     /// How much it may log.
-    pub(crate) log_budget: LogBudget,
+    pub(crate) log_budget: Arc<LogBudget>,
     /// Where its standard streams go.
     pub(crate) stdio: Stdio,
 }
@@ -99,6 +103,11 @@ impl State {
         KeyValueView { stores: &self.context.key_value, table: &mut self.table }
     }
 
+    /// `wasi:blobstore`.
+    pub(crate) fn blobs(&mut self) -> BlobView<'_> {
+        BlobView { stores: &self.context.blobs, table: &mut self.table }
+    }
+
     /// A new request in the same store.
     pub(crate) fn begin(&mut self, account: Arc<Account>, turn: Turn) {
         self.limiter.begin(Arc::clone(&account));
@@ -134,13 +143,23 @@ impl Context {
         for dir in &self.grants.dirs {
             self.preopen(&mut wasi, dir);
         }
+        if self.grants.reaches_out() {
+            let rules = Arc::new(self.grants.outbound.clone());
+            let check = socket_check(
+                self.name.clone(),
+                rules,
+                self.grants.listen.clone(),
+                self.http.outbound.resolver(),
+            );
+            wasi.socket_addr_check(check).allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+        }
         match self.stdio {
             Stdio::Inherit => {
                 wasi.inherit_stdio();
             }
             Stdio::Log => {
-                wasi.stdout(LogStream::new(&self.name, "stdout"));
-                wasi.stderr(LogStream::new(&self.name, "stderr"));
+                wasi.stdout(LogStream::new(&self.name, "stdout", &self.log_budget));
+                wasi.stderr(LogStream::new(&self.name, "stderr", &self.log_budget));
             }
         }
         wasi

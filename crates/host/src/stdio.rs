@@ -4,9 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+
+use crate::capability::text::escape;
+use crate::log_budget::{LogBudget, Verdict};
 
 /// Bytes of a line that are logged together; a longer line is logged in pieces.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -16,12 +20,13 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 pub(crate) struct LogStream {
     workload: Arc<str>,
     stream: &'static str,
+    budget: Arc<LogBudget>,
 }
 
 impl LogStream {
     /// The stream `stream` (`stdout` or `stderr`) of a guest of `workload`.
-    pub(crate) fn new(workload: &str, stream: &'static str) -> Self {
-        Self { workload: workload.into(), stream }
+    pub(crate) fn new(workload: &str, stream: &'static str, budget: &Arc<LogBudget>) -> Self {
+        Self { workload: workload.into(), stream, budget: Arc::clone(budget) }
     }
 }
 
@@ -54,11 +59,20 @@ impl LineWriter {
 
     fn log(&mut self) {
         let line = String::from_utf8_lossy(&self.line);
-        let line = line.trim_end_matches(['\r', '\n']).escape_debug().to_string();
-        self.line.clear();
+        let line = escape(line.trim_end_matches(['\r', '\n']));
+        let (workload, stream) = (&*self.to.workload, self.to.stream);
         if !line.is_empty() {
-            tracing::info!(target: "shoal::guest", workload = &*self.to.workload, stream = self.to.stream, "{line}");
+            match self.to.budget.ask(line.len() as u64, Instant::now()) {
+                Verdict::Pass => tracing::info!(target: "guest", workload, stream, "{line}"),
+                Verdict::PassAfter { dropped_bytes } => {
+                    let notice = self.to.budget.notice(dropped_bytes);
+                    tracing::warn!(target: "guest", workload, "{notice}");
+                    tracing::info!(target: "guest", workload, stream, "{line}");
+                }
+                Verdict::Drop => {}
+            }
         }
+        self.line.clear();
     }
 }
 

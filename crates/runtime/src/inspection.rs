@@ -1,9 +1,9 @@
 //! What an artifact is, found from its bytes alone.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How an artifact runs, decided by what it exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A component that answers HTTP requests.
@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 /// A version of the WASI component interfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Wasi {
     /// 0.2: resources, pollables.
     #[serde(rename = "0.2")]

@@ -25,7 +25,7 @@ pub use failure::{Failure, FailureKind};
 pub use grants::{DirGrant, GrantError, Grants, StoreGrant, StorePlace};
 pub use inspection::{Import, Inspection, Kind, Wasi};
 pub use invoke::{Answer, Call, Invoke};
-pub use limits::Limits;
+pub use limits::{Limits, LimitsByKind};
 pub use outbound::{OutboundPattern, OutboundRules, PatternError};
 pub use workload::{
     Command, CommandExit, Progress, Quiet, Refusal, Reuse, Runtime, Step, Workload, WorkloadSpec,

@@ -32,6 +32,28 @@ pub struct Limits {
     pub log_rate: Bytes,
 }
 
+/// Limits for whatever an artifact turns out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsByKind {
+    /// For an artifact that answers requests.
+    pub serving: Limits,
+    /// For one that runs as a process.
+    pub command: Limits,
+}
+
+impl Default for LimitsByKind {
+    fn default() -> Self {
+        Self { serving: Limits::default(), command: Limits::for_command() }
+    }
+}
+
+impl From<Limits> for LimitsByKind {
+    /// The same limits for both.
+    fn from(limits: Limits) -> Self {
+        Self { serving: limits.clone(), command: limits }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

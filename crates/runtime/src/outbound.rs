@@ -202,11 +202,35 @@ impl OutboundRules {
     /// Whether this name may be resolved for raw sockets: some `tcp` or `udp` pattern covers it.
     pub fn allows_lookup(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        self.0.iter().any(|pattern| match &pattern.host {
+        self.for_sockets().any(|pattern| match &pattern.host {
             HostPattern::Any => true,
             HostPattern::Name(granted) => *granted == name,
             HostPattern::Suffix(suffix) => name.ends_with(suffix.as_str()),
             HostPattern::Nowhere | HostPattern::Net(_) => false,
+        })
+    }
+
+    /// Whether any name may be resolved for raw sockets; [`OutboundRules::allows_lookup`] decides about each.
+    pub fn allows_any_lookup(&self) -> bool {
+        let named = |host: &HostPattern| {
+            matches!(host, HostPattern::Any | HostPattern::Name(_) | HostPattern::Suffix(_))
+        };
+        self.for_sockets().any(|pattern| named(&pattern.host))
+    }
+
+    /// The names that a raw socket of this scheme may connect to at this port, wherever they resolve to within
+    /// [`OutboundRules::allows_address`]. Those with a wildcard cannot be told.
+    pub fn socket_names<'a>(&'a self, scheme: &'a str, port: u16) -> impl Iterator<Item = &'a str> {
+        self.matching(scheme, port).filter_map(|pattern| match &pattern.host {
+            HostPattern::Name(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    fn for_sockets(&self) -> impl Iterator<Item = &OutboundPattern> {
+        self.0.iter().filter(|pattern| match &pattern.scheme {
+            SchemePattern::Any => true,
+            SchemePattern::Only(scheme) => scheme == "tcp" || scheme == "udp",
         })
     }
 
@@ -369,5 +393,18 @@ mod tests {
         assert!(!by_address.allows("http", "127.0.0.1", 9001));
         assert!(by_address.allows_socket("tcp", "10.9.9.9".parse().expect("v4"), 1));
         assert!(!by_address.allows_socket("udp", "10.9.9.9".parse().expect("v4"), 1));
+    }
+
+    #[test]
+    fn names_are_resolved_for_sockets_by_patterns_for_sockets() {
+        let rules =
+            rules(&["tcp://db.example.com:5432", "https://api.example.com", "udp://*.example.org:53"]);
+        assert!(rules.allows_any_lookup());
+        assert!(rules.allows_lookup("DB.example.com.") && rules.allows_lookup("ns.example.org"));
+        assert!(!rules.allows_lookup("api.example.com"), "that is for HTTP, which resolves by itself");
+        assert_eq!(rules.socket_names("tcp", 5432).collect::<Vec<_>>(), ["db.example.com"]);
+        assert_eq!(rules.socket_names("tcp", 5433).count() + rules.socket_names("udp", 53).count(), 0);
+        let by_address = OutboundRules(vec!["tcp://10.0.0.0/8:*".parse().expect("a pattern")]);
+        assert!(!by_address.allows_any_lookup());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::{Grants, Invoke, Limits};
+use crate::{Grants, Invoke, LimitsByKind};
 
 /// What to run, and what it may do.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct WorkloadSpec {
     pub args: Vec<String>,
     /// What it may touch.
     pub grants: Grants,
-    /// How much it may use; none: the defaults of what the artifact turns out to be.
-    pub limits: Option<Limits>,
+    /// How much it may use.
+    pub limits: LimitsByKind,
     /// Whether instances outlive a request.
     pub reuse: Reuse,
 }

@@ -1,1 +1,33 @@
-fn main() {}
+//! `shoal`: a table of contents.
+
+mod commands;
+mod process;
+mod serve;
+mod watch;
+
+use std::process::ExitCode;
+
+use shoal_cli::{Exit, Invocation, Request};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let code = shoal_cli::parse(std::env::args_os()).and_then(execute);
+    ExitCode::from(code.unwrap_or_else(|exit| exit.say()))
+}
+
+/// Does what was asked; the number is the exit code.
+fn execute(invocation: Invocation) -> Result<u8, Exit> {
+    let Invocation { common, request } = invocation;
+    common.color.apply();
+    process::log(&common, &request)?;
+    match request {
+        Request::Run(request) => commands::run(&common, *request),
+        Request::Inspect(request) => commands::inspect(&request),
+        Request::Compile(request) => commands::compile(&common, &request),
+        Request::Doctor(request) => commands::doctor(&common, &request),
+        Request::Version(request) => commands::version(&request),
+        Request::Write(documents) => commands::write(&documents),
+    }
+}

@@ -1,5 +1,13 @@
 //! The edge from outside: over real sockets, against a runtime without guests.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod drains;
+mod failures;
+mod http2;
+mod limits;
+mod refusals;
 mod serves;
+mod shows;
+mod streaming;
 mod support;
+mod tls;

@@ -1,11 +1,16 @@
 //! Ordinary requests get ordinary answers.
 
+use std::collections::HashSet;
 use std::io::Write;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
 
-use shoal_runtime::fake::{always, echo};
+use http::{Request, Response};
+use shoal_edge::Config;
+use shoal_runtime::fake::{FakeInvoke, always, echo};
+use shoal_runtime::{Body, Call};
 
-use crate::support::{ask, config, connect, read_response, serve, status};
+use crate::support::{ask, config, connect, eventually, read_response, serve, status};
 
 #[test]
 fn a_request_is_answered_and_the_connection_kept() {
@@ -60,4 +65,62 @@ fn old_clients_are_served() {
     let edge = serve(config(), always("hello"));
     let text = ask(edge.address(), "GET / HTTP/1.0\r\n\r\n");
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n") && text.ends_with("hello"), "{text}");
+}
+
+#[test]
+fn a_workload_sees_the_request_as_it_was_sent() {
+    let edge = serve(
+        config(),
+        FakeInvoke::new(|request: Request<Body>, call: Call| async move {
+            let header =
+                |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
+            let text = format!(
+                "{} {} {} {} {} {} {}",
+                call.id,
+                call.scheme,
+                call.peer,
+                request.method(),
+                request.uri(),
+                header("host"),
+                header("traceparent"),
+            );
+            Ok(Response::new(Body::whole(text)))
+        }),
+    );
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut socket = connect(edge.address());
+    let peer = socket.local_addr().unwrap();
+    for id in [1, 2] {
+        let request = format!("PURGE /a%20b?c=d HTTP/1.1\r\nhost: a.test\r\ntraceparent: {trace}\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let text = read_response(&mut socket);
+        let expected = format!("{id} http {peer} PURGE /a%20b?c=d a.test {trace}");
+        assert!(text.ends_with(&expected), "{text}");
+    }
+}
+
+#[test]
+fn every_thread_serves_every_listener() {
+    let any = config().listeners[0].clone();
+    let config = Config { listeners: vec![any.clone(), any], threads: NonZeroUsize::new(2), ..config() };
+    let threads: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let seen = threads.clone();
+    let edge = serve(
+        config,
+        FakeInvoke::new(move |_, _| {
+            let thread = std::thread::current().name().unwrap_or_default().to_owned();
+            seen.lock().unwrap().insert(thread);
+            async { Ok(Response::new(Body::whole("hello"))) }
+        }),
+    );
+    assert_ne!(edge.addresses[0], edge.addresses[1]);
+    for address in edge.addresses.clone() {
+        threads.lock().unwrap().clear();
+        // The kernel spreads connections by a hash of their ports.
+        eventually("both threads have served", || {
+            assert_eq!(status(&ask(address, "GET / HTTP/1.0\r\n\r\n")), 200);
+            threads.lock().unwrap().len() == 2
+        });
+        assert_eq!(*threads.lock().unwrap(), HashSet::from(["edge-0".to_owned(), "edge-1".to_owned()]));
+    }
 }

@@ -3,13 +3,20 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
 use shoal_base::drain::Drain;
-use shoal_edge::{Config, Edge, Error, Listener, Routes, Served};
-use shoal_runtime::Invoke;
+use shoal_edge::{Config, Edge, Error, Limits, Listener, Routes, Served};
+use shoal_runtime::fake::FakeInvoke;
+use shoal_runtime::{Body, BodyError, Invoke};
 
 /// How long a test waits for what must happen: long, since a loaded machine is slow, and no test that
 /// passes waits for its end.
@@ -34,6 +41,13 @@ pub(crate) fn config() -> Config {
         drain_deadline: PATIENCE,
         ..Config::default()
     }
+}
+
+/// The same, with other limits.
+pub(crate) fn limited(change: impl FnOnce(&mut Limits)) -> Config {
+    let mut config = config();
+    change(&mut config.limits);
+    config
 }
 
 pub(crate) fn serve(config: Config, workload: impl Invoke) -> Running {
@@ -157,4 +171,80 @@ pub(crate) fn status(response: &str) -> u16 {
         .nth(1)
         .and_then(|code| code.parse().ok())
         .unwrap_or_else(|| panic!("no status in {response:?}"))
+}
+
+/// A body of equal chunks that counts what was taken from it, and tells when it was dropped.
+pub(crate) struct Chunks {
+    left: usize,
+    chunk: Bytes,
+    pub(crate) taken: Arc<AtomicUsize>,
+    _dropped: Dropped,
+}
+
+/// Sets a flag when it is dropped.
+pub(crate) struct Dropped(pub(crate) Arc<AtomicBool>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl Chunks {
+    pub(crate) fn new(
+        count: usize,
+        size: usize,
+        taken: &Arc<AtomicUsize>,
+        dropped: &Arc<AtomicBool>,
+    ) -> Self {
+        let chunk = Bytes::from(vec![b'x'; size]);
+        Self { left: count, chunk, taken: taken.clone(), _dropped: Dropped(dropped.clone()) }
+    }
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        self.taken.fetch_add(self.chunk.len(), SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(self.chunk.clone()))))
+    }
+}
+
+/// A workload that never answers, and tells how often it was asked and whether it was stopped.
+pub(crate) fn hangs(asked: &Arc<AtomicUsize>, stopped: &Arc<AtomicBool>) -> impl Invoke {
+    let (asked, stopped) = (asked.clone(), stopped.clone());
+    FakeInvoke::new(move |_, _| {
+        asked.fetch_add(1, SeqCst);
+        let stops = Dropped(stopped.clone());
+        async move {
+            let _stops = stops;
+            std::future::pending().await
+        }
+    })
+}
+
+/// Reads the whole body, then answers with it.
+pub(crate) fn echo_whole() -> impl Invoke {
+    FakeInvoke::new(|request: http::Request<Body>, _| async move {
+        use http_body_util::BodyExt;
+        match request.into_body().collect().await {
+            Ok(body) => Ok(Response::new(Body::whole(body.to_bytes()))),
+            Err(_) => Ok(Response::new(Body::whole("broken"))),
+        }
+    })
+}
+
+/// A runtime for clients that speak more than raw bytes.
+pub(crate) fn block_on<R>(work: impl Future<Output = R>) -> R {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("the test ends in time") })
 }

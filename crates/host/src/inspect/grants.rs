@@ -24,7 +24,7 @@ const KEY_VALUE: Grant = (Some("key-value"), Some("--kv NAME[=PATH]"));
 const BLOBS: Grant = (Some("blobs"), Some("--blobs NAME[=DIR]"));
 
 /// The import `name` with its capability and flag.
-pub(super) fn import(name: &str) -> Import {
+pub(crate) fn import(name: &str) -> Import {
     let (capability, flag) = match name.split_once("::") {
         Some(("wasi_snapshot_preview1", function)) => of_preview1(function),
         Some(_) => UNKNOWN,

@@ -21,10 +21,17 @@ const TELLTALES: &[(&str, &str)] = &[
     ("c_plus_plus", "C++"),
     ("c++", "C++"),
     ("c", "C"),
+    ("rustc", "Rust"),
+    ("wit-bindgen-rust", "Rust"),
+    ("wit-bindgen-c", "C"),
 ];
 
 /// Custom sections that one toolchain alone writes.
 const SECTIONS: &[(&str, &str)] = &[("go.buildid", "Go"), ("go:buildid", "Go")];
+
+/// Core modules that one toolchain alone puts in, by what their names begin with: an interpreter that was
+/// built as a shared library.
+const MODULES: &[(&str, &str)] = &[("libcomponentize_py", "Python"), ("libpython", "Python")];
 
 /// The language; none when nothing tells.
 pub(super) fn of(scan: &Scan) -> Option<String> {
@@ -33,12 +40,17 @@ pub(super) fn of(scan: &Scan) -> Option<String> {
         || SECTIONS.iter().find(|(name, _)| scan.custom_sections.iter().any(|(found, _)| found == name));
     let named =
         || scan.producers.iter().find(|(field, ..)| field == "language").map(|(_, name, _)| name.clone());
-    by_producer().or_else(by_section).map(|(_, language)| (*language).to_string()).or_else(named)
+    let by_module =
+        || MODULES.iter().find(|(begin, _)| scan.module_names.iter().any(|name| name.starts_with(begin)));
+    by_module()
+        .or_else(by_producer)
+        .or_else(by_section)
+        .map(|(_, language)| (*language).to_string())
+        .or_else(named)
 }
 
 /// Whether a producer names this tool or language: as a whole word, or, for languages, with its edition
-/// (`C11`, `C_plus_plus_17`). The tools that build components name Rust crates and `wit-bindgen-c`, which
-/// say nothing of the guest, so `processed-by` is looked at for the tools of interpreters and Go only.
+/// (`C11`, `C_plus_plus_17`). A short name such as `c` is a language only, never a tool.
 fn tells((field, name, _): &(String, String, String), word: &str) -> bool {
     let name = name.to_ascii_lowercase();
     if field == "language" {
@@ -73,7 +85,9 @@ mod tests {
             (&[("language", "C11"), ("processed-by", "componentize-py")], Some("Python")),
             (&[("language", "Go"), ("processed-by", "Go cmd/compile")], Some("Go")),
             (&[("processed-by", "TinyGo")], Some("Go (TinyGo)")),
-            (&[("processed-by", "wit-component"), ("processed-by", "wit-bindgen-rust")], None),
+            (&[("processed-by", "wit-component")], None),
+            (&[("processed-by", "wit-component"), ("processed-by", "wit-bindgen-rust")], Some("Rust")),
+            (&[("processed-by", "wit-bindgen-rust"), ("processed-by", "componentize-py")], Some("Python")),
             (&[("language", "Grain")], Some("Grain")),
             (&[("language", "COBOL")], Some("COBOL")),
             (&[], None),
@@ -86,5 +100,15 @@ mod tests {
     fn a_section_can_tell() {
         let scan = Scan { custom_sections: vec![("go:buildid".into(), 80)], ..Scan::default() };
         assert_eq!(of(&scan).as_deref(), Some("Go"));
+    }
+
+    #[test]
+    fn an_interpreter_inside_tells_more_than_the_tools_that_built_it() {
+        let scan = Scan {
+            producers: vec![("language".into(), "Rust".into(), String::new())],
+            module_names: vec!["main".into(), "libpython3.14.so".into()],
+            ..Scan::default()
+        };
+        assert_eq!(of(&scan).as_deref(), Some("Python"));
     }
 }

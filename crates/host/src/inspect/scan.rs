@@ -9,8 +9,9 @@ use std::ops::Range;
 use shoal_runtime::Refusal;
 use wasmparser::{
     BinaryReader, BinaryReaderError, CanonicalFunction, CanonicalOption, Chunk, ComponentAlias,
-    ComponentDefinedType, ComponentExternName, ComponentExternalKind, ComponentImport, ComponentType,
-    ComponentTypeRef, CoreType, Encoding, ExternalKind, KnownCustom, Parser, Payload, PrimitiveValType,
+    ComponentDefinedType, ComponentExternName, ComponentExternalKind, ComponentImport, ComponentName,
+    ComponentType, ComponentTypeRef, CoreType, Encoding, ExternalKind, KnownCustom, Parser, Payload,
+    PrimitiveValType,
 };
 
 /// Component types nested in one another. The validator of the engine allows 100; toolchains emit five.
@@ -40,6 +41,8 @@ pub(super) struct Scan {
     pub(super) custom_sections: Vec<(String, u64)>,
     /// Sizes in bytes of the core modules inside.
     pub(super) modules: Vec<u64>,
+    /// Names of core modules inside, where a name section gives them.
+    pub(super) module_names: Vec<String>,
 }
 
 /// One export.
@@ -200,8 +203,10 @@ impl<'a> Walk<'a> {
             }
             Payload::CustomSection(section) => {
                 scan.custom_section(section.name(), section.data().len() as u64);
-                if let KnownCustom::Producers(fields) = section.as_known() {
-                    scan.producers(fields);
+                match section.as_known() {
+                    KnownCustom::Producers(fields) => scan.producers(fields),
+                    KnownCustom::ComponentName(names) => scan.module_names(names),
+                    _ => {}
                 }
             }
             _ => {}
@@ -232,7 +237,22 @@ impl Scan {
             }
         }
     }
+
+    /// Adds the names of core modules. As with producers, a malformed section ends the reading.
+    fn module_names(&mut self, sections: wasmparser::ComponentNameSectionReader<'_>) {
+        for section in sections.into_iter().map_while(Result::ok) {
+            if let ComponentName::CoreModules(names) = section {
+                let left = MODULE_NAMES_MAX.saturating_sub(self.module_names.len());
+                let names = names.into_iter().map_while(Result::ok).take(left);
+                self.module_names.extend(names.map(|naming| naming.name.to_string()));
+            }
+        }
+    }
 }
+
+/// Names of core modules that are kept; further ones are left out. They serve to guess the language, and
+/// the largest real components, of shared libraries, have a hundred.
+const MODULE_NAMES_MAX: usize = 1_000;
 
 /// Names of custom sections that are kept; further ones are left out. Each is compared with all, and real
 /// artifacts have about twenty, most of them of debug information.

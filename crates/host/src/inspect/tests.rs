@@ -392,3 +392,31 @@ proptest! {
         let _ = (inspect(&bytes), wit(&bytes), wat(&bytes));
     }
 }
+
+/// The committed guests, made by real toolchains, are of the kinds they were made to be.
+#[test]
+fn the_guests_are_of_their_kinds() {
+    let built = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/built");
+    let guest = |name: &str| {
+        let bytes = std::fs::read(built.join(name)).expect("a committed guest");
+        inspect(&bytes).expect("an artifact")
+    };
+    for (name, kind, needs_async) in [
+        ("hello.wasm", Kind::Http(Wasi::P2), false),
+        ("hello-p3.wasm", Kind::Http(Wasi::P3), true),
+        ("cli.wasm", Kind::CommandModule, false),
+        ("cli-p2.wasm", Kind::Command(Wasi::P2), false),
+        ("cli-p3.wasm", Kind::Command(Wasi::P3), true),
+    ] {
+        let found = guest(name);
+        assert_eq!((found.kind, found.needs_async), (Some(kind), needs_async), "{name}");
+        assert!(
+            found.imports.iter().all(|import| import.capability.is_some()),
+            "{name}: {:?}",
+            found.imports
+        );
+    }
+    assert_eq!(guest("hello.wasm").language.as_deref(), Some("Rust"));
+    let flags: Vec<_> = guest("fetch.wasm").imports.iter().filter_map(|import| import.flag).collect();
+    assert_eq!(flags, ["--allow-outbound PATTERN"]);
+}

@@ -201,7 +201,7 @@ async fn a_guest_that_floods_the_log_is_cut_off_and_answers() {
     let _listening = lines.listen();
     let world = World::new();
     let limits = Limits { log_rate: units::Bytes::kib(10), ..Limits::default() };
-    let invoke = world.serve(&WorkloadSpec { limits: Some(limits), ..spec("log-flood") });
+    let invoke = world.serve(&WorkloadSpec { limits: limits.into(), ..spec("log-flood") });
     assert_eq!(get(&invoke, "/?lines=20000&bytes=100").await.as_deref(), Ok("wrote 20000 lines\n"));
     let text = lines.text();
     let written = text.lines().filter(|line| line.contains("xxxxx")).count();

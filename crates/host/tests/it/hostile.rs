@@ -10,7 +10,7 @@ use shoal_runtime::{Body, BodyError, FailureKind, Invoke, Limits};
 use crate::world::{World, call, get, request, spec};
 
 fn hostile(world: &World, limits: Limits) -> Arc<dyn Invoke> {
-    world.serve(&shoal_runtime::WorkloadSpec { limits: Some(limits), ..spec("hostile") })
+    world.serve(&shoal_runtime::WorkloadSpec { limits: limits.into(), ..spec("hostile") })
 }
 
 fn quick() -> Limits {

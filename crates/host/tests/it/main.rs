@@ -1,5 +1,6 @@
 //! Tests of the host through its public face.
 
+mod cache;
 mod capabilities;
 mod hostile;
 mod machine;

@@ -11,7 +11,7 @@ use shoal_base::drain::Drain;
 use shoal_host::pool::PoolWish;
 use shoal_host::{Host, HostConfig};
 use shoal_runtime::{
-    Account, Body, Call, Failure, Grants, Invoke, Limits, Quiet, Refusal, Reuse, Runtime, Workload,
+    Account, Body, Call, Failure, Grants, Invoke, LimitsByKind, Quiet, Refusal, Reuse, Runtime, Workload,
     WorkloadSpec,
 };
 
@@ -29,7 +29,7 @@ impl World {
         let data = tempfile::tempdir().expect("a directory");
         let drain = Drain::new();
         let pool = PoolWish { slots_max: Some(64), ..PoolWish::default() };
-        let config = HostConfig { data_dir: data.path().into(), pool, drain: drain.clone() };
+        let config = HostConfig { data_dir: data.path().into(), key: None, pool, drain: drain.clone() };
         Self { host: Host::new(&config).expect("a host"), drain, _data: data }
     }
 
@@ -59,7 +59,7 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         artifact: guest(name),
         args: Vec::new(),
         grants: Grants::default(),
-        limits: Some(Limits::default()),
+        limits: LimitsByKind::default(),
         reuse: Reuse::default(),
     }
 }

@@ -76,11 +76,17 @@ fn on_container(method: &Method, name: &str, query: &str) -> Result<Answer, Stri
     }
 }
 
-fn on_object(request: &IncomingRequest, container: &str, object: &str, query: &str) -> Result<Answer, String> {
+fn on_object(
+    request: &IncomingRequest,
+    container: &str,
+    object: &str,
+    query: &str,
+) -> Result<Answer, String> {
     let id = |container: &str, object: &str| ObjectId { container: container.into(), object: object.into() };
     let asks = |word| parameter(query, word);
     let number = |word, absent| asks(word).and_then(|text| text.parse().ok()).unwrap_or(absent);
-    let target = |to: &str| to.split_once('/').map(|(c, o)| id(c, o)).ok_or("give the target as container/object");
+    let target =
+        |to: &str| to.split_once('/').map(|(c, o)| id(c, o)).ok_or("give the target as container/object");
     match request.method() {
         Method::Put => store(request, container, object),
         Method::Delete => blobstore::get_container(container)?.delete_object(object).map(|()| done()),
@@ -96,7 +102,8 @@ fn on_object(request: &IncomingRequest, container: &str, object: &str, query: &s
             }
             if asks("info").is_some() {
                 let info = bucket.object_info(object)?;
-                let text = format!("name: {}\ncontainer: {}\nsize: {}\n", info.name, info.container, info.size);
+                let text =
+                    format!("name: {}\ncontainer: {}\nsize: {}\n", info.name, info.container, info.size);
                 return Ok(Answer::Text(200, text));
             }
             // The end of a range is the last byte itself; the largest number means "to the end".

@@ -86,8 +86,11 @@ fn keys(bucket: &Bucket) -> Result<(u16, Vec<u8>), Error> {
 fn in_batch(bucket: &Bucket, body: &[u8]) -> Result<(u16, Vec<u8>), Error> {
     let text = String::from_utf8_lossy(body);
     let (set, deleted): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains('='));
-    let pairs: Vec<(String, Vec<u8>)> =
-        set.iter().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect();
+    let pairs: Vec<(String, Vec<u8>)> = set
+        .iter()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect();
     let deleted: Vec<String> = deleted.into_iter().map(Into::into).collect();
     batch::set_many(bucket, &pairs)?;
     batch::delete_many(bucket, &deleted)?;

@@ -8,8 +8,8 @@ use guest_support::{answer, body_of, copy, parameter, path_and_query, start_with
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingRequest, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingRequest, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    RequestOptions, ResponseOutparam, Scheme,
 };
 
 struct Fetch;
@@ -49,7 +49,11 @@ fn request_to(url: &str) -> Option<OutgoingRequest> {
 }
 
 /// Sends the request, with the body of the incoming one where the method has a body, and waits for the answer.
-fn send(incoming: &IncomingRequest, outgoing: OutgoingRequest, query: &str) -> Result<IncomingResponse, ErrorCode> {
+fn send(
+    incoming: &IncomingRequest,
+    outgoing: OutgoingRequest,
+    query: &str,
+) -> Result<IncomingResponse, ErrorCode> {
     let method = parameter(query, "method").unwrap_or_else(|| "GET".into());
     outgoing.set_method(&method_of(&method)).map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
     let body = outgoing.body().expect("the body is taken once");

@@ -13,9 +13,7 @@ use guest_support::{answer, parameter, path_and_query, start, start_with, write_
 use wasip2::cli::{stderr, stdout};
 use wasip2::clocks::monotonic_clock::{now, subscribe_duration};
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{
-    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::streams::OutputStream;
 
 const NANOSECONDS_PER_MS: u64 = 1_000_000;
@@ -27,12 +25,19 @@ struct Hostile;
 impl Guest for Hostile {
     fn handle(request: IncomingRequest, response_out: ResponseOutparam) {
         let (path, query) = path_and_query(&request);
-        let number = |name, absent| parameter(&query, name).and_then(|text| text.parse().ok()).unwrap_or(absent);
+        let number =
+            |name, absent| parameter(&query, name).and_then(|text| text.parse().ok()).unwrap_or(absent);
         match path.as_str() {
             "/loop" => spin_for_ever(),
             "/recurse" => answer(response_out, 200, &format!("{}\n", recurse(1))),
-            "/memory" => answer(response_out, 200, &format!("{} pages, then refused\n", take_memory(usize::MAX))),
-            "/grow" => answer(response_out, 200, &format!("{} pages more\n", take_memory(number("pages", 1) as usize))),
+            "/memory" => {
+                answer(response_out, 200, &format!("{} pages, then refused\n", take_memory(usize::MAX)))
+            }
+            "/grow" => answer(
+                response_out,
+                200,
+                &format!("{} pages more\n", take_memory(number("pages", 1) as usize)),
+            ),
             "/trap" => core::arch::wasm32::unreachable(),
             "/panic" => panic!("the guest panics as it was asked to"),
             "/never" => sleep(HOUR_MS),

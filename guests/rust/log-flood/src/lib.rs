@@ -18,7 +18,8 @@ struct LogFlood;
 impl Guest for LogFlood {
     fn handle(request: IncomingRequest, response_out: ResponseOutparam) {
         let (path, query) = path_and_query(&request);
-        let number = |name, default| parameter(&query, name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number =
+            |name, default| parameter(&query, name).and_then(|text| text.parse().ok()).unwrap_or(default);
         let lines = if path == "/forever" { usize::MAX } else { number("lines", 10_000) };
         let message = "x".repeat(number("bytes", 100));
         for _ in 0..lines {

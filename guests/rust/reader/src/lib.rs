@@ -58,10 +58,11 @@ fn locate<'a>(directories: &'a [(Descriptor, String)], path: &str) -> Option<(&'
 }
 
 fn read(directory: &Descriptor, path: &str, response_out: ResponseOutparam) {
-    let file = match directory.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), DescriptorFlags::READ) {
-        Ok(file) => file,
-        Err(code) => return refuse(code, response_out),
-    };
+    let file =
+        match directory.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), DescriptorFlags::READ) {
+            Ok(file) => file,
+            Err(code) => return refuse(code, response_out),
+        };
     match file.get_type() {
         Ok(DescriptorType::Directory) => match list(&file) {
             Ok(lines) => answer(response_out, 200, &lines),

@@ -37,7 +37,8 @@ impl Guest for Socket {
             _ => Err(USAGE.into()),
         };
         done.map_err(|text| {
-            let _nowhere_to_tell = stderr::get_stderr().blocking_write_and_flush(format!("error: {text}\n").as_bytes());
+            let _nowhere_to_tell =
+                stderr::get_stderr().blocking_write_and_flush(format!("error: {text}\n").as_bytes());
         })
     }
 }
@@ -92,7 +93,9 @@ fn listen(port: &str) -> Result<(), String> {
     socket.finish_bind().map_err(named("bind"))?;
     socket.start_listen().map_err(named("listen"))?;
     socket.finish_listen().map_err(named("listen"))?;
-    print(format!("listening on {}\n", port_of(&socket.local_address().map_err(named("listen"))?)).as_bytes());
+    print(
+        format!("listening on {}\n", port_of(&socket.local_address().map_err(named("listen"))?)).as_bytes(),
+    );
     socket.subscribe().block();
     let (_peer, input, output) = socket.accept().map_err(named("accept"))?;
     loop {
@@ -152,7 +155,9 @@ fn family(address: &IpSocketAddress) -> IpAddressFamily {
 
 fn any_port(like: &IpSocketAddress) -> IpSocketAddress {
     match like {
-        IpSocketAddress::Ipv4(_) => IpSocketAddress::Ipv4(Ipv4SocketAddress { port: 0, address: (0, 0, 0, 0) }),
+        IpSocketAddress::Ipv4(_) => {
+            IpSocketAddress::Ipv4(Ipv4SocketAddress { port: 0, address: (0, 0, 0, 0) })
+        }
         IpSocketAddress::Ipv6(_) => IpSocketAddress::Ipv6(Ipv6SocketAddress {
             port: 0,
             flow_info: 0,

@@ -31,7 +31,7 @@ impl From<&ReadError> for ErrorCode {
     fn from(error: &ReadError) -> Self {
         match error {
             ReadError::TooLarge { limit_bytes } => Self::HttpRequestBodySize(Some(*limit_bytes)),
-            ReadError::Disconnected(_) => Self::ConnectionTerminated,
+            ReadError::Disconnected => Self::ConnectionTerminated,
             ReadError::Stalled => Self::ConnectionReadTimeout,
             ReadError::Failed(reason) => Self::InternalError(Some(reason.clone())),
         }
@@ -57,15 +57,45 @@ pub(crate) fn header_error(error: FieldError) -> wasmtime::Result<HeaderError> {
 
 /// What an outbound request's failure is for the guest.
 pub(crate) fn error_code(error: OutboundError) -> ErrorCode {
+    use super::types::{DnsErrorPayload, TlsAlertReceivedPayload};
     match error {
-        OutboundError::HttpRequestDenied => ErrorCode::HttpRequestDenied,
+        OutboundError::DnsTimeout => ErrorCode::DnsTimeout,
+        OutboundError::DnsError(why) => {
+            ErrorCode::DnsError(DnsErrorPayload { rcode: Some(why), info_code: None })
+        }
+        OutboundError::DestinationNotFound => ErrorCode::DestinationNotFound,
+        OutboundError::DestinationUnavailable(_) => ErrorCode::DestinationUnavailable,
+        OutboundError::DestinationIpProhibited { .. } => ErrorCode::DestinationIpProhibited,
+        OutboundError::DestinationIpUnroutable => ErrorCode::DestinationIpUnroutable,
+        OutboundError::ConnectionRefused => ErrorCode::ConnectionRefused,
+        OutboundError::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        OutboundError::ConnectionTimeout => ErrorCode::ConnectionTimeout,
+        OutboundError::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
+        OutboundError::ConnectionLimitReached => ErrorCode::ConnectionLimitReached,
+        OutboundError::TlsProtocolError(_) => ErrorCode::TlsProtocolError,
+        OutboundError::TlsCertificateError(_) => ErrorCode::TlsCertificateError,
+        OutboundError::TlsAlertReceived { id, message } => {
+            ErrorCode::TlsAlertReceived(TlsAlertReceivedPayload {
+                alert_id: Some(id),
+                alert_message: Some(message),
+            })
+        }
+        OutboundError::HttpRequestDenied { .. } => ErrorCode::HttpRequestDenied,
+        OutboundError::HttpRequestMethodInvalid => ErrorCode::HttpRequestMethodInvalid,
+        OutboundError::HttpRequestUriInvalid => ErrorCode::HttpRequestUriInvalid,
+        OutboundError::HttpRequestBodySize(limit) => ErrorCode::HttpRequestBodySize(Some(limit)),
+        OutboundError::HttpResponseIncomplete => ErrorCode::HttpResponseIncomplete,
+        OutboundError::HttpResponseHeaderSectionSize(limit) => {
+            ErrorCode::HttpResponseHeaderSectionSize(limit)
+        }
+        OutboundError::HttpResponseBodySize(limit) => ErrorCode::HttpResponseBodySize(Some(limit)),
+        OutboundError::HttpUpgradeFailed => ErrorCode::HttpUpgradeFailed,
+        OutboundError::HttpProtocolError(_) => ErrorCode::HttpProtocolError,
+        OutboundError::InternalError(why) => ErrorCode::InternalError(Some(why)),
     }
 }
 
 /// What an outbound request's failure is for a 0.3 guest.
 pub(crate) fn p3_error(error: OutboundError) -> wasmtime_wasi_http::Error {
-    use wasmtime_wasi_http::Error;
-    match error {
-        OutboundError::HttpRequestDenied => Error::HttpRequestDenied,
-    }
+    error.into()
 }

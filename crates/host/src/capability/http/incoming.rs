@@ -26,7 +26,7 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) enum ReadError {
     TooLarge { limit_bytes: u64 },
-    Disconnected(String),
+    Disconnected,
     Stalled,
     Failed(String),
 }
@@ -35,7 +35,7 @@ impl From<BodyError> for ReadError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge { limit_bytes } => Self::TooLarge { limit_bytes },
-            BodyError::Disconnected(reason) => Self::Disconnected(reason),
+            BodyError::Disconnected(_) => Self::Disconnected,
             BodyError::Stalled => Self::Stalled,
             BodyError::Failed(failure) => Self::Failed(failure.reason),
         }
@@ -171,6 +171,6 @@ mod tests {
         let mut reader = Reader(incoming.clone());
         reader.ready().await;
         assert!(matches!(reader.read(4), Err(StreamError::LastOperationFailed(_))));
-        assert!(matches!(incoming.trailers(), Some(Err(ReadError::Disconnected(_)))));
+        assert!(matches!(incoming.trailers(), Some(Err(ReadError::Disconnected))));
     }
 }

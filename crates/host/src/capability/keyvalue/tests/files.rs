@@ -226,9 +226,9 @@ fn a_full_file_takes_nothing_more_until_something_is_deleted() {
 fn guests_wait_when_the_queue_of_a_file_is_full() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = FileStore::open("carts", &directory.path().join("store.db")).expect("the file opens");
-    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let (go_on, wait) = tokio::sync::oneshot::channel();
     run(async {
-        let held = store.run(false, 0, move |_| Ok(wait.recv().unwrap_or(())));
+        let held = store.run(false, 0, move |_| Ok(wait.blocking_recv().is_ok()));
         // Each of these takes half of what the queue holds.
         let [mut one, mut two, mut three] = [1, 2, 3].map(|number| {
             let write = move |table: &mut dyn Table| table::set(table, &number.to_string(), b"");
@@ -243,7 +243,7 @@ fn guests_wait_when_the_queue_of_a_file_is_full() {
         assert!(store.waiting_bytes() <= QUEUE_BYTES_MAX, "the third waits outside of the queue");
         go_on.send(()).expect("the thread listens");
         let (held, one, two, three) = futures_util::join!(held, one, two, three);
-        assert_eq!((held, one, two, three), (Ok(()), Ok(()), Ok(()), Ok(())));
+        assert_eq!((held, one, two, three), (Ok(true), Ok(()), Ok(()), Ok(())));
         assert_eq!(store.run(false, 0, |table| table::exists(table, "3")).await, Ok(true));
     });
     assert_eq!(store.waiting_bytes(), 0);

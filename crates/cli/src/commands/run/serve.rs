@@ -1,0 +1,164 @@
+//! How requests are taken, as typed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::LISTEN_DEFAULT;
+use super::limits::duration;
+use crate::exit::{self, Exit};
+use clap::ValueEnum;
+
+/// Most threads that serve: one for each core of the largest machines there are.
+const THREADS_MAX: usize = 1024;
+
+/// How requests are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeRequest {
+    /// Where requests are taken; at least one, each once. Port 0: the system picks one.
+    pub listen: Vec<SocketAddr>,
+    /// The certificate; none: no TLS.
+    pub tls: Option<Tls>,
+    /// Where metrics and health are served; none: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// What is logged of each request.
+    pub access_log: AccessLog,
+    /// How long requests in flight may take to end after the first signal.
+    pub drain: Duration,
+    /// Threads that serve; none: one for each core.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// From two PEM files: the chain, and its private key.
+    Files {
+        /// The chain, the server's own certificate first.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+    /// Made at start, for development.
+    SelfSigned,
+}
+
+/// What is logged of each request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AccessLog {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A line for people.
+    Human,
+    /// A JSON object.
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Serving")]
+pub(crate) struct TypedServe {
+    /// Take requests here: ADDRESS:PORT, or PORT for this machine only; port 0 for one that the system picks
+    /// [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    listen: Vec<SocketAddr>,
+    /// Serve HTTPS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate made at start, for development
+    #[arg(long, conflicts_with = "tls_cert")]
+    tls_self_signed: bool,
+    /// Serve /metrics, /livez and /readyz here
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    admin: Option<SocketAddr>,
+    /// What is logged of each request: off, human or json
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, hide_possible_values = true)]
+    access_log: AccessLog,
+    /// How long requests in flight may take to end after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    drain: Duration,
+    /// Threads that serve [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<NonZeroUsize>,
+}
+
+impl TypedServe {
+    pub(crate) fn meaning(self) -> Result<ServeRequest, Exit> {
+        let listen = if self.listen.is_empty() { vec![LISTEN_DEFAULT] } else { self.listen };
+        let mut seen = std::collections::BTreeSet::new();
+        // Port 0 twice means two ports.
+        let twice =
+            listen.iter().chain(&self.admin).find(|address| address.port() != 0 && !seen.insert(**address));
+        if let Some(twice) = twice {
+            return Err(Exit::error(exit::USAGE, format!("{twice} is given twice"))
+                .hint("give each --listen, and --admin, an address of its own"));
+        }
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(cert), Some(key)) => Some(Tls::Files { cert, key }),
+            _ => self.tls_self_signed.then_some(Tls::SelfSigned),
+        };
+        Ok(ServeRequest {
+            listen,
+            tls,
+            admin: self.admin,
+            access_log: self.access_log,
+            drain: self.drain,
+            threads: self.threads,
+        })
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let local =
+        |port: &str| port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    if text.starts_with([':', '*']) {
+        return Err(
+            "it has no address; 0.0.0.0:PORT takes requests from everywhere, PORT from this machine".into()
+        );
+    }
+    text.parse()
+        .ok()
+        .or_else(|| local(text.strip_prefix("localhost:").unwrap_or(text)))
+        .ok_or_else(|| "it is not ADDRESS:PORT, [ADDRESS]:PORT, localhost:PORT or PORT".into())
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= THREADS_MAX => Ok(count),
+        _ => Err(format!("it is not a number from 1 to {THREADS_MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_typed() {
+        for (typed, meant) in [
+            ("8080", "127.0.0.1:8080"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("0.0.0.0:443", "0.0.0.0:443"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            assert_eq!(address(typed).map(|a| a.to_string()), Ok(meant.into()), "{typed}");
+        }
+        for wrong in ["", "example.com:80", "127.0.0.1", "70000", "1.2.3.4:80:x"] {
+            let error = "it is not ADDRESS:PORT, [ADDRESS]:PORT, localhost:PORT or PORT";
+            assert_eq!(address(wrong), Err(error.into()), "{wrong}");
+        }
+        assert!(address(":8080").is_err_and(|error| error.contains("0.0.0.0:PORT")));
+    }
+
+    #[test]
+    fn threads_end_at_their_limit() {
+        assert_eq!(threads("1024").map(NonZeroUsize::get), Ok(THREADS_MAX));
+        for wrong in ["0", "1025", "all"] {
+            assert!(threads(wrong).is_err(), "{wrong}");
+        }
+    }
+}

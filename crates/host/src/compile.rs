@@ -1,0 +1,184 @@
+//! Machine code for artifacts: found in the cache, imported from a `.cwasm` file, or compiled.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use shoal_base::error_chain::chain;
+use shoal_runtime::{Inspection, Kind, Progress, Refusal, Step};
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine, Module};
+
+use crate::cache::{About, ArtifactDigest, Cache, EngineDigest, Key};
+use crate::engine::{Engines, Flavour};
+use crate::inspect::{self, inspect};
+
+/// What the loader must know of an artifact; travels with compiled code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// How it runs.
+    pub(crate) kind: Kind,
+    /// Which engine runs it.
+    pub(crate) flavour: Flavour,
+    /// What it imports, by name.
+    pub(crate) imports: Vec<String>,
+    /// The language it was written in, where that is known.
+    pub(crate) language: Option<String>,
+}
+
+/// The name of the facts in a `.cwasm` file.
+const FACTS: &str = "loader";
+
+/// An artifact with its code, mapped and ready to be linked.
+pub(crate) struct Compiled {
+    pub(crate) facts: Facts,
+    pub(crate) code: Code,
+}
+
+/// Mapped code.
+pub(crate) enum Code {
+    Component(Component),
+    Module(Module),
+}
+
+impl Facts {
+    fn of(inspection: Inspection) -> Result<Self, Refusal> {
+        let kind = inspection.kind.ok_or_else(|| inspect::refuse_unknown(&inspection))?;
+        let flavour = if inspection.needs_async { Flavour::Async } else { Flavour::Sync };
+        let imports = inspection.imports.into_iter().map(|import| import.name).collect();
+        Ok(Self { kind, flavour, imports, language: inspection.language })
+    }
+}
+
+/// The code of the artifact at `path`; compiles what is not in the cache, and says so.
+pub(crate) fn compiled(
+    path: &Path,
+    engines: &Engines,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<Compiled, Refusal> {
+    if path.extension().is_some_and(|extension| extension == "cwasm") {
+        return imported(path, engines, cache);
+    }
+    let (bytes, facts) = read(path)?;
+    let engine = engines.get(facts.flavour);
+    let key = Key::new(&ArtifactDigest::of(&bytes), &EngineDigest::of(engine));
+    if let Some(entry) = cache.get(&key) {
+        match map(engine, facts.kind, &entry) {
+            Ok(code) => return Ok(Compiled { facts, code }),
+            Err(error) => tracing::warn!("compiling {} again: {error:#}", path.display()),
+        }
+    }
+    progress.step(Step::Compiling { size_bytes: bytes.len() as u64 });
+    let machine_code = compile(engine, facts.kind, &bytes, path)?;
+    let code = match cache.put(&key, &machine_code) {
+        Ok(entry) => map(engine, facts.kind, &entry),
+        Err(error) => {
+            tracing::warn!("{}; it will be compiled again next time", chain(&error));
+            keep(engine, facts.kind, &machine_code)
+        }
+    };
+    let code =
+        code.map_err(|error| Refusal::new(format!("{} cannot be loaded: {error:#}", path.display())))?;
+    Ok(Compiled { facts, code })
+}
+
+/// The bytes of a `.cwasm` file with the code of the artifact at `path`, for this machine or for `target`.
+pub(crate) fn export(
+    path: &Path,
+    target: Option<&str>,
+    engines: &Engines,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<Vec<u8>, Refusal> {
+    let (bytes, facts) = read(path)?;
+    let cross;
+    let engine = match target {
+        None => engines.get(facts.flavour),
+        Some(target) => {
+            cross = cross_engine(engines.config(facts.flavour), target)?;
+            &cross
+        }
+    };
+    progress.step(Step::Compiling { size_bytes: bytes.len() as u64 });
+    let machine_code = compile(engine, facts.kind, &bytes, path)?;
+    let mut about = About::here(ArtifactDigest::of(&bytes), EngineDigest::of(engine), target);
+    let json = serde_json::to_string(&facts).expect("names and numbers become JSON");
+    about.facts.insert(FACTS.into(), json);
+    let file = cache.export(&machine_code, &about)?;
+    progress.step(Step::Ready);
+    Ok(file)
+}
+
+fn cross_engine(mut config: Config, target: &str) -> Result<Engine, Refusal> {
+    let known = "x86_64-unknown-linux-gnu and aarch64-unknown-linux-gnu";
+    let refuse = |error: wasmtime::Error| {
+        Refusal::new(format!("cannot compile for `{target}`: {error:#}"))
+            .hint(format!("known targets are {known}"))
+    };
+    config.target(target).map_err(refuse)?;
+    Engine::new(&config).map_err(refuse)
+}
+
+fn imported(path: &Path, engines: &Engines, cache: &Cache) -> Result<Compiled, Refusal> {
+    let imported = cache.import(path)?;
+    let shown = path.display();
+    let facts = imported.about.facts.get(FACTS).and_then(|json| serde_json::from_str::<Facts>(json).ok());
+    let facts = facts.ok_or_else(|| {
+        Refusal::new(format!("{shown} does not say how it runs"))
+            .hint("compile it again with `shoal compile`")
+    })?;
+    let code = map(engines.get(facts.flavour), facts.kind, &imported.path).map_err(|error| {
+        Refusal::new(format!("{shown} was compiled for another machine or other settings: {error:#}"))
+            .hint("compile it again with `shoal compile` on this machine, or run the .wasm itself")
+    })?;
+    Ok(Compiled { facts, code })
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, Facts), Refusal> {
+    let unreadable = |error| Refusal::new(format!("cannot read {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = inspect::to_binary(&bytes).map_err(|refusal| about(path, refusal))?.into_owned();
+    let inspection = inspect(&bytes).map_err(|refusal| about(path, refusal))?;
+    let facts = Facts::of(inspection).map_err(|refusal| about(path, refusal))?;
+    Ok((bytes, facts))
+}
+
+/// Names the file in a refusal about its content.
+fn about(path: &Path, refusal: Refusal) -> Refusal {
+    Refusal { what: format!("{}: {}", path.display(), refusal.what), ..refusal }
+}
+
+fn compile(engine: &Engine, kind: Kind, binary: &[u8], path: &Path) -> Result<Vec<u8>, Refusal> {
+    let compiled = match kind {
+        Kind::CommandModule => engine.precompile_module(binary),
+        Kind::Http(_) | Kind::Command(_) => engine.precompile_component(binary),
+    };
+    compiled.map_err(|error| Refusal::new(format!("{} is not valid WebAssembly: {error:#}", path.display())))
+}
+
+#[allow(unsafe_code, reason = "mapping machine code is the purpose of the cache")]
+fn map(engine: &Engine, kind: Kind, entry: &PathBuf) -> wasmtime::Result<Code> {
+    // SAFETY: the cache hands out only files that this installation wrote and sealed, and that nobody else
+    // can write: see `cache`. The engine checks that they were made for it.
+    unsafe {
+        match kind {
+            Kind::CommandModule => Module::deserialize_file(engine, entry).map(Code::Module),
+            Kind::Http(_) | Kind::Command(_) => {
+                Component::deserialize_file(engine, entry).map(Code::Component)
+            }
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "a node whose disk is full still serves")]
+fn keep(engine: &Engine, kind: Kind, machine_code: &[u8]) -> wasmtime::Result<Code> {
+    // SAFETY: these bytes came from this engine a moment ago.
+    unsafe {
+        match kind {
+            Kind::CommandModule => Module::deserialize(engine, machine_code).map(Code::Module),
+            Kind::Http(_) | Kind::Command(_) => {
+                Component::deserialize(engine, machine_code).map(Code::Component)
+            }
+        }
+    }
+}

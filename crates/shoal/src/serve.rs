@@ -1,0 +1,167 @@
+//! `shoal run` of an artifact that answers requests: an edge with one route, until a signal ends it.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use shoal_base::drain::{Drain, Drained};
+use shoal_cli::{AccessLog, Exit, RunRequest, ServeRequest, Tls, exit, render};
+use shoal_edge::{Certificates, Config, Edge, Limits, Listener, MoreMetrics, Routes, Served};
+use shoal_host::Host;
+use shoal_runtime::Invoke;
+
+use crate::process::{self, Asked, Signals};
+use crate::watch;
+
+/// Serves until the process is asked to end and requests in flight have ended.
+pub(crate) fn run(
+    host: Host,
+    request: RunRequest,
+    invoke: Arc<dyn Invoke>,
+    drain: &Drain,
+) -> Result<u8, Exit> {
+    let host = Arc::new(host);
+    let certificates = certificates(&request.serve)?;
+    let edge =
+        Edge::bind(config(&request, certificates.clone(), &host)).map_err(|error| edge_error(&error))?;
+    let routes = Routes::to(invoke);
+    announce(&edge, request.serve.tls.is_some());
+    let signals = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn({
+            let drain = drain.clone();
+            move || process::runtime().map(|runtime| runtime.block_on(obey(&drain, certificates.as_deref())))
+        })
+        .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a thread: {error}")))?;
+    let watch = request.watch.then(|| watch::start(Arc::clone(&host), request.spec.clone(), routes.clone()));
+    let watch = watch.transpose()?;
+    let served = edge.serve(&routes, drain).map_err(|error| edge_error(&error));
+    drain.begin();
+    drop(watch);
+    if let Ok(Err(exit)) = signals.join() {
+        return Err(exit);
+    }
+    Ok(farewell(&served?))
+}
+
+fn config(request: &RunRequest, certificates: Option<Arc<Certificates>>, host: &Arc<Host>) -> Config {
+    let serve = &request.serve;
+    let limits = &request.spec.limits.serving;
+    let host = Arc::clone(host);
+    Config {
+        listeners: serve
+            .listen
+            .iter()
+            .map(|address| Listener { address: *address, tls: certificates.clone() })
+            .collect(),
+        admin: serve.admin,
+        threads: serve.threads,
+        drain_deadline: serve.drain,
+        access_log: match serve.access_log {
+            AccessLog::Off => shoal_edge::AccessLog::Off,
+            AccessLog::Human => shoal_edge::AccessLog::Human(Box::new(std::io::stdout())),
+            AccessLog::Json => shoal_edge::AccessLog::Json(Box::new(std::io::stdout())),
+        },
+        limits: Limits {
+            request_body: limits.request_body,
+            header_list: limits.header_list,
+            ..Limits::default()
+        },
+        more_metrics: Some(MoreMetrics(Arc::new(move || host.metrics()))),
+    }
+}
+
+fn certificates(serve: &ServeRequest) -> Result<Option<Arc<Certificates>>, Exit> {
+    let certificates = match &serve.tls {
+        None => return Ok(None),
+        Some(Tls::Files { cert, key }) => Certificates::from_files(cert, key),
+        Some(Tls::SelfSigned) => Certificates::self_signed(&serve.listen),
+    };
+    certificates
+        .map(|certificates| Some(Arc::new(certificates)))
+        .map_err(|error| Exit::error(exit::NO_INPUT, shoal_base::error_chain::chain(&error).to_string()))
+}
+
+/// Says where it serves; the first line is for scripts, too.
+fn announce(edge: &Edge, tls: bool) {
+    let scheme = if tls { "https" } else { "http" };
+    let say = |line: String| drop(writeln!(anstream::stderr(), "{line}"));
+    for address in edge.local_addrs() {
+        say(format!("Serving on {scheme}://{}", reachable(address)));
+    }
+    if let Some(address) = edge.admin_addr() {
+        say(format!("Metrics on http://{}/metrics", reachable(address)));
+    }
+}
+
+/// The address as somebody on this machine can type it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        other => other,
+    }
+}
+
+/// Begins the drain at the first signal to end; the second one ends the process at once.
+async fn obey(drain: &Drain, certificates: Option<&Certificates>) {
+    let Ok(mut signals) = Signals::new() else { return };
+    loop {
+        tokio::select! {
+            () = drain.begun() => return,
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => reload(certificates),
+            },
+        }
+    }
+    drain.begin();
+    let running = drain.running();
+    tracing::info!(target: "shoal", running, "draining; a second signal ends at once");
+    tokio::select! {
+        () = ended(drain) => {}
+        _ = signals.next() => std::process::exit(i32::from(SECOND_SIGNAL)),
+    }
+}
+
+/// What a process ends with that was not given the time to drain, as a shell reports SIGTERM.
+const SECOND_SIGNAL: u8 = 128 + 15;
+
+/// Resolves when nothing holds the drain any more.
+async fn ended(drain: &Drain) {
+    while drain.finish(std::time::Duration::from_secs(1)).await != Drained::Clean {}
+}
+
+fn reload(certificates: Option<&Certificates>) {
+    match certificates.map(Certificates::reload) {
+        None => tracing::info!(target: "shoal", "SIGHUP: nothing to read again"),
+        Some(Ok(())) => tracing::info!(target: "shoal", "SIGHUP: certificates read again"),
+        Some(Err(error)) => {
+            let error = shoal_base::error_chain::chain(&error).to_string();
+            tracing::error!(target: "shoal", "SIGHUP: certificates stay as they were: {error}");
+        }
+    }
+}
+
+fn farewell(served: &Served) -> u8 {
+    match served.drained {
+        Drained::Clean => exit::OK,
+        Drained::Late { left } => {
+            let what = format!("{left} requests were still in flight at the drain deadline and were stopped");
+            let hint = "give them more time with --drain";
+            let _ = anstream::stderr().write_all(render::error::warning(&what, Some(hint)).as_bytes());
+            exit::UNAVAILABLE
+        }
+    }
+}
+
+fn edge_error(error: &shoal_edge::Error) -> Exit {
+    let code = match error {
+        shoal_edge::Error::Config(_) => exit::USAGE,
+        _ => exit::UNAVAILABLE,
+    };
+    let exit = Exit::error(code, shoal_base::error_chain::chain(error).to_string());
+    match error.hint() {
+        Some(hint) => exit.hint(hint),
+        None => exit,
+    }
+}

@@ -1,0 +1,3 @@
+module shoal.dev/guests/hello-go
+
+go 1.24

@@ -1,0 +1,4 @@
+;; A core module that exports a function, but not `_start`: it is a library, and nothing runs it.
+(module
+  (memory (export "memory") 1)
+  (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))
