@@ -1,6 +1,7 @@
 //! Tests of the host through its public face.
 
 mod cache;
+mod capabilities;
 mod hostile;
 mod machine;
 mod outbound;

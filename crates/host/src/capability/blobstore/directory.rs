@@ -173,7 +173,7 @@ impl Backend for DirectoryStore {
     fn put(&self, container: &str, object: &str, value: &mut Spool) -> Outcome<()> {
         self.require(container)?;
         let bytes = value.len();
-        let file = value.to_file(&self.temporary)?;
+        let file = value.take_file(&self.temporary)?;
         let path = self.object(container, object);
         {
             let mut used = self.used();

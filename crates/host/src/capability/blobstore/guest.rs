@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use wasmtime::component::Resource;
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
@@ -31,6 +32,8 @@ pub struct Container {
 pub struct ObjectNames {
     /// None: the end was reached, or reading failed.
     names: Option<Names>,
+    /// Held while the list is open: it may be an open directory.
+    _open: OwnedSemaphorePermit,
 }
 
 /// What a host function gives: a trap, or what the guest gets.
@@ -241,9 +244,13 @@ impl container::HostContainer for BlobView<'_> {
     }
 
     async fn list_objects(&mut self, container: Resource<Container>) -> Answer<Resource<ObjectNames>> {
+        let open = match self.stores.budget.open_value() {
+            Ok(open) => open,
+            Err(full) => return Ok(Err(full)),
+        };
         let listed = self.in_container(&container, |store, name| Arc::clone(store).list(name)).await?;
         match listed {
-            Ok(names) => Ok(Ok(self.table.push(ObjectNames { names: Some(names) })?)),
+            Ok(names) => Ok(Ok(self.table.push(ObjectNames { names: Some(names), _open: open })?)),
             Err(error) => Ok(Err(error)),
         }
     }

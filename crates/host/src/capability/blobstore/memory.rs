@@ -106,7 +106,7 @@ impl Backend for MemoryStore {
             let max = units::Bytes(MEMORY_BYTES_MAX);
             return Err(format!("the value has {} bytes; the store holds {max} in memory", value.len()));
         }
-        let bytes = value.to_bytes()?;
+        let bytes = value.take_bytes()?;
         self.inner().put(container, object, Object { bytes, created: SystemTime::now() })
     }
 

@@ -170,7 +170,7 @@ fn stores(path: Option<&Path>) -> Stores {
 }
 
 /// Runs the test against a store in memory and one in a directory.
-fn everywhere(test: impl AsyncFn(&Stores)) {
+fn everywhere(test: &impl AsyncFn(&Stores)) {
     let directory = tempfile::tempdir().expect("a directory");
     for path in [None, Some(directory.path())] {
         run(test(&stores(path)));

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Backend, Outcome, disk_failed};
 
-/// Values, in and out, that the instances of one workload may hold at once: each may be an open file.
+/// Values, in and out, and lists that the instances of one workload may hold at once: each may be an open file.
 pub(super) const OPEN_VALUES_MAX: usize = 256;
 /// Largest object. Larger data wants an object store that uploads in parts.
 pub(super) const OBJECT_BYTES_MAX: u64 = 1 << 30;
@@ -44,11 +44,11 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Room for one more open value, given back when the permit is dropped.
+    /// Room for one more open value or list, given back when the permit is dropped.
     pub(super) fn open_value(&self) -> Outcome<OwnedSemaphorePermit> {
         Arc::clone(&self.values)
             .try_acquire_owned()
-            .map_err(|_| format!("{OPEN_VALUES_MAX} values are open; drop some first"))
+            .map_err(|_| format!("{OPEN_VALUES_MAX} values and lists are open; drop some first"))
     }
 
     fn spool(&self, bytes: u64) -> Outcome<()> {
@@ -205,7 +205,7 @@ impl Spool {
     }
 
     /// All of the value in memory. Blocks.
-    pub(super) fn to_bytes(&mut self) -> Outcome<Bytes> {
+    pub(super) fn take_bytes(&mut self) -> Outcome<Bytes> {
         self.drain()?;
         let Some(file) = &self.file else { return Ok(Bytes::from(std::mem::take(&mut self.memory))) };
         let mut buffer = vec![0; usize::try_from(self.bytes).map_err(|error| error.to_string())?];
@@ -215,9 +215,9 @@ impl Spool {
     }
 
     /// All of the value in a temporary file of `directory`, safe on the disk. Blocks.
-    pub(super) fn to_file(&mut self, directory: &Path) -> Outcome<NamedTempFile> {
+    pub(super) fn take_file(&mut self, directory: &Path) -> Outcome<NamedTempFile> {
         self.drain()?;
-        self.try_to_file(directory).map_err(|error| disk_failed("writing an object", &error))
+        self.try_take_file(directory).map_err(|error| disk_failed("writing an object", &error))
     }
 
     /// Appends all of a source. Blocks.
@@ -250,7 +250,7 @@ impl Spool {
         Ok(())
     }
 
-    fn try_to_file(&mut self, directory: &Path) -> io::Result<NamedTempFile> {
+    fn try_take_file(&mut self, directory: &Path) -> io::Result<NamedTempFile> {
         let file = match self.file.take() {
             Some(file) if file.path().parent() == Some(directory) => file,
             // Gathered elsewhere, perhaps on another file system, where a rename does not reach.

@@ -51,7 +51,7 @@ impl store::HostBucket for KeyValueView<'_> {
         bucket: Resource<Bucket>,
         cursor: Option<String>,
     ) -> Result<store::KeyResponse, CallError> {
-        let page = self.store(&bucket)?.list(cursor.map(parse_cursor).transpose()?).await?;
+        let page = self.store(&bucket)?.list(cursor.as_deref().map(parse_cursor).transpose()?).await?;
         Ok(store::KeyResponse { keys: page.keys, cursor: page.cursor.map(|cursor| cursor.to_string()) })
     }
 
@@ -135,6 +135,6 @@ impl batch::Host for KeyValueView<'_> {
 }
 
 /// A cursor is the identity of the last key of the page before; guests hand back what they were given.
-fn parse_cursor(text: String) -> Result<u64, StoreError> {
+fn parse_cursor(text: &str) -> Result<u64, StoreError> {
     text.parse().map_err(|_| StoreError::Other("the cursor is not one that list-keys gave".into()))
 }

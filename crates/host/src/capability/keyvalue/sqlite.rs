@@ -3,7 +3,7 @@
 //! One table of entries and one row of state (last version, size). The file is locked for this process while
 //! it is open: nobody else can write behind the counters, and two processes cannot serve the same store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
@@ -47,6 +47,10 @@ pub(super) struct SqliteTable {
     committed: State,
     /// The first error of the engine since `begin`: the transaction must not be committed.
     broken: Option<StoreError>,
+    /// The error that was logged last: a disk that stays full is one line, not one for each request.
+    logged: Option<ErrorCode>,
+    /// Names the store in the log.
+    path: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,13 +95,13 @@ impl SqliteTable {
         let state = connection.query_row("SELECT version, bytes FROM state", [], |row| {
             Ok(State { version: unsigned(row.get(0)?), bytes: unsigned(row.get(1)?) })
         })?;
-        Ok(Self { connection, state, committed: state, broken: None })
+        Ok(Self { connection, state, committed: state, broken: None, logged: None, path: path.to_owned() })
     }
 
     /// Starts a group of writes.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.broken = None;
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| told(&error))
+        self.run(|connection| connection.execute_batch("BEGIN IMMEDIATE"))
     }
 
     /// Makes the group durable, or undoes all of it.
@@ -107,12 +111,15 @@ impl SqliteTable {
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         let outcome = match self.broken.take() {
             Some(error) => Err(error),
-            None => self
-                .write_state()
-                .and_then(|()| self.connection.execute_batch("COMMIT").map_err(|error| told(&error))),
+            None => {
+                self.write_state().and_then(|()| self.run(|connection| connection.execute_batch("COMMIT")))
+            }
         };
         match outcome {
-            Ok(()) => self.committed = self.state,
+            Ok(()) => {
+                self.committed = self.state;
+                self.logged = None;
+            }
             Err(_) => {
                 self.state = self.committed;
                 // Some errors have rolled back already; then there is nothing left to undo.
@@ -128,7 +135,8 @@ impl SqliteTable {
     pub(super) fn close(self) {
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(
-                "a key-value store was not closed cleanly: {error}; it will recover when it is opened"
+                "the key-value store {} was not closed cleanly: {error}; it will recover when it is opened",
+                self.path.display()
             );
         }
     }
@@ -159,6 +167,11 @@ impl SqliteTable {
         statement: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
         statement(&self.connection).map_err(|error| {
+            let code = error.sqlite_error_code();
+            if self.logged.is_none() || self.logged != code {
+                tracing::error!("the key-value store {} failed: {error}", self.path.display());
+                self.logged = code;
+            }
             let error = told(&error);
             self.broken.get_or_insert_with(|| error.clone());
             error
@@ -314,7 +327,6 @@ fn check_pages(connection: &Connection) -> Result<(), Problem> {
 
 /// What the guest is told of an error of the engine; the operator reads it in the log.
 fn told(error: &rusqlite::Error) -> StoreError {
-    tracing::error!("a key-value store failed: {error}");
     match error.sqlite_error_code() {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::AccessDenied,
         Some(ErrorCode::DiskFull) => StoreError::Other("the disk is full".into()),

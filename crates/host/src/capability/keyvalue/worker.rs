@@ -22,6 +22,8 @@ use crate::capability::text::shown;
 pub(super) const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// What an operation costs in the queue beyond what it carries.
 pub(super) const JOB_BYTES: usize = 512;
+/// Jobs that fit into the queue; the bytes are what fills it.
+const JOBS_MAX: usize = QUEUE_BYTES_MAX / JOB_BYTES;
 /// Writes in one group: the first must not wait long for the last.
 const GROUP_MAX: usize = 256;
 /// Stack of the thread: SQLite needs some tens of KiB, and a node has thousands of stores.
@@ -35,7 +37,7 @@ static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<FileStore>>>> = LazyLock::new(
 /// A store in a file, served by its own thread until the last user lets go of it.
 pub(super) struct FileStore {
     /// None: the store is being dropped.
-    queue: Option<mpsc::UnboundedSender<Job>>,
+    queue: Option<mpsc::Sender<Job>>,
     /// Bounds the queue.
     room: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
@@ -44,10 +46,13 @@ pub(super) struct FileStore {
 /// One operation. It runs inside the transaction when it writes, and is answered after the commit.
 struct Job {
     writes: bool,
-    run: Box<dyn FnOnce(Result<&mut SqliteTable, StoreError>) -> Answer + Send>,
+    run: Box<Run>,
     /// Held until the operation is done.
     room: OwnedSemaphorePermit,
 }
+
+/// What a job does with the table, or with the reason why there is no transaction.
+type Run = dyn FnOnce(Result<&mut SqliteTable, StoreError>) -> Answer + Send;
 
 /// Gives the result to the waiting guest; a failed commit takes the result's place.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>)>;
@@ -71,7 +76,7 @@ impl FileStore {
 
     fn start(name: &str, path: &Path) -> Result<Self, Refusal> {
         let table = SqliteTable::open(name, path)?;
-        let (queue, jobs) = mpsc::unbounded_channel();
+        let (queue, jobs) = mpsc::channel(JOBS_MAX);
         let thread = std::thread::Builder::new()
             .name("shoal-kv".into())
             .stack_size(THREAD_STACK.as_usize())
@@ -105,7 +110,7 @@ impl FileStore {
             Box::new(move |committed| drop(tell.send(committed.and(result))))
         });
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(Job { writes, run, room }).map_err(|_| stopped())?;
+        queue.try_send(Job { writes, run, room }).map_err(|_| stopped())?;
         told.await.map_err(|_| stopped())?
     }
 
@@ -129,7 +134,7 @@ impl Drop for FileStore {
 }
 
 /// Serves the file until nobody is left to ask.
-fn serve(mut table: SqliteTable, mut jobs: mpsc::UnboundedReceiver<Job>) {
+fn serve(mut table: SqliteTable, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut writes = Vec::new();
         let mut next = Some(first);

@@ -38,7 +38,7 @@ fn a_container_that_is_not_granted_is_refused_and_the_log_says_which_flag_would_
 
 #[test]
 fn containers_come_and_go() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let missing = "the container `a/b` does not exist; create it first";
         assert_eq!(instance.open("a/b").await.map(drop), Err(missing.into()));
@@ -70,7 +70,7 @@ fn containers_come_and_go() {
 
 #[test]
 fn objects_come_and_go_under_any_name() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         let mut names =
@@ -108,7 +108,7 @@ fn objects_come_and_go_under_any_name() {
 
 #[test]
 fn both_ends_of_a_range_are_inside_it() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         instance.put(&container, "digits", b"0123456789").await.expect("put");
@@ -137,7 +137,7 @@ fn both_ends_of_a_range_are_inside_it() {
 
 #[test]
 fn large_objects_stream_in_and_out() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         let large: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
@@ -151,7 +151,7 @@ fn large_objects_stream_in_and_out() {
 
 #[test]
 fn an_object_appears_whole_when_its_value_is_finished() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         instance.put(&container, "o", b"old").await.expect("put");
@@ -170,7 +170,7 @@ fn an_object_appears_whole_when_its_value_is_finished() {
 
 #[test]
 fn a_value_that_is_dropped_unfinished_is_no_object() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         let value = instance.new_value().await;
@@ -208,7 +208,7 @@ fn a_value_goes_to_one_place_through_one_stream() {
 
 #[test]
 fn readers_keep_the_bytes_that_they_opened() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         instance.put(&container, "o", &vec![b'1'; 300_000]).await.expect("put");
@@ -224,7 +224,7 @@ fn readers_keep_the_bytes_that_they_opened() {
 
 #[test]
 fn objects_are_copied_and_moved_within_a_store_and_between_stores() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let (c, d) =
             (instance.create("c").await.expect("created"), instance.create("d").await.expect("created"));
@@ -256,7 +256,7 @@ fn objects_are_copied_and_moved_within_a_store_and_between_stores() {
 
 #[test]
 fn what_cannot_be_copied_or_moved_stays() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let c = instance.create("c").await.expect("created");
         instance.put(&c, "o", b"kept").await.expect("put");
@@ -279,7 +279,7 @@ fn what_cannot_be_copied_or_moved_stays() {
 
 #[test]
 fn names_are_read_and_skipped_in_pages() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         for number in 0..7 {
@@ -305,7 +305,7 @@ const THREADS: u8 = 6;
 
 #[test]
 fn of_concurrent_writers_of_one_object_one_wins_whole() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         std::thread::scope(|scope| {

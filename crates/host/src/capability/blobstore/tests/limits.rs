@@ -61,7 +61,7 @@ fn a_value_outgrows_memory_at_its_limit() {
     assert_eq!(value.accept(Bytes::from_static(b"x")), Ok(true), "to the file");
     assert_eq!(value.drain(), Ok(()));
     assert_eq!(value.accept(Bytes::from_static(b"y")), Ok(true), "and what follows too");
-    let bytes = value.to_bytes().expect("the value");
+    let bytes = value.take_bytes().expect("the value");
     assert_eq!((bytes.len(), &bytes[SPOOL_MEMORY_BYTES..]), (SPOOL_MEMORY_BYTES + 2, &b"xy"[..]));
 }
 
@@ -78,9 +78,12 @@ fn a_workload_may_hold_so_many_values_and_not_one_more() {
         }
         let outgoing = instance.new_value().await;
         let full = instance.get(&container, "o", 0, 1).await.map(drop);
-        assert_eq!(full, Err("256 values are open; drop some first".into()));
+        let refused = "256 values and lists are open; drop some first";
+        assert_eq!(full, Err(refused.into()));
+        let full = instance.view().list_objects(again(&container)).await.expect("no trap").map(drop);
+        assert_eq!(full, Err(refused.into()));
         let stopped = instance.view().new_outgoing_value().await.map(drop);
-        assert!(stopped.is_err_and(|trap| trap.to_string().contains("256 values are open")));
+        assert!(stopped.is_err_and(|trap| trap.to_string().contains(refused)));
         HostOutgoingValue::drop(&mut instance.view(), outgoing).await.expect("no trap");
         assert!(instance.get(&container, "o", 0, 1).await.is_ok());
     });
@@ -88,7 +91,7 @@ fn a_workload_may_hold_so_many_values_and_not_one_more() {
 
 #[test]
 fn a_value_is_given_whole_up_to_its_limit() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         let bytes = vec![7; usize::try_from(WHOLE_VALUE_BYTES_MAX).expect("small") + 1];
@@ -103,7 +106,7 @@ fn a_value_is_given_whole_up_to_its_limit() {
 
 #[test]
 fn a_name_may_have_its_limit_and_not_a_byte_more() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let (fits, long) = ("n".repeat(FILE_NAME_BYTES_MAX), "n".repeat(FILE_NAME_BYTES_MAX + 1));
         let container = instance.create(&fits).await.expect("created");
@@ -120,7 +123,7 @@ fn a_name_may_have_its_limit_and_not_a_byte_more() {
 
 #[test]
 fn a_call_deletes_so_many_objects_and_not_one_more() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let container = instance.create("c").await.expect("created");
         let mut names = vec!["x".to_string(); DELETE_NAMES_MAX];

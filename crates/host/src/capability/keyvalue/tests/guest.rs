@@ -9,7 +9,7 @@ use super::{Instance, StoreError, again, answer, other, run};
 use crate::capability::testing::{Log, grant};
 
 /// Runs the test against a store in memory and one in a file.
-fn everywhere(test: impl AsyncFn(&Stores)) {
+fn everywhere(test: &impl AsyncFn(&Stores)) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("store.db");
     for path in [None, Some(file.as_path())] {
@@ -36,7 +36,7 @@ fn a_store_that_is_not_granted_does_not_exist_and_the_log_says_which_flag_would_
 
 #[test]
 fn values_are_set_read_and_deleted() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let (main, spare) = (instance.open("main").await, instance.open("spare").await);
         let mut view = instance.view();
@@ -57,7 +57,7 @@ fn values_are_set_read_and_deleted() {
 
 #[test]
 fn both_drafts_see_the_same_data() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let main = instance.open("main").await;
         let mut view = instance.view();
@@ -72,7 +72,7 @@ fn both_drafts_see_the_same_data() {
 
 #[test]
 fn counters_stay_in_the_range_of_their_draft() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let main = instance.open("main").await;
         let mut view = instance.view();
@@ -98,7 +98,7 @@ fn counters_stay_in_the_range_of_their_draft() {
 
 #[test]
 fn a_swap_succeeds_only_when_nothing_was_written_since_its_handle_was_made() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let main = instance.open("main").await;
         let mut view = instance.view();
@@ -130,7 +130,7 @@ fn a_swap_succeeds_only_when_nothing_was_written_since_its_handle_was_made() {
 
 #[test]
 fn batches_answer_in_the_order_of_their_keys_in_the_shape_of_their_draft() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let main = instance.open("main").await;
         let mut view = instance.view();
@@ -152,7 +152,7 @@ fn batches_answer_in_the_order_of_their_keys_in_the_shape_of_their_draft() {
 
 #[test]
 fn a_cursor_that_was_not_given_is_refused() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         let mut instance = Instance::new(stores);
         let main = instance.open("main").await;
         let mut view = instance.view();
@@ -180,7 +180,7 @@ const ROUNDS: usize = 40;
 
 #[test]
 fn increments_from_many_threads_add_up() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
@@ -205,7 +205,7 @@ fn increments_from_many_threads_add_up() {
 
 #[test]
 fn swaps_from_many_threads_lose_nothing() {
-    everywhere(async |stores| {
+    everywhere(&async |stores| {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| run(append_by_swaps(stores)));
