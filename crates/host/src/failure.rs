@@ -44,7 +44,7 @@ pub(crate) fn deadline_passed(limits: &Limits) -> Failure {
 
 /// The one log line of a failed request.
 pub(crate) fn log(workload: &str, request: u64, failure: &Failure) {
-    tracing::warn!(target: "shoal::guest", workload, request, kind = failure.kind.name(), "{}", failure.reason);
+    tracing::warn!(target: "guest", workload, request, kind = failure.kind.name(), "{}", failure.reason);
 }
 
 /// Where the guest was, innermost function first: ` (in f < g < h)`.

@@ -135,6 +135,16 @@ impl WasiHttpView for State {
     }
 }
 
+impl Drop for Context {
+    /// What was dropped from the log since the last line is said at last.
+    fn drop(&mut self) {
+        if let Some(dropped_bytes) = self.log_budget.take_dropped() {
+            let notice = self.log_budget.notice(dropped_bytes);
+            tracing::warn!(target: "guest", workload = self.name, "{notice}");
+        }
+    }
+}
+
 impl Context {
     /// The WASI context with exactly what is granted.
     pub(crate) fn wasi(&self) -> WasiCtxBuilder {
@@ -151,7 +161,10 @@ impl Context {
                 self.grants.listen.clone(),
                 self.http.outbound.resolver(),
             );
-            wasi.socket_addr_check(check).allow_tcp(true).allow_udp(true).allow_ip_name_lookup(self.grants.outbound.allows_any_lookup());
+            wasi.socket_addr_check(check)
+                .allow_tcp(true)
+                .allow_udp(true)
+                .allow_ip_name_lookup(self.grants.outbound.allows_any_lookup());
         }
         match self.stdio {
             Stdio::Inherit => {

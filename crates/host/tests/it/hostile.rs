@@ -48,14 +48,16 @@ async fn each_hostile_guest_fails_with_its_own_kind_and_the_next_request_is_serv
 async fn memory_and_tables_stop_growing_at_their_limits() {
     let world = World::new();
     let limits = Limits { table_elements: 5_000, cpu_time: None, timeout: None, ..quick() };
-    let invoke = hostile(&world, limits);
+    let invoke = hostile(&world, limits.clone());
     let call = call();
     let account = call.account.clone();
     let answer = invoke.invoke(request("GET", "/memory", Body::empty()), call).await.expect("an answer");
     answer.into_body().collect().await.expect("a body");
     let peak = account.usage().memory_bytes_peak;
     assert!((15 << 20..=16 << 20).contains(&peak), "{peak}");
-    assert!(get(&invoke, "/table").await.expect("an answer").contains("refused"));
+    let table = world.serve(&shoal_runtime::WorkloadSpec { limits: limits.into(), ..spec("hostile-table") });
+    let answer = get(&table, "/").await.expect("an answer");
+    assert!(answer.contains("refused"), "{answer}");
 }
 
 #[tokio::test]
