@@ -34,6 +34,8 @@ pub struct Invocation {
 pub struct Common {
     /// Where compiled artifacts, keys and stores are kept. Need not exist yet.
     pub data_dir: PathBuf,
+    /// The secret that seals compiled code; none: that of the data directory.
+    pub key: Option<PathBuf>,
     /// Which log lines are shown, as `tracing`'s filter directives; none: the default of the verb.
     pub log: Option<String>,
     /// When output is coloured.
@@ -144,6 +146,7 @@ pub fn parse_in(
     };
     let common = Common {
         data_dir: around.choose_data_dir(typed.common.data_dir)?,
+        key: typed.common.key,
         log: typed.common.log.or_else(|| around.log.clone()),
         color: typed.common.color,
     };
@@ -188,6 +191,10 @@ struct TypedCommon {
     /// root, else $XDG_DATA_HOME/shoal or ~/.local/share/shoal]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The secret that seals compiled code, where machines share one [default: installation.key in the data
+    /// directory, made when it is missing]
+    #[arg(long, global = true, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Which log lines are shown: a level (error, warn, info, debug, trace) or directives such as
     /// `warn,shoal_edge=debug` [env: SHOAL_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
