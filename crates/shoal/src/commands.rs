@@ -30,7 +30,8 @@ pub(crate) fn run(common: &Common, request: RunRequest) -> Result<u8, Exit> {
 
 /// The host of this process.
 fn host(common: &Common, pool: PoolWish, drain: &Drain) -> Result<Host, Exit> {
-    let config = HostConfig { data_dir: common.data_dir.clone(), key: common.key.clone(), pool, drain: drain.clone() };
+    let config =
+        HostConfig { data_dir: common.data_dir.clone(), key: common.key.clone(), pool, drain: drain.clone() };
     Host::new(&config).map_err(|refusal| refused(exit::UNAVAILABLE, &refusal))
 }
 
