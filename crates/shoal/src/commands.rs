@@ -23,14 +23,15 @@ pub(crate) fn run(common: &Common, request: RunRequest) -> Result<u8, Exit> {
     let drain = Drain::new();
     let host = host(common, wish(&request.spec), &drain)?;
     match load(&host, &request.spec)? {
-        Workload::Http(invoke) => serve::run(host, request, invoke, &drain),
+        Workload::Http(invoke) => serve::run(host, &request, invoke, &drain),
         Workload::Command(command) => run_command(command),
     }
 }
 
 /// The host of this process.
 fn host(common: &Common, pool: PoolWish, drain: &Drain) -> Result<Host, Exit> {
-    let config = HostConfig { data_dir: common.data_dir.clone(), key: common.key.clone(), pool, drain: drain.clone() };
+    let config =
+        HostConfig { data_dir: common.data_dir.clone(), key: common.key.clone(), pool, drain: drain.clone() };
     Host::new(&config).map_err(|refusal| refused(exit::UNAVAILABLE, &refusal))
 }
 

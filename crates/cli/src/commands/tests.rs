@@ -181,7 +181,8 @@ fn what_holds_for_every_verb_may_come_anywhere() {
         "doctor --log debug --color never --data-dir here",
     ] {
         let common = place.parse(typed).expect("well typed").common;
-        let expected = Common { data_dir: "here".into(), log: Some("debug".into()), color: Color::Never };
+        let expected =
+            Common { data_dir: "here".into(), key: None, log: Some("debug".into()), color: Color::Never };
         assert_eq!(common, expected, "{typed}");
     }
 }
