@@ -1,12 +1,14 @@
 //! Development tasks: `cargo xtask TASK`. The rules of the house are this package's tests.
 
 mod guests;
+mod test;
 
 use std::process::ExitCode;
 
 /// Tasks: the name, what it does, and the function that does it with the words after its name.
 const TASKS: &[(&str, &str, Task)] = &[
     ("guests", "rebuilds guests: [--check] [NAME…]", guests::run),
+    ("test", "everything that a change must pass: [STEP…]", test::run),
     ("tidy", "checks the rules of the house", tidy),
 ];
 

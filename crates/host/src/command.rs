@@ -163,7 +163,7 @@ impl Program {
         });
         let guest = Guest::new(run, context, account, ticker, turn, deadline);
         Box::pin(async move {
-            match guest.to_end().await {
+            match guest.finish().await {
                 Ok(()) => CommandExit::Code(code.get().copied().unwrap_or(FAILED)),
                 Err(failure) => CommandExit::Failed(failure),
             }

@@ -41,7 +41,9 @@ impl Granted {
 
 /// All linkers made so far.
 #[derive(Default)]
-pub(crate) struct Linkers(Mutex<HashMap<(Flavour, Granted), Arc<Linker<State>>>>);
+pub(crate) struct Linkers(Mutex<Made>);
+
+type Made = HashMap<(Flavour, Granted), Arc<Linker<State>>>;
 
 impl Linkers {
     /// The linker for an engine and a set of grants.

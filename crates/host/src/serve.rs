@@ -105,7 +105,7 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Outg
     let workload = Arc::clone(shared);
     let guard = shared.drain.guard();
     let rest = tokio::spawn(async move {
-        if let Err(failure) = guest.to_end().await {
+        if let Err(failure) = guest.finish().await {
             log(&workload.context.name, id, &failure);
             if let Some(pipe) = failing {
                 pipe.fail(failure);

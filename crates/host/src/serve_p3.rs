@@ -112,7 +112,7 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Head
     let guard = shared.drain.guard();
     let (workload, tell) = (Arc::clone(shared), Arc::clone(&failed));
     let rest = tokio::spawn(async move {
-        if let Err(failure) = guest.to_end().await {
+        if let Err(failure) = guest.finish().await {
             log(&workload.context.name, id, &failure);
             *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         }

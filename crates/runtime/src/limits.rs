@@ -78,3 +78,50 @@ impl Limits {
         Self { cpu_time: None, timeout: None, log_rate: Bytes::gib(1), ..Self::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_base::units::show_duration;
+
+    use super::*;
+
+    #[test]
+    fn the_specification_has_these_defaults() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../SPECIFICATION.md");
+        let text = std::fs::read_to_string(path).expect("the specification can be read");
+        let shown = |limits: Limits| {
+            // Without `..`: a new limit does not build until it has its row.
+            let Limits {
+                memory,
+                table_elements,
+                instances,
+                stack,
+                cpu_time,
+                timeout,
+                request_body,
+                response_body,
+                header_list,
+                outbound_in_flight,
+                log_rate,
+            } = limits;
+            let time = |time: Option<Duration>| time.map_or("none".into(), show_duration);
+            [
+                ("memory", memory.to_string()),
+                ("table_elements", table_elements.to_string()),
+                ("instances", instances.to_string()),
+                ("stack", stack.to_string()),
+                ("cpu_time", time(cpu_time)),
+                ("timeout", time(timeout)),
+                ("request_body", request_body.to_string()),
+                ("response_body", response_body.to_string()),
+                ("header_list", header_list.to_string()),
+                ("outbound_in_flight", outbound_in_flight.to_string()),
+                ("log_rate", log_rate.to_string()),
+            ]
+        };
+        for ((name, serving), (_, command)) in shown(Limits::default()).iter().zip(shown(Limits::for_command())) {
+            let row = format!("| `{name}` | {serving} | {command} |");
+            assert!(text.contains(&row), "SPECIFICATION.md lacks `{row}`");
+        }
+    }
+}

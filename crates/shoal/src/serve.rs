@@ -16,14 +16,14 @@ use crate::watch;
 /// Serves until the process is asked to end and requests in flight have ended.
 pub(crate) fn run(
     host: Host,
-    request: RunRequest,
+    request: &RunRequest,
     invoke: Arc<dyn Invoke>,
     drain: &Drain,
 ) -> Result<u8, Exit> {
     let host = Arc::new(host);
     let certificates = certificates(&request.serve)?;
     let edge =
-        Edge::bind(config(&request, certificates.clone(), &host)).map_err(|error| edge_error(&error))?;
+        Edge::bind(config(request, certificates.as_ref(), &host)).map_err(|error| edge_error(&error))?;
     let routes = Routes::to(invoke);
     announce(&edge, request.serve.tls.is_some());
     let signals = std::thread::Builder::new()
@@ -33,7 +33,7 @@ pub(crate) fn run(
             move || process::runtime().map(|runtime| runtime.block_on(obey(&drain, certificates.as_deref())))
         })
         .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a thread: {error}")))?;
-    let watch = request.watch.then(|| watch::start(Arc::clone(&host), request.spec.clone(), routes.clone()));
+    let watch = request.watch.then(|| watch::start(Arc::clone(&host), &request.spec, routes.clone()));
     let watch = watch.transpose()?;
     let served = edge.serve(&routes, drain).map_err(|error| edge_error(&error));
     drain.begin();
@@ -44,7 +44,7 @@ pub(crate) fn run(
     Ok(farewell(&served?))
 }
 
-fn config(request: &RunRequest, certificates: Option<Arc<Certificates>>, host: &Arc<Host>) -> Config {
+fn config(request: &RunRequest, certificates: Option<&Arc<Certificates>>, host: &Arc<Host>) -> Config {
     let serve = &request.serve;
     let limits = &request.spec.limits.serving;
     let host = Arc::clone(host);
@@ -52,7 +52,7 @@ fn config(request: &RunRequest, certificates: Option<Arc<Certificates>>, host: &
         listeners: serve
             .listen
             .iter()
-            .map(|address| Listener { address: *address, tls: certificates.clone() })
+            .map(|address| Listener { address: *address, tls: certificates.cloned() })
             .collect(),
         admin: serve.admin,
         threads: serve.threads,
@@ -103,6 +103,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// Begins the drain at the first signal to end; the second one ends the process at once.
+#[expect(clippy::disallowed_methods, reason = "a second signal asks for just that: no drain, no destructors")]
 async fn obey(drain: &Drain, certificates: Option<&Certificates>) {
     let Ok(mut signals) = Signals::new() else { return };
     loop {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -15,6 +15,9 @@ use shoal_runtime::{Quiet, Refusal, Runtime as _, Workload, WorkloadSpec};
 /// How long the artifact must be left alone before it is read: linkers write in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// Changes that wait to be looked at: a wake-up carries no data, so one is as good as many.
+const CHANGES_MAX: usize = 1;
+
 /// Watches until it is dropped.
 pub(crate) struct Watch {
     watcher: Option<RecommendedWatcher>,
@@ -22,11 +25,11 @@ pub(crate) struct Watch {
 }
 
 /// Starts to watch the directory of the artifact: builds replace the file rather than write to it.
-pub(crate) fn start(host: Arc<Host>, spec: WorkloadSpec, routes: Routes) -> Result<Watch, Exit> {
+pub(crate) fn start(host: Arc<Host>, spec: &WorkloadSpec, routes: Routes) -> Result<Watch, Exit> {
     let refuse = |error: &dyn std::fmt::Display| {
         Exit::error(exit::UNAVAILABLE, format!("cannot watch {}: {error}", spec.artifact.display()))
     };
-    let (changed, changes) = channel();
+    let (changed, changes) = sync_channel(CHANGES_MAX);
     let artifact = spec.artifact.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let concerns = event.is_ok_and(|event| {
@@ -34,7 +37,8 @@ pub(crate) fn start(host: Arc<Host>, spec: WorkloadSpec, routes: Routes) -> Resu
         });
         if concerns {
             // The receiver is gone when the process ends: then nobody needs to know.
-            let _ = changed.send(());
+            // One that waits already says the same.
+            let _ = changed.try_send(());
         }
     })
     .map_err(|error| refuse(&error))?;
@@ -68,7 +72,7 @@ fn follow(changes: &Receiver<()>, host: &Host, spec: &WorkloadSpec, routes: &Rou
                 let _ = writeln!(anstream::stderr(), "Reloaded {}", spec.artifact.display());
             }
             Ok(Workload::Command(_)) => {
-                keep(&Refusal::new("it is a command now, which does not answer requests"))
+                keep(&Refusal::new("it is a command now, which does not answer requests"));
             }
             Err(refusal) => keep(&refusal),
         }

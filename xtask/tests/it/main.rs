@@ -10,4 +10,5 @@ mod layers;
 mod leaks;
 mod panics;
 mod reach;
+mod readme;
 mod sources;

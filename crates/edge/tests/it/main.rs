@@ -8,6 +8,7 @@ mod limits;
 mod refusals;
 mod serves;
 mod shows;
+mod specification;
 mod streaming;
 mod support;
 mod tls;

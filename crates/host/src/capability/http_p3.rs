@@ -79,7 +79,7 @@ impl WasiHttpHooks for Hooks {
                 first_byte_timeout: options.first_byte_timeout,
                 between_bytes_timeout: options.between_bytes_timeout,
             });
-            let request = request.map(|body| Body::stream(body.map_err(to_body_error)));
+            let request = request.map(|body| Body::stream(body.map_err(|error| to_body_error(&error))));
             let response = outbound.send(request, options).await.map_err(super::http::p3_error)?;
             let response = response.map(|body| body.holding(permit).map_err(from_body_error).boxed_unsync());
             let done: Box<dyn Future<Output = Result<()>> + Send> = Box::new(std::future::ready(Ok(())));
@@ -88,7 +88,7 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-fn to_body_error(error: Error) -> BodyError {
+fn to_body_error(error: &Error) -> BodyError {
     BodyError::Disconnected(format!("{error:?}"))
 }
 

@@ -13,7 +13,7 @@ pub struct Fields {
 }
 
 /// Why a change of fields was refused.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FieldError {
     /// The list belongs to a message that was received or sent.
     Immutable,
