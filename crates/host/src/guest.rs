@@ -13,7 +13,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 
 use crate::failure::deadline_passed;
 use crate::state::{Context as WorkloadContext, State};
-use crate::ticker::{Core, Ticker};
+use crate::ticker::Ticker;
 use crate::turn::Turn;
 
 /// How a guest's run ended.
@@ -32,7 +32,6 @@ pub(crate) struct DeadlinePassed;
 thread_local! {
     /// When the guest that now runs on this core was last resumed.
     static RESUMED: Cell<Option<Instant>> = const { Cell::new(None) };
-    static CORE: std::cell::RefCell<Option<Arc<Core>>> = const { std::cell::RefCell::new(None) };
 }
 
 /// A guest being run. Dropping it stops it.
@@ -78,15 +77,11 @@ impl Guest {
 
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         let started = Instant::now();
-        RESUMED.set(Some(started));
-        let outcome = CORE.with_borrow_mut(|core| {
-            let core = core.get_or_insert_with(|| self.ticker.register());
-            self.ticker.enter(core);
-            let outcome = self.run.as_mut().poll(cx);
-            self.ticker.leave(core);
-            outcome
-        });
-        RESUMED.set(None);
+        let outer = RESUMED.replace(Some(started));
+        let in_guest = self.ticker.enter();
+        let outcome = self.run.as_mut().poll(cx);
+        drop(in_guest);
+        RESUMED.set(outer);
         self.turn.release();
         self.used += started.elapsed();
         self.account.set_on_core(self.used);

@@ -1,11 +1,11 @@
 //! The clock that interrupts guests: one thread that advances the engines' epochs while guests run.
 //!
-//! A guest checks its epoch deadline at every loop head and function entry. Each core marks a cell of its
-//! own while it is in a guest; when no core has been in one for a while the ticker slows down, so that an
+//! A guest checks its epoch deadline at every loop head and function entry. Each thread marks a cell of its
+//! own while it is in a guest; when no thread has been in one for a while the ticker slows down, so that an
 //! idle node costs nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -21,48 +21,55 @@ const IDLE_TICK: Duration = Duration::from_millis(50);
 /// Ticks without a guest before the ticker slows down, so that it stays awake between two requests.
 const TICKS_UNTIL_IDLE: u32 = 20;
 
-/// Shared by the ticker thread and the cores.
+/// Marks of threads that run guests. More threads than this share marks, which costs them a cache line that
+/// moves, and nothing else.
+const MARKS: usize = 64;
+
+/// Shared by the ticker thread and the threads that run guests.
 pub(crate) struct Ticker {
-    cores: Mutex<Vec<Weak<Core>>>,
+    marks: [Mark; MARKS],
     idle: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-/// One core's mark, alone on its cache line.
+/// Guests that a thread is in, alone on its cache line.
 #[repr(align(128))]
 #[derive(Default)]
-pub(crate) struct Core {
-    in_guest: AtomicBool,
+struct Mark(AtomicU32);
+
+/// Marks a thread as being in a guest, until it is dropped.
+pub(crate) struct InGuest<'a>(&'a Mark);
+
+impl Drop for InGuest<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
+
+static NEXT_MARK: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static MARK: usize = NEXT_MARK.fetch_add(1, Relaxed) % MARKS;
 }
 
 impl Ticker {
     /// Starts the thread. It ends when all engines are gone.
     pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Arc<Self>> {
-        let ticker =
-            Arc::new(Self { cores: Mutex::default(), idle: AtomicBool::new(false), thread: OnceLock::new() });
+        let marks = std::array::from_fn(|_| Mark::default());
+        let ticker = Arc::new(Self { marks, idle: AtomicBool::new(false), thread: OnceLock::new() });
         let shared = Arc::clone(&ticker);
         std::thread::Builder::new().name("epoch".into()).spawn(move || shared.run(&engines))?;
         Ok(ticker)
     }
 
-    /// A mark for the calling core.
-    pub(crate) fn register(&self) -> Arc<Core> {
-        let core = Arc::new(Core::default());
-        self.cores().push(Arc::downgrade(&core));
-        core
-    }
-
-    /// The core enters a guest.
-    pub(crate) fn enter(&self, core: &Core) {
-        core.in_guest.store(true, Relaxed);
+    /// The calling thread enters a guest.
+    pub(crate) fn enter(&self) -> InGuest<'_> {
+        let mark = &self.marks[MARK.with(|mark| *mark)];
+        mark.0.fetch_add(1, Relaxed);
         if self.idle.load(Relaxed) {
             self.wake();
         }
-    }
-
-    /// The core has left the guest.
-    pub(crate) fn leave(&self, core: &Core) {
-        core.in_guest.store(false, Relaxed);
+        InGuest(mark)
     }
 
     #[cold]
@@ -93,12 +100,6 @@ impl Ticker {
     }
 
     fn any_in_guest(&self) -> bool {
-        let mut cores = self.cores();
-        cores.retain(|core| core.strong_count() > 0);
-        cores.iter().filter_map(Weak::upgrade).any(|core| core.in_guest.load(Relaxed))
-    }
-
-    fn cores(&self) -> MutexGuard<'_, Vec<Weak<Core>>> {
-        self.cores.lock().unwrap_or_else(PoisonError::into_inner)
+        self.marks.iter().any(|mark| mark.0.load(Relaxed) > 0)
     }
 }

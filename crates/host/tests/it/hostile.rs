@@ -128,3 +128,22 @@ async fn a_looping_guest_does_not_hold_its_core() {
         task.abort();
     }
 }
+
+#[tokio::test]
+async fn hostile_guests_of_wasi_0_3_fail_with_their_own_kind_too() {
+    let world = World::new();
+    let invoke = world.serve(&shoal_runtime::WorkloadSpec { limits: quick().into(), ..spec("hostile-p3") });
+    let neighbour = world.serve(&spec("hello-p3"));
+    for (path, kind) in [
+        ("/loop", FailureKind::CpuTime),
+        ("/loop-mid-body", FailureKind::CpuTime),
+        ("/trap", FailureKind::Trap),
+        ("/trap-mid-body", FailureKind::Trap),
+        ("/never", FailureKind::Deadline),
+        ("/error", FailureKind::GuestError),
+    ] {
+        let failure = get(&invoke, path).await.expect_err(path);
+        assert_eq!(failure.kind, kind, "{path}: {failure}");
+        assert_eq!(get(&neighbour, "/").await.as_deref(), Ok("Hello from Shoal\n"), "after {path}");
+    }
+}
