@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -14,6 +14,9 @@ use shoal_runtime::{Quiet, Refusal, Runtime as _, Workload, WorkloadSpec};
 
 /// How long the artifact must be left alone before it is read: linkers write in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// Changes that wait to be seen. They carry nothing, so one stands for all.
+const CHANGES_WAITING: usize = 1;
 
 /// Watches until it is dropped.
 pub(crate) struct Watch {
@@ -26,15 +29,15 @@ pub(crate) fn start(host: Arc<Host>, spec: WorkloadSpec, routes: Routes) -> Resu
     let refuse = |error: &dyn std::fmt::Display| {
         Exit::error(exit::UNAVAILABLE, format!("cannot watch {}: {error}", spec.artifact.display()))
     };
-    let (changed, changes) = channel();
+    let (changed, changes) = sync_channel(CHANGES_WAITING);
     let artifact = spec.artifact.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let concerns = event.is_ok_and(|event| {
             !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == artifact.file_name())
         });
         if concerns {
-            // The receiver is gone when the process ends: then nobody needs to know.
-            let _ = changed.send(());
+            // Full: a change is waiting to be seen already. Gone: the process ends.
+            let _ = changed.try_send(());
         }
     })
     .map_err(|error| refuse(&error))?;
