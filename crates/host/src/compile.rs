@@ -1,6 +1,7 @@
 //! Machine code for artifacts: found in the cache, imported from a `.cwasm` file, or compiled.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use shoal_base::error_chain::chain;
@@ -69,7 +70,9 @@ pub(crate) fn compiled(
         }
     }
     progress.step(Step::Compiling { size_bytes: bytes.len() as u64 });
+    let began = Instant::now();
     let machine_code = compile(engine, facts.kind, &bytes, path)?;
+    tracing::debug!(artifact = %path.display(), took = ?began.elapsed(), "compiled");
     let code = match cache.put(&key, &machine_code) {
         Ok(entry) => map(engine, facts.kind, &entry),
         Err(error) => {

@@ -44,7 +44,9 @@ pub(crate) fn deadline_passed(limits: &Limits) -> Failure {
 
 /// The one log line of a failed request.
 pub(crate) fn log(workload: &str, request: u64, failure: &Failure) {
-    tracing::warn!(target: "guest", workload, request, kind = failure.kind.name(), "{}", failure.reason);
+    // As the client and the access log see it.
+    let request = format_args!("{request:016x}");
+    tracing::warn!(target: "guest", workload, %request, kind = failure.kind.name(), "{}", failure.reason);
 }
 
 /// Where the guest was, innermost function first: ` (in f < g < h)`.

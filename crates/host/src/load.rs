@@ -85,10 +85,13 @@ impl Host {
 pub fn doctor(data_dir: &Path, wish: &PoolWish) -> Report {
     let machine = Machine::probe();
     let mut sections = vec![machine::machine_section(&machine), pool::plan(&machine, wish).section()];
-    sections.push(machine::data_dir_section(data_dir));
-    if let Ok(cache) = Cache::open(data_dir) {
-        sections.push(cache.section());
-    }
+    // What the first `shoal run` would make is made here: a directory that is not there yet is no fault.
+    let cache = Cache::open(data_dir);
+    sections.push(match &cache {
+        Ok(_) => machine::data_dir_section(data_dir),
+        Err(refusal) => machine::refused_data_dir_section(data_dir, refusal),
+    });
+    sections.extend(cache.iter().map(|cache| cache.section()));
     Report { sections }
 }
 

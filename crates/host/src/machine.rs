@@ -14,7 +14,7 @@ use std::path::Path;
 
 use shoal_base::units::Bytes;
 
-pub use doctor::{data_dir_section, machine_section};
+pub use doctor::{data_dir_section, machine_section, refused_data_dir_section};
 pub use swap::SwapWatch;
 pub use tried::Tried;
 

@@ -20,12 +20,24 @@ use crate::serve;
 /// Serves an artifact, or runs it to its end.
 pub(crate) fn run(common: &Common, request: RunRequest) -> Result<u8, Exit> {
     process::raise_file_limit();
+    check_dirs(&request.spec)?;
     let drain = Drain::new();
     let host = host(common, wish(&request.spec), &drain)?;
     match load(&host, &request.spec)? {
         Workload::Http(invoke) => serve::run(host, &request, invoke, &drain),
         Workload::Command(command) => run_command(command),
     }
+}
+
+/// Refuses a grant of a directory that is not there, before a request meets it.
+fn check_dirs(spec: &WorkloadSpec) -> Result<(), Exit> {
+    for grant in &spec.grants.dirs {
+        std::fs::read_dir(&grant.host).map_err(|error| {
+            let what = format!("cannot grant {} as {}: {error}", grant.host.display(), grant.guest);
+            Exit::error(exit::NO_INPUT, what).hint("--dir names a directory of this machine that exists")
+        })?;
+    }
+    Ok(())
 }
 
 /// The host of this process.

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use shoal_base::drain::{Drain, Drained};
 use shoal_cli::{AccessLog, Exit, RunRequest, ServeRequest, Tls, exit, render};
@@ -25,22 +26,15 @@ pub(crate) fn run(
     let edge =
         Edge::bind(config(request, certificates.as_ref(), &host)).map_err(|error| edge_error(&error))?;
     let routes = Routes::to(invoke);
+    let signals = take_signals(drain.clone(), certificates)?;
     announce(&edge, request.serve.tls.is_some());
-    let signals = std::thread::Builder::new()
-        .name("signals".into())
-        .spawn({
-            let drain = drain.clone();
-            move || process::runtime().map(|runtime| runtime.block_on(obey(&drain, certificates.as_deref())))
-        })
-        .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a thread: {error}")))?;
     let watch = request.watch.then(|| watch::start(Arc::clone(&host), &request.spec, routes.clone()));
     let watch = watch.transpose()?;
     let served = edge.serve(&routes, drain).map_err(|error| edge_error(&error));
     drain.begin();
     drop(watch);
-    if let Ok(Err(exit)) = signals.join() {
-        return Err(exit);
-    }
+    // A thread that panicked has said so itself, and what was served was served.
+    drop(signals.join());
     Ok(farewell(&served?))
 }
 
@@ -102,10 +96,25 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Obeys signals from now on, on a thread of its own: whoever reads that we serve may send one at once.
+fn take_signals(drain: Drain, certificates: Option<Arc<Certificates>>) -> Result<JoinHandle<()>, Exit> {
+    let refuse = |what: &str, error: &std::io::Error| {
+        Exit::error(exit::UNAVAILABLE, format!("cannot {what}: {error}"))
+    };
+    let runtime = process::runtime()?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new().map_err(|error| refuse("take over signals", &error))?
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || runtime.block_on(obey(signals, &drain, certificates.as_deref())))
+        .map_err(|error| refuse("start a thread", &error))
+}
+
 /// Begins the drain at the first signal to end; the second one ends the process at once.
 #[expect(clippy::disallowed_methods, reason = "a second signal asks for just that: no drain, no destructors")]
-async fn obey(drain: &Drain, certificates: Option<&Certificates>) {
-    let Ok(mut signals) = Signals::new() else { return };
+async fn obey(mut signals: Signals, drain: &Drain, certificates: Option<&Certificates>) {
     loop {
         tokio::select! {
             () = drain.begun() => return,

@@ -15,8 +15,8 @@ use shoal_runtime::{Quiet, Refusal, Runtime as _, Workload, WorkloadSpec};
 /// How long the artifact must be left alone before it is read: linkers write in several steps.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Changes that wait to be looked at: a wake-up carries no data, so one is as good as many.
-const CHANGES_MAX: usize = 1;
+/// Changes that wait to be seen. They carry nothing, so one stands for all.
+const CHANGES_WAITING: usize = 1;
 
 /// Watches until it is dropped.
 pub(crate) struct Watch {
@@ -29,15 +29,14 @@ pub(crate) fn start(host: Arc<Host>, spec: &WorkloadSpec, routes: Routes) -> Res
     let refuse = |error: &dyn std::fmt::Display| {
         Exit::error(exit::UNAVAILABLE, format!("cannot watch {}: {error}", spec.artifact.display()))
     };
-    let (changed, changes) = sync_channel(CHANGES_MAX);
+    let (changed, changes) = sync_channel(CHANGES_WAITING);
     let artifact = spec.artifact.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let concerns = event.is_ok_and(|event| {
             !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == artifact.file_name())
         });
         if concerns {
-            // The receiver is gone when the process ends: then nobody needs to know.
-            // One that waits already says the same.
+            // Full: a change is waiting to be seen already. Gone: the process ends.
             let _ = changed.try_send(());
         }
     })

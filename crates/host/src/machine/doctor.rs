@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shoal_base::units::show_duration;
+use shoal_runtime::Refusal;
 use shoal_runtime::report::{Row, Section};
 
 use super::{Kernel, Machine, Overcommit};
@@ -56,6 +57,13 @@ pub fn data_dir_section(dir: &Path) -> Section {
         ),
         Ok(median) => fsync_row(median, &shown),
     };
+    Section::new("Disk", vec![row])
+}
+
+/// Says why a directory cannot hold Shoal's data.
+pub fn refused_data_dir_section(dir: &Path, refusal: &Refusal) -> Section {
+    let next = refusal.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    let row = Row::bad("data directory", dir.display().to_string(), format!("{}{next}", refusal.what));
     Section::new("Disk", vec![row])
 }
 

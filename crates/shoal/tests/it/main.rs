@@ -1,0 +1,15 @@
+//! The binary as people and scripts meet it: processes, sockets, signals, files and exit codes.
+
+mod client;
+mod commands;
+mod compile;
+mod grants;
+mod hellos;
+mod hostile;
+mod process;
+mod refusals;
+mod shows;
+mod signals;
+mod tls;
+mod upstream;
+mod watch;
