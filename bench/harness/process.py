@@ -120,6 +120,18 @@ def wait_until_ready(running: Running) -> None:
     raise Failed(f"{running.server.name} does not answer ({said}): " + " | ".join(printed))
 
 
+def wait_until_accepting(running: Running) -> None:
+    """Waits until the server takes connections, for one that does not answer a plain GET with a body."""
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while time.monotonic() < deadline and running.process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", running.port), 5).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise Failed(f"{running.server.name} takes no connections: {running.log.read_text(errors='replace').strip()[-300:]}")
+
+
 def get(port: int, path: str) -> tuple[int, bytes]:
     """One request on a connection of its own: status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -188,6 +200,11 @@ def status_bytes(pid: int, name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def reset_peak(pid: int) -> None:
+    """Makes the peak of resident memory (VmHWM) begin again, see proc(5) on clear_refs."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def core_busy_seconds(cpu: int) -> float:

@@ -1,6 +1,6 @@
 """The scenarios by name."""
 
-from . import throughput
+from . import density, looping, start, stream, throughput
 
 # Each takes a Context and gives tables; the order is that of a whole run.
 SCENARIOS = {
@@ -8,4 +8,8 @@ SCENARIOS = {
     "small": throughput.small,
     "p3": throughput.p3,
     "javascript": throughput.javascript,
+    "looping": looping.looping,
+    "stream": stream.stream,
+    "start": start.start,
+    "density": density.density,
 }

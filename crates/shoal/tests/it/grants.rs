@@ -15,12 +15,14 @@ fn outbound_requests_go_where_they_are_granted() {
         assert_eq!(upstream.requests(), before + 1, "{guest}");
         drop(server);
         // Another port, and the same port by name, are other grants.
-        for pattern in ["http://127.0.0.1:1".into(), format!("http://localhost:{}", upstream.address.port())] {
+        for pattern in ["http://127.0.0.1:1".into(), format!("http://localhost:{}", upstream.address.port())]
+        {
             let server = place.serve(guest, &["--allow-outbound", &pattern]);
             let (status, text) = server.get(&format!("/?url={url}"));
             assert_eq!(status, 502, "{guest} {pattern}: {text}");
             assert!(text.contains("HttpRequestDenied"), "{guest} {pattern}: {text}");
-            let line = server.wait_line("the grant that is missing", |line| line.contains("--allow-outbound"));
+            let line =
+                server.wait_line("the grant that is missing", |line| line.contains("--allow-outbound"));
             assert!(line.contains("WARN"), "{line}");
         }
         assert_eq!(upstream.requests(), before + 1, "{guest}");
