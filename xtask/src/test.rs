@@ -98,7 +98,10 @@ fn build(root: &Path) -> Result<Outcome> {
 
 fn nextest(root: &Path) -> Result<Outcome> {
     if !is_there(cargo(root, "nextest", &["--version"])) {
-        bail!("cargo-nextest is not installed: `cargo install --locked cargo-nextest`, or run `.ci/run`");
+        say("installing cargo-nextest");
+        if let Outcome::Failed = finish(cargo(root, "install", &["--locked", "--quiet", "cargo-nextest"]))? {
+            bail!("cargo-nextest cannot be installed: see above");
+        }
     }
     let mut command = cargo(root, "nextest", &["run", "--workspace", "--no-fail-fast"]);
     command.env("SHOAL", binary(root)).args(["--status-level", "slow", "--final-status-level", "fail"]);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use shoal_base::drain::Drain;
 use shoal_runtime::report::Report;
-use shoal_runtime::{Grants, Kind, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec};
+use shoal_runtime::{Grants, Kind, Progress, Refusal, Reuse, Runtime, Step, Wasi, Workload, WorkloadSpec};
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
@@ -95,6 +95,7 @@ pub fn doctor(data_dir: &Path, wish: &PoolWish) -> Report {
 impl Runtime for Host {
     fn load(&self, spec: &WorkloadSpec, progress: &dyn Progress) -> Result<Workload, Refusal> {
         let compiled = compile::compiled(&spec.artifact, &self.engines, &self.cache, progress)?;
+        check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
         let context = Arc::new(context(spec, compiled.facts.kind)?);
         let workload = self.link(spec, &compiled.facts, granted, context, compiled.code)?;
@@ -174,6 +175,15 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
         grants: spec.grants.clone(),
         limits,
     })
+}
+
+/// Refuses reuse where it is not to be had, rather than ignore what was asked for.
+fn check_reuse(spec: &WorkloadSpec, kind: Kind) -> Result<(), Refusal> {
+    if spec.reuse == Reuse::default() || kind == Kind::Http(Wasi::P2) {
+        return Ok(());
+    }
+    let what = format!("`{}` is no HTTP component of WASI 0.2: its instances cannot be reused", spec.name);
+    Err(Refusal::new(what).hint("leave out --reuse: each request gets an instance of its own"))
 }
 
 /// Languages whose runtime imports its whole world, whatever the program uses: for these an interface that

@@ -21,6 +21,11 @@ use crate::outbound::socket_check;
 use crate::stdio::LogStream;
 use crate::turn::Turn;
 
+/// Resources (streams, fields, pollables …) that one instance may hold at once. A proxy with 64 requests in
+/// flight holds some five hundred. With header lists and body buffers of 64 KiB each this keeps what a
+/// guest can make the host hold to the order of its own memory.
+const RESOURCES_MAX: usize = 2_048;
+
 /// The data of one store.
 pub(crate) struct State {
     pub(crate) table: ResourceTable,
@@ -70,8 +75,10 @@ impl State {
     /// The state of a fresh store.
     pub(crate) fn new(context: Arc<Context>, account: Arc<Account>, turn: Turn) -> Self {
         let http_p3 = HttpP3::new(&context.http);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
         Self {
-            table: ResourceTable::new(),
+            table,
             limiter: Limiter::new(&context.limits, Arc::clone(&account)),
             account,
             context,

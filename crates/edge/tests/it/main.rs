@@ -6,6 +6,7 @@ mod failures;
 mod http2;
 mod limits;
 mod refusals;
+mod seeds;
 mod serves;
 mod shows;
 mod specification;

@@ -86,6 +86,17 @@ async fn each_request_has_its_own_instance_unless_reuse_is_granted() {
 }
 
 #[tokio::test]
+async fn reuse_is_refused_where_it_is_not_to_be_had() {
+    let world = World::new();
+    for name in ["hello-p3", "cli", "cli-p2"] {
+        let reused =
+            shoal_runtime::WorkloadSpec { reuse: Reuse(NonZeroU32::new(3).expect("three")), ..spec(name) };
+        let refusal = world.load(&reused).err().unwrap_or_else(|| panic!("{name} was loaded"));
+        assert!(refusal.what.contains("cannot be reused"), "{name}: {refusal}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_granted_is_refused_by_name_and_flag() {
     let world = World::new();
     for (name, import, flag) in [

@@ -1,0 +1,11 @@
+"""The scenarios by name."""
+
+from . import throughput
+
+# Each takes a Context and gives tables; the order is that of a whole run.
+SCENARIOS = {
+    "hello": throughput.hello,
+    "small": throughput.small,
+    "p3": throughput.p3,
+    "javascript": throughput.javascript,
+}

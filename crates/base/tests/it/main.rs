@@ -1,0 +1,3 @@
+//! Tests of the base through its public face.
+
+mod seeds;

@@ -1,0 +1,3 @@
+//! Tests of the wall through its public face.
+
+mod seeds;
