@@ -119,7 +119,9 @@ mod tests {
                 ("log_rate", log_rate.to_string()),
             ]
         };
-        for ((name, serving), (_, command)) in shown(Limits::default()).iter().zip(shown(Limits::for_command())) {
+        for ((name, serving), (_, command)) in
+            shown(Limits::default()).iter().zip(shown(Limits::for_command()))
+        {
             let row = format!("| `{name}` | {serving} | {command} |");
             assert!(text.contains(&row), "SPECIFICATION.md lacks `{row}`");
         }
