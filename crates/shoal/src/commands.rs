@@ -18,13 +18,13 @@ use crate::process;
 use crate::serve;
 
 /// Serves an artifact, or runs it to its end.
-pub(crate) fn run(common: &Common, request: RunRequest) -> Result<u8, Exit> {
+pub(crate) fn run(common: &Common, request: &RunRequest) -> Result<u8, Exit> {
     process::raise_file_limit();
     check_dirs(&request.spec)?;
     let drain = Drain::new();
     let host = host(common, wish(&request.spec), &drain)?;
     match load(&host, &request.spec)? {
-        Workload::Http(invoke) => serve::run(host, &request, invoke, &drain),
+        Workload::Http(invoke) => serve::run(host, request, invoke, &drain),
         Workload::Command(command) => run_command(command),
     }
 }

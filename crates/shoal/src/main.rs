@@ -23,7 +23,7 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
     common.color.apply();
     process::log(&common, &request)?;
     match request {
-        Request::Run(request) => commands::run(&common, *request),
+        Request::Run(request) => commands::run(&common, &request),
         Request::Inspect(request) => commands::inspect(&request),
         Request::Compile(request) => commands::compile(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),

@@ -8,6 +8,7 @@ mod functions;
 mod house;
 mod layers;
 mod leaks;
+mod links;
 mod panics;
 mod reach;
 mod readme;
