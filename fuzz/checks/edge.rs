@@ -100,6 +100,9 @@ pub struct Http {
 /// What an edge may take over one connection before it counts as stuck: far more than its own limits below.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a client waits for an answer that may not come: longer than an idle edge takes for one.
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// A request that is answered whatever came before it, on other connections.
 const GOOD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -127,11 +130,20 @@ impl Http {
     }
 
     /// The first byte says how the rest is cut into pieces; the rest is sent over one connection. What comes back
-    /// is HTTP or nothing, comes in time, and the next client is served. Gives the first HTTP/1 status, if any.
-    pub fn check(&self, bytes: &[u8]) -> Option<u16> {
+    /// is HTTP or nothing, comes in time, and the next client is served.
+    pub fn check(&self, bytes: &[u8]) {
+        self.first_status(bytes, GLANCE);
+    }
+
+    /// The same for bytes that are answered, be it with a refusal or by closing. Gives the first HTTP/1 status, if any.
+    pub fn status_of(&self, bytes: &[u8]) -> Option<u16> {
+        self.first_status(bytes, PATIENCE)
+    }
+
+    fn first_status(&self, bytes: &[u8], wait: Duration) -> Option<u16> {
         let (cut, bytes) = bytes.split_first()?;
-        let answer = self.ask(bytes, usize::from(*cut).max(1));
-        let next = self.ask(GOOD, GOOD.len());
+        let answer = self.ask(bytes, usize::from(*cut).max(1), wait);
+        let next = self.ask(GOOD, GOOD.len(), PATIENCE);
         assert_eq!(status(&next), Some(200), "the next client was not served");
         // RFC 9113 §3.4: a server begins with a SETTINGS frame, which is type 4 on stream 0.
         let is_http2 = answer.get(3) == Some(&4) && answer.get(5..9) == Some(&[0; 4]);
@@ -143,11 +155,12 @@ impl Http {
         if is_http2 { None } else { status(&answer) }
     }
 
-    /// Everything that comes back up to the end of the connection.
-    fn ask(&self, bytes: &[u8], size: usize) -> Vec<u8> {
+    /// Everything that comes back up to the end of the connection. The client ends its side when the answer begins,
+    /// or after `wait`: a client that is gone is owed no answer.
+    fn ask(&self, bytes: &[u8], size: usize, wait: Duration) -> Vec<u8> {
         let mut socket = TcpStream::connect(self.address).expect("the edge accepts");
         socket.set_nodelay(true).expect("an open socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("an open socket");
+        socket.set_read_timeout(Some(wait)).expect("an open socket");
         socket.set_write_timeout(Some(PATIENCE)).expect("an open socket");
         for part in bytes.chunks(size) {
             // The edge may have refused already.
@@ -155,7 +168,9 @@ impl Http {
                 break;
             }
         }
+        let _ = socket.peek(&mut [0]);
         let _ = socket.shutdown(Shutdown::Write);
+        socket.set_read_timeout(Some(PATIENCE)).expect("an open socket");
         let mut answer = Vec::new();
         match socket.read_to_end(&mut answer) {
             Ok(_) => {}

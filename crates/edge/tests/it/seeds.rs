@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets that this crate owns.
+//! The fuzz targets that this crate owns: their seeds, and changes of them.
 
 use expect_test::expect;
 
@@ -8,18 +8,18 @@ mod checks;
 mod fuzz;
 
 #[test]
-fn framing_holds_for_every_seed() {
-    fuzz::replay("framing", |_, bytes| checks::framing(bytes));
+fn framing_holds_for_every_input() {
+    fuzz::vary("framing", checks::framing);
 }
 
 #[test]
-fn admission_holds_for_every_seed() {
-    fuzz::replay("admit", |_, bytes| checks::admit(bytes));
+fn admission_holds_for_every_input() {
+    fuzz::vary("admit", checks::admit);
 }
 
 #[test]
-fn traceparent_holds_for_every_seed() {
-    fuzz::replay("traceparent", |_, bytes| checks::traceparent(bytes));
+fn traceparent_holds_for_every_input() {
+    fuzz::vary("traceparent", checks::traceparent);
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn every_seed_of_a_connection_is_answered_as_it_deserves() {
     let edge = checks::Http::start();
     let mut answers = String::new();
     fuzz::replay("http", |name, bytes| {
-        let status = edge.check(bytes).map_or("-".to_string(), |status| status.to_string());
+        let status = edge.status_of(bytes).map_or("-".to_string(), |status| status.to_string());
         answers += &format!("{name}: {status}\n");
     });
     expect![[r#"
@@ -64,4 +64,10 @@ fn every_seed_of_a_connection_is_answered_as_it_deserves() {
         upgrade: 200
     "#]]
     .assert_eq(&answers);
+}
+
+#[test]
+fn the_edge_outlives_every_connection() {
+    let edge = checks::Http::start();
+    fuzz::vary("http", |bytes| edge.check(bytes));
 }
