@@ -34,7 +34,7 @@ def one_guest(context: Context, guest: str, count: int) -> dict:
     waiting = str(GUESTS / "hostile.wasm")
     output = example(context, "measure", component, count, directory, waiting, timeout=MEASURE_SECONDS_MAX, cpu=SERVER_CPU)
     figures = json.loads(output)
-    say(f"  {figures}")
+    say(f"  {figures['anonymous_bytes_per_app'] / 1024:.1f} KiB per idle app, first answer after {figures['first_byte_us'][0]:.0f} us")
     return figures
 
 
