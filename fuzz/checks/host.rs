@@ -66,7 +66,7 @@ pub fn trailer(bytes: &[u8]) {
         for missing in [0, 1, u64::MAX / 2, u64::MAX - candidate.len() as u64] {
             match Trailer::parse(candidate, candidate.len() as u64 + missing) {
                 Ok(found) if found.is_sealed_by(&SECRET) => {
-                    assert_eq!(found, *trailer, "a forged trailer passes")
+                    assert_eq!(found, *trailer, "a forged trailer passes");
                 }
                 Ok(_) => {}
                 Err(error) => assert!(!error.to_string().is_empty()),
