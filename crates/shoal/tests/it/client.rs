@@ -22,7 +22,11 @@ pub(crate) enum Broken {
     /// The connection ended before the first byte of a response.
     NoResponse(io::Error),
     /// The head came, and the body did not end as it should: how much of it there was.
-    Body { status: u16, body: Vec<u8> },
+    Body {
+        status: u16,
+        #[expect(dead_code, reason = "shown when a test fails")]
+        body: Vec<u8>,
+    },
 }
 
 impl Client<TcpStream> {

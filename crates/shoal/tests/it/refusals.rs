@@ -25,16 +25,48 @@ fn malformed_guests_are_refused_with_what_is_wrong() {
     let kinds = "hint: an artifact is a WebAssembly binary (.wasm) or its text (.wat)\n";
     let inspect = "hint: `shoal inspect` shows all imports of the artifact\n";
     for (name, what, hint) in [
-        ("elf.wasm", "elf.wasm: not valid WebAssembly text: line 1, column 1: unexpected character '\\u{7f}'", kinds),
+        (
+            "elf.wasm",
+            "elf.wasm: not valid WebAssembly text: line 1, column 1: unexpected character '\\u{7f}'",
+            kinds,
+        ),
         ("empty.wasm", "empty.wasm: the file is empty", "hint: build or fetch it again\n"),
-        ("long-section.wasm", "long-section.wasm: not a valid WebAssembly binary: unexpected end-of-file (at offset 0xe)", again),
-        ("magic-only.wasm", "magic-only.wasm: not a valid WebAssembly binary: unexpected end-of-file (at offset 0x4)", again),
-        ("truncated.wasm", "truncated.wasm: not a valid WebAssembly binary: the section at offset 0x889 goes past the end of the file", "hint: the file was cut off; build or fetch it again\n"),
-        ("syntax-error.wat", "syntax-error.wat: not valid WebAssembly text: line 3, column 28: unknown operator or unexpected token", kinds),
+        (
+            "long-section.wasm",
+            "long-section.wasm: not a valid WebAssembly binary: unexpected end-of-file (at offset 0xe)",
+            again,
+        ),
+        (
+            "magic-only.wasm",
+            "magic-only.wasm: not a valid WebAssembly binary: unexpected end-of-file (at offset 0x4)",
+            again,
+        ),
+        (
+            "truncated.wasm",
+            "truncated.wasm: not a valid WebAssembly binary: the section at offset 0x889 goes past the end of the file",
+            "hint: the file was cut off; build or fetch it again\n",
+        ),
+        (
+            "syntax-error.wat",
+            "syntax-error.wat: not valid WebAssembly text: line 3, column 28: unknown operator or unexpected token",
+            kinds,
+        ),
         ("wrong-magic.wasm", "wrong-magic.wasm: not WebAssembly: it starts with 00 41 53 4d", kinds),
-        ("wrong-version.wasm", "wrong-version.wasm: not a valid WebAssembly binary: unknown binary version: 0x63 (at offset 0x4)", again),
-        ("unknown-import.wat", "`unknown-import` imports `nobody::has_this`, which Shoal does not provide", inspect),
-        ("unknown-import-component.wat", "`unknown-import-component` imports `nobody:here/missing@1.0.0`, which Shoal does not provide", inspect),
+        (
+            "wrong-version.wasm",
+            "wrong-version.wasm: not a valid WebAssembly binary: unknown binary version:       0x63 (at offset 0x4)",
+            again,
+        ),
+        (
+            "unknown-import.wat",
+            "`unknown-import` imports `nobody::has_this`, which Shoal does not provide",
+            inspect,
+        ),
+        (
+            "unknown-import-component.wat",
+            "`unknown-import-component` imports `nobody:here/missing@1.0.0`, which Shoal does not provide",
+            inspect,
+        ),
     ] {
         let (code, text) = said_of(&place, name);
         assert_eq!((code, text), (Some(65), format!("error: {what}\n{hint}")), "{name}");
@@ -45,9 +77,27 @@ fn malformed_guests_are_refused_with_what_is_wrong() {
 fn sound_artifacts_that_nothing_runs_are_refused_with_what_is_missing() {
     let place = Place::new();
     for (name, parts) in [
-        ("invalid.wat", &["error: invalid.wat is not valid WebAssembly: ", "type mismatch: expected i32 but nothing on stack"][..]),
-        ("no-known-export.wat", &["error: no-known-export.wat: the component has no entry point that Shoal runs\n  exports:\n    shoal:guest/sums@1.0.0\n  imports: nothing\n", "hint: export wasi:http/incoming-handler@0.2.x"]),
-        ("no-start.wat", &["error: no-start.wat: the core module has no entry point that Shoal runs\n  exports:\n    memory\n    add\n  imports: nothing\n", "hint: export the function `_start`"]),
+        (
+            "invalid.wat",
+            &[
+                "error: invalid.wat is not valid WebAssembly: ",
+                "type mismatch: expected i32 but nothing on stack",
+            ][..],
+        ),
+        (
+            "no-known-export.wat",
+            &[
+                "error: no-known-export.wat: the component has no entry point that Shoal runs\n  exports:\n    shoal:guest/sums@1.0.0\n  imports: nothing\n",
+                "hint: export wasi:http/incoming-handler@0.2.x",
+            ],
+        ),
+        (
+            "no-start.wat",
+            &[
+                "error: no-start.wat: the core module has no entry point that Shoal runs\n  exports:\n    memory\n    add\n  imports: nothing\n",
+                "hint: export the function `_start`",
+            ],
+        ),
         ("wrong-handler.wat", &["error: ", "wasi:http/incoming-handler@0.2.12", "hint: "]),
     ] {
         let (code, text) = said_of(&place, name);
@@ -87,7 +137,12 @@ fn what_is_not_there_is_named() {
     let place = Place::new();
     let absent = place.arg("absent");
     let grant = format!("{absent}:/data");
-    for args in [&["run", &absent][..], &["inspect", &absent], &["compile", &absent], &["run", &hello(), "--dir", &grant]] {
+    for args in [
+        &["run", &absent][..],
+        &["inspect", &absent],
+        &["compile", &absent],
+        &["run", &hello(), "--dir", &grant],
+    ] {
         let ended = place.output(args);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(66), ""), "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(&absent), "{}", ended.stderr);
@@ -98,7 +153,9 @@ fn what_is_not_there_is_named() {
     assert_eq!(ended.code, Some(66));
     assert_eq!(
         ended.stderr,
-        format!("error: no artifact in {empty}\nhint: build it first, or name a .wasm, .wat or .cwasm file\n")
+        format!(
+            "error: no artifact in {empty}\nhint: build it first, or name a .wasm, .wat or .cwasm file\n"
+        )
     );
 }
 
@@ -146,7 +203,11 @@ fn bad_words_are_refused_before_anything_starts() {
     ] {
         let ended = place.output(args);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{args:?}: {}", ended.stderr);
-        assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(what), "{args:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.starts_with("error: ") && ended.stderr.contains(what),
+            "{args:?}: {}",
+            ended.stderr
+        );
         assert!(ended.stderr.contains("hint: "), "{args:?}: {}", ended.stderr);
     }
     assert!(!place.path("data").exists(), "nothing was made");

@@ -89,7 +89,8 @@ fn a_certificate_made_at_start_serves_https() {
     let response = client.send("GET", "/request", &[], b"").expect("an answer");
     assert_eq!(response.status, 200);
     assert!(response.text().contains("scheme: https\n"), "{}", response.text());
-    for (offered, chosen) in [(&["h2", "http/1.1"][..], Some(&b"h2"[..])), (&["http/1.1"], Some(b"http/1.1"))] {
+    for (offered, chosen) in [(&["h2", "http/1.1"][..], Some(&b"h2"[..])), (&["http/1.1"], Some(b"http/1.1"))]
+    {
         let client = connect(server.address, offered);
         assert_eq!(client.stream().conn.alpn_protocol(), chosen);
     }
