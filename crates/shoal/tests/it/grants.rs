@@ -48,7 +48,7 @@ fn an_import_without_its_grant_is_refused_with_the_flag() {
     for (guest, import, flag) in [
         ("fetch", "wasi:http/outgoing-handler@0.2.12` (outbound HTTP)", "--allow-outbound PATTERN"),
         ("fetch-p3", "wasi:http/client@0.3.2` (outbound HTTP)", "--allow-outbound PATTERN"),
-        ("socket", "(sockets)", "--allow-outbound PATTERN"),
+        ("socket", "(sockets)", "--allow-outbound tcp://HOST:PORT or --allow-listen PORT"),
         ("counter", "wasi:keyvalue/store@0.2.0-draft` (key-value)", "--kv NAME[=PATH]"),
         ("counter-draft2", "wasi:keyvalue/store@0.2.0-draft2` (key-value)", "--kv NAME[=PATH]"),
         ("config", "wasi:config/store@0.2.0-rc.1` (config)", "--config NAME=VALUE"),

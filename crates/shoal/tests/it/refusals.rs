@@ -114,7 +114,7 @@ fn every_malformed_guest_has_its_test() {
     for entry in std::fs::read_dir(guests().join("malformed")).expect("a directory") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         if name.ends_with(".wasm") || name.ends_with(".wat") {
-            assert!(tests.contains(&format!("(\"{name}\"")), "{name}");
+            assert!(tests.contains(&format!("\"{name}\",")), "{name}");
         }
     }
 }
