@@ -17,14 +17,14 @@ use crate::watch;
 /// Serves until the process is asked to end and requests in flight have ended.
 pub(crate) fn run(
     host: Host,
-    request: RunRequest,
+    request: &RunRequest,
     invoke: Arc<dyn Invoke>,
     drain: &Drain,
 ) -> Result<u8, Exit> {
     let host = Arc::new(host);
     let certificates = certificates(&request.serve)?;
     let edge =
-        Edge::bind(config(&request, certificates.clone(), &host)).map_err(|error| edge_error(&error))?;
+        Edge::bind(config(request, certificates.as_ref(), &host)).map_err(|error| edge_error(&error))?;
     let routes = Routes::to(invoke);
     let signals = take_signals(drain.clone(), certificates)?;
     announce(&edge, request.serve.tls.is_some());
@@ -38,7 +38,7 @@ pub(crate) fn run(
     Ok(farewell(&served?))
 }
 
-fn config(request: &RunRequest, certificates: Option<Arc<Certificates>>, host: &Arc<Host>) -> Config {
+fn config(request: &RunRequest, certificates: Option<&Arc<Certificates>>, host: &Arc<Host>) -> Config {
     let serve = &request.serve;
     let limits = &request.spec.limits.serving;
     let host = Arc::clone(host);
@@ -46,7 +46,7 @@ fn config(request: &RunRequest, certificates: Option<Arc<Certificates>>, host: &
         listeners: serve
             .listen
             .iter()
-            .map(|address| Listener { address: *address, tls: certificates.clone() })
+            .map(|address| Listener { address: *address, tls: certificates.cloned() })
             .collect(),
         admin: serve.admin,
         threads: serve.threads,
@@ -128,8 +128,13 @@ async fn obey(mut signals: Signals, drain: &Drain, certificates: Option<&Certifi
     tracing::info!(target: "shoal", running, "draining; a second signal ends at once");
     tokio::select! {
         () = ended(drain) => {}
-        _ = signals.next() => std::process::exit(i32::from(SECOND_SIGNAL)),
+        _ = signals.next() => end_at_once(),
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "who signals twice asks to skip the drain")]
+fn end_at_once() {
+    std::process::exit(i32::from(SECOND_SIGNAL));
 }
 
 /// What a process ends with that was not given the time to drain, as a shell reports SIGTERM.

@@ -109,6 +109,7 @@ fn breaks_off(guest: &str, flags: &[&str], cases: &[(&str, &str)]) {
         server.wait_line(&format!("{path}: {kind}"), |line| line.contains(&format!("kind=\"{kind}\"")));
         assert_eq!(server.get("/hello"), (200, "Hello from Shoal\n".into()), "after {path}");
     }
+    assert_eq!(failures(&server).len(), cases.len(), "one line each: {:#?}", server.lines());
     assert_eq!(server.stop().0.code(), Some(0));
 }
 
