@@ -5,6 +5,7 @@ mod capability;
 mod command;
 mod compile;
 mod engine;
+mod entry;
 mod failure;
 mod guest;
 mod inspect;

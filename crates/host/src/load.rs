@@ -16,6 +16,7 @@ use crate::capability::{blobstore, keyvalue};
 use crate::command::{ComponentCommand, ModuleCommand, P3Command};
 use crate::compile::{self, Code, Facts};
 use crate::engine::Engines;
+use crate::entry;
 use crate::inspect;
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
@@ -128,6 +129,7 @@ impl Host {
             Code::Component(component) => component,
         };
         let linker = self.linkers.get(&self.engines, facts.flavour, granted).map_err(refuse)?;
+        entry::check(&spec.name, component.engine(), &component, facts.kind)?;
         let pre: InstancePre<State> = linker.instantiate_pre(&component).map_err(refuse)?;
         Ok(match facts.kind {
             Kind::Http(Wasi::P2) => {

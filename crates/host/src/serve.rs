@@ -105,20 +105,30 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Outg
     let workload = Arc::clone(shared);
     let guard = shared.drain.guard();
     let rest = tokio::spawn(async move {
-        if let Err(failure) = guest.finish().await {
-            log(&workload.context.name, id, &failure);
-            if let Some(pipe) = failing {
-                pipe.fail(failure);
+        match (guest.finish().await, failing) {
+            (Err(failure), failing) => {
+                log(&workload.context.name, id, &failure);
+                if let Some(pipe) = failing {
+                    pipe.fail(failure);
+                }
             }
+            // The guest ended well, and its body did not.
+            (Ok(()), Some(pipe)) => {
+                pipe.failure().into_iter().for_each(|failure| log(&workload.context.name, id, &failure));
+            }
+            (Ok(()), None) => {}
         }
         drop(guard);
     });
     let no_answer = || Failure::new(FailureKind::NoAnswer, "the guest took its answer back");
     let response = answer.ok_or_else(no_answer)??.into_response();
     // A client that goes away before the end of the body stops the guest; one that has it all does not.
-    let stop = pipe
-        .filter(|pipe| !pipe.is_finished())
-        .map(|pipe| StopUnfinished { pipe, rest: rest.abort_handle() });
+    let stop = pipe.filter(|pipe| !pipe.is_finished()).map(|pipe| StopUnfinished {
+        pipe,
+        rest: rest.abort_handle(),
+        workload: Arc::clone(shared),
+        id,
+    });
     Ok(match stop {
         Some(stop) => response.map(|body| body.holding(stop)),
         None => response,
@@ -129,12 +139,19 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Outg
 struct StopUnfinished {
     pipe: Pipe,
     rest: AbortHandle,
+    workload: Arc<Shared>,
+    id: u64,
 }
 
 impl Drop for StopUnfinished {
     fn drop(&mut self) {
-        if !self.pipe.is_finished() {
-            self.rest.abort();
+        if self.pipe.is_finished() || self.rest.is_finished() {
+            return;
+        }
+        self.rest.abort();
+        // Nobody else is left to say why the body broke off.
+        if let Some(failure) = self.pipe.failure() {
+            log(&self.workload.context.name, self.id, &failure);
         }
     }
 }

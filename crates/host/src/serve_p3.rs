@@ -127,6 +127,8 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Head
             read_bytes: 0,
             read: Some(head.read),
             rest: rest.abort_handle(),
+            workload: Arc::clone(shared),
+            id,
         })
     }))
 }
@@ -140,9 +142,21 @@ struct GuestBody {
     /// Told when the body has been read to its end, so that the guest may go on without it.
     read: Option<oneshot::Sender<()>>,
     rest: AbortHandle,
+    workload: Arc<Shared>,
+    id: u64,
 }
 
 impl GuestBody {
+    /// Why the body ends here: as the guest failed, which is logged already, or else for this reason.
+    fn break_off(&self, kind: FailureKind, reason: String) -> BodyError {
+        if let Some(failure) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return failure.into();
+        }
+        let failure = Failure::new(kind, reason);
+        log(&self.workload.context.name, self.id, &failure);
+        failure.into()
+    }
+
     fn check(&mut self, frame: Option<&Frame<Bytes>>) -> Result<(), BodyError> {
         if let Some(failure) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(failure.into());
@@ -155,7 +169,7 @@ impl GuestBody {
                 self.read_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if self.read_bytes > self.limit_bytes {
                     let reason = format!("the body is larger than {} bytes", self.limit_bytes);
-                    return Err(Failure::new(FailureKind::ResponseTooLarge, reason).into());
+                    return Err(self.break_off(FailureKind::ResponseTooLarge, reason));
                 }
             }
         }
@@ -174,7 +188,7 @@ impl HttpBody for GuestBody {
         let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Err(error)) => {
                 let reason = format!("the guest's body broke off: {error:?}");
-                return Poll::Ready(Some(Err(Failure::new(FailureKind::NoAnswer, reason).into())));
+                return Poll::Ready(Some(Err(self.break_off(FailureKind::NoAnswer, reason))));
             }
             Some(Ok(frame)) => Some(frame),
             None => None,

@@ -24,7 +24,7 @@ pub(crate) fn run(common: &Common, request: &RunRequest) -> Result<u8, Exit> {
     let drain = Drain::new();
     let host = host(common, wish(&request.spec), &drain)?;
     match load(&host, &request.spec)? {
-        Workload::Http(invoke) => serve::run(host, request, invoke, &drain),
+        Workload::Http(invoke) => serve::run(host, &request, invoke, &drain),
         Workload::Command(command) => run_command(command),
     }
 }
@@ -47,14 +47,15 @@ fn host(common: &Common, pool: PoolWish, drain: &Drain) -> Result<Host, Exit> {
     Host::new(&config).map_err(|refusal| refused(exit::UNAVAILABLE, &refusal))
 }
 
-/// A pool in which this one workload fits.
+/// A pool in which this one workload fits. Never a smaller one than usual: code is checked against the pool when
+/// it is loaded, and a guest that starts with more than its own limit must fail by that limit, by name.
 fn wish(spec: &WorkloadSpec) -> PoolWish {
-    let (serving, command) = (&spec.limits.serving, &spec.limits.command);
+    let (serving, command, usual) = (&spec.limits.serving, &spec.limits.command, PoolWish::default());
     PoolWish {
-        memory_max: serving.memory.max(command.memory),
-        table_elements: serving.table_elements.max(command.table_elements),
+        memory_max: serving.memory.max(command.memory).max(usual.memory_max),
+        table_elements: serving.table_elements.max(command.table_elements).max(usual.table_elements),
         stack: serving.stack.max(command.stack),
-        ..PoolWish::default()
+        ..usual
     }
 }
 

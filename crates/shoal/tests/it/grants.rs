@@ -47,8 +47,8 @@ fn an_import_without_its_grant_is_refused_with_the_flag() {
     let place = Place::new();
     for (guest, import, flag) in [
         ("fetch", "wasi:http/outgoing-handler@0.2.12` (outbound HTTP)", "--allow-outbound PATTERN"),
-        ("fetch-p3", "wasi:http/client@0.3.0` (outbound HTTP)", "--allow-outbound PATTERN"),
-        ("socket", "(sockets)", "--allow-outbound PATTERN"),
+        ("fetch-p3", "wasi:http/client@0.3.2` (outbound HTTP)", "--allow-outbound PATTERN"),
+        ("socket", "(sockets)", "--allow-outbound tcp://HOST:PORT or --allow-listen PORT"),
         ("counter", "wasi:keyvalue/store@0.2.0-draft` (key-value)", "--kv NAME[=PATH]"),
         ("counter-draft2", "wasi:keyvalue/store@0.2.0-draft2` (key-value)", "--kv NAME[=PATH]"),
         ("config", "wasi:config/store@0.2.0-rc.1` (config)", "--config NAME=VALUE"),
@@ -121,7 +121,7 @@ fn directories_are_granted_read_only_or_whole() {
     place.file("outside", "not granted");
     put(&format!("{grant}:ro"), 403);
     assert!(!place.path("files/new.txt").exists());
-    put(&grant, 200);
+    put(&grant, 204);
     assert_eq!(std::fs::read_to_string(place.path("files/new.txt")).ok().as_deref(), Some("text"));
 }
 

@@ -3,7 +3,8 @@
 use crate::client::Broken;
 use crate::process::{Place, Server};
 
-const LIMITS: [&str; 6] = ["--cpu-time", "50ms", "--timeout", "1s", "--memory", "16MiB"];
+/// Enough for a guest that behaves, also on a busy machine: what counts is the time on a core by the wall clock.
+const LIMITS: [&str; 6] = ["--cpu-time", "500ms", "--timeout", "5s", "--memory", "16MiB"];
 
 /// The lines of the log about failed requests.
 fn failures(server: &Server) -> Vec<String> {
@@ -46,7 +47,6 @@ fn a_guest_that_gives_no_answer_gets_its_status() {
             ("/panic", 500, "trap"),
             ("/never", 504, "deadline"),
             ("/no-answer", 502, "no_answer"),
-            ("/twice", 500, "trap"),
         ],
     );
 }
@@ -74,6 +74,17 @@ fn a_guest_that_may_not_have_the_memory_it_needs_gets_507() {
 }
 
 #[test]
+fn a_guest_that_answers_twice_is_stopped_whatever_came_of_its_first_answer() {
+    let place = Place::new();
+    let server = place.serve("hostile", &LIMITS);
+    let (status, text) = server.get("/twice");
+    // The whole first answer may be on its way when the second one traps.
+    assert!(status == 500 || (status, text.as_str()) == (200, "first\n"), "{status} {text}");
+    server.wait_line("the trap", |line| line.contains("kind=\"trap\""));
+    assert_eq!(failures(&server).len(), 1, "{:#?}", server.lines());
+}
+
+#[test]
 fn a_guest_that_exits_harms_its_own_request_only() {
     let place = Place::new();
     let server = place.serve("hostile-exit", &[]);
@@ -89,7 +100,8 @@ fn breaks_off(guest: &str, flags: &[&str], cases: &[(&str, &str)]) {
     let server = place.serve(guest, flags);
     for (path, kind) in cases {
         match server.client().send("GET", path, &[], b"") {
-            Err(Broken::Body { status: 200, .. }) => {}
+            // The reset may overtake what was sent before it.
+            Err(Broken::Body { status: 200, .. } | Broken::NoResponse(_)) => {}
             // Where nothing was sent yet a status says it.
             Ok(response) if response.status >= 500 => {}
             other => panic!("{path} ended as {other:?}"),
@@ -97,6 +109,7 @@ fn breaks_off(guest: &str, flags: &[&str], cases: &[(&str, &str)]) {
         server.wait_line(&format!("{path}: {kind}"), |line| line.contains(&format!("kind=\"{kind}\"")));
         assert_eq!(server.get("/hello"), (200, "Hello from Shoal\n".into()), "after {path}");
     }
+    assert_eq!(failures(&server).len(), cases.len(), "one line each: {:#?}", server.lines());
     assert_eq!(server.stop().0.code(), Some(0));
 }
 

@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod compile;
 mod grants;
+mod guide;
 mod hellos;
 mod hostile;
 mod process;

@@ -4,14 +4,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
 
-/// How long anything may take: a debug build on a busy machine compiles a guest in seconds, not minutes.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+/// How long anything may take: a debug build on a busy machine compiles a large guest in minutes.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 /// A directory for one test; `data` in it is the data directory, which does not exist at first.
 pub(crate) struct Place(tempfile::TempDir);
@@ -47,7 +48,14 @@ impl Place {
 
     /// Runs the binary to its end.
     pub(crate) fn output(&self, args: &[&str]) -> Ended {
-        Ended::of(self.shoal().args(args).output().expect("shoal starts"))
+        self.output_of(args, b"")
+    }
+
+    /// Runs the binary to its end in a directory.
+    pub(crate) fn output_in(&self, directory: &Path, args: &[&str]) -> Ended {
+        let mut command = self.shoal();
+        command.current_dir(directory).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ended::wait(command.spawn().expect("shoal starts"), args)
     }
 
     /// Runs the binary to its end with this on standard input.
@@ -59,9 +67,9 @@ impl Place {
         let input = input.to_vec();
         // A guest that reads nothing closes the pipe early.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let output = child.wait_with_output().expect("shoal ends");
+        let output = Ended::wait(child, args);
         writer.join().expect("the writer ends");
-        Ended::of(output)
+        output
     }
 
     /// Serves a built guest on a port of its own, with these flags.
@@ -80,7 +88,7 @@ impl Place {
 /// The binary without the tester's own settings.
 pub(crate) fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shoal"));
-    for name in ["SHOAL_LOG", "SHOAL_DATA_DIR", "NO_COLOR", "CLICOLOR_FORCE"] {
+    for name in ["SHOAL_LOG", "SHOAL_DATA_DIR", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());
@@ -106,9 +114,25 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Waits until the process ends; one that serves instead is ended, and the test with it.
+    fn wait(child: Child, args: &[&str]) -> Self {
+        let pid = pid(&child);
+        let (ended, end) = sync_channel(1);
+        let waiter = std::thread::spawn(move || drop(ended.send(child.wait_with_output())));
+        let output = end.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a process to end");
+            panic!("`shoal {}` did not end", args.join(" "))
+        });
+        waiter.join().expect("the waiter ends");
+        Self::of(output.expect("shoal ends"))
+    }
+
     fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        // Said of a compile that takes more than a second: how busy the machine is decides.
+        let stderr = text(output.stderr);
+        let stderr = stderr.split_inclusive('\n').filter(|line| !line.starts_with("compiling ")).collect();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr }
     }
 }
 
@@ -190,8 +214,7 @@ impl Server {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a process id"), signal).expect("a process to signal");
+        rustix::process::kill_process(pid(&self.child), signal).expect("a process to signal");
     }
 
     /// Waits until the process ends by itself: exit status, standard output, lines on standard error.
@@ -263,6 +286,10 @@ impl Talk {
             heard = self.changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+fn pid(child: &Child) -> rustix::process::Pid {
+    i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id")
 }
 
 /// Tries until something holds.

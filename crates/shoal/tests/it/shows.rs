@@ -20,8 +20,12 @@ fn metrics_count_requests_and_show_the_pools() {
     ] {
         assert!(text.lines().any(|found| found == line), "no `{line}` in {text}");
     }
-    let pool: Vec<&str> = text.lines().filter(|line| line.starts_with("shoal_host_")).collect();
-    assert!(pool.iter().any(|line| line.contains("pool") || line.contains("instances")), "{text}");
+    for start in
+        ["shoal_pool_slots ", "shoal_pool_instances{wasi=\"0.2\"} ", "shoal_pool_instances{wasi=\"0.3\"} "]
+    {
+        let number = text.lines().find_map(|line| line.strip_prefix(start)).map(str::parse::<u64>);
+        assert!(matches!(number, Some(Ok(_))), "no `{start}` with a number in {text}");
+    }
     assert_eq!((get("/livez").status, get("/readyz").status), (200, 200));
 }
 
