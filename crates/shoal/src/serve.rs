@@ -28,7 +28,7 @@ pub(crate) fn run(
     let routes = Routes::to(invoke);
     let signals = take_signals(drain.clone(), certificates)?;
     announce(&edge, request.serve.tls.is_some());
-    let watch = request.watch.then(|| watch::start(Arc::clone(&host), request.spec.clone(), routes.clone()));
+    let watch = request.watch.then(|| watch::start(Arc::clone(&host), &request.spec, routes.clone()));
     let watch = watch.transpose()?;
     let served = edge.serve(&routes, drain).map_err(|error| edge_error(&error));
     drain.begin();

@@ -25,7 +25,7 @@ pub(crate) struct Watch {
 }
 
 /// Starts to watch the directory of the artifact: builds replace the file rather than write to it.
-pub(crate) fn start(host: Arc<Host>, spec: WorkloadSpec, routes: Routes) -> Result<Watch, Exit> {
+pub(crate) fn start(host: Arc<Host>, spec: &WorkloadSpec, routes: Routes) -> Result<Watch, Exit> {
     let refuse = |error: &dyn std::fmt::Display| {
         Exit::error(exit::UNAVAILABLE, format!("cannot watch {}: {error}", spec.artifact.display()))
     };
@@ -71,7 +71,7 @@ fn follow(changes: &Receiver<()>, host: &Host, spec: &WorkloadSpec, routes: &Rou
                 let _ = writeln!(anstream::stderr(), "Reloaded {}", spec.artifact.display());
             }
             Ok(Workload::Command(_)) => {
-                keep(&Refusal::new("it is a command now, which does not answer requests"))
+                keep(&Refusal::new("it is a command now, which does not answer requests"));
             }
             Err(refusal) => keep(&refusal),
         }

@@ -1,13 +1,13 @@
 //! One line over HTTP, from every language.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::process::{Place, built};
 
 /// Guest, its line, and whether it sends the body of a POST back.
-fn answers(artifact: PathBuf, line: &str, sends_back: bool) {
+fn answers(artifact: &Path, line: &str, sends_back: bool) {
     let place = Place::new();
-    let server = place.serve_file(&artifact, &[]);
+    let server = place.serve_file(artifact, &[]);
     let mut client = server.client();
     for _ in 0..3 {
         let response = client.send("GET", "/", &[], b"").expect("an answer");
@@ -22,42 +22,42 @@ fn answers(artifact: PathBuf, line: &str, sends_back: bool) {
 
 #[test]
 fn rust() {
-    answers(built("hello"), "Hello from Shoal\n", false);
+    answers(&built("hello"), "Hello from Shoal\n", false);
 }
 
 #[test]
 fn rust_in_little_memory() {
-    answers(built("hello-small"), "Hello from Shoal\n", false);
+    answers(&built("hello-small"), "Hello from Shoal\n", false);
 }
 
 #[test]
 fn rust_over_wasi_0_3() {
-    answers(built("hello-p3"), "Hello from Shoal\n", false);
+    answers(&built("hello-p3"), "Hello from Shoal\n", false);
 }
 
 #[test]
 fn c() {
-    answers(built("hello-c"), "Hello from C\n", false);
+    answers(&built("hello-c"), "Hello from C\n", false);
 }
 
 #[test]
 fn cpp() {
-    answers(built("hello-cpp"), "Hello from C++\n", false);
+    answers(&built("hello-cpp"), "Hello from C++\n", false);
 }
 
 #[test]
 fn zig() {
-    answers(built("hello-zig"), "Hello from Zig\n", false);
+    answers(&built("hello-zig"), "Hello from Zig\n", false);
 }
 
 #[test]
 fn wat() {
-    answers(built("hello-wat"), "Hello from WAT\n", false);
+    answers(&built("hello-wat"), "Hello from WAT\n", false);
 }
 
 #[test]
 fn assemblyscript() {
-    answers(built("hello-assemblyscript"), "Hello from AssemblyScript\n", false);
+    answers(&built("hello-assemblyscript"), "Hello from AssemblyScript\n", false);
 }
 
 /// Large guests are built on demand: in `guests/built`, or where `SHOAL_BIG_GUESTS` says.
@@ -82,21 +82,21 @@ fn skipped(language: &str) {
 #[test]
 fn go() {
     if let Some(artifact) = large("go") {
-        answers(artifact, "Hello from Go\n", false);
+        answers(&artifact, "Hello from Go\n", false);
     }
 }
 
 #[test]
 fn javascript() {
     if let Some(artifact) = large("js") {
-        answers(artifact, "Hello from JavaScript\n", true);
+        answers(&artifact, "Hello from JavaScript\n", true);
     }
 }
 
 #[test]
 fn python() {
     if let Some(artifact) = large("python") {
-        answers(artifact, "Hello from Python\n", true);
+        answers(&artifact, "Hello from Python\n", true);
     }
 }
 

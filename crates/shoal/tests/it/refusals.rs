@@ -174,7 +174,7 @@ fn a_directory_that_may_not_be_read_is_named() {
     let place = Place::new();
     let closed = place.arg("closed");
     std::fs::create_dir(&closed).expect("a directory");
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).expect("a mode");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).expect("a mode");
     // Root reads everything: then there is nothing to find in it.
     let reason = if std::fs::read_dir(&closed).is_ok() { "no artifact in " } else { "cannot read " };
     let ended = place.output(&["run", &closed]);
