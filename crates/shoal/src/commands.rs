@@ -24,7 +24,7 @@ pub(crate) fn run(common: &Common, request: &RunRequest) -> Result<u8, Exit> {
     let drain = Drain::new();
     let host = host(common, wish(&request.spec), &drain)?;
     match load(&host, &request.spec)? {
-        Workload::Http(invoke) => serve::run(host, &request, invoke, &drain),
+        Workload::Http(invoke) => serve::run(host, request, invoke, &drain),
         Workload::Command(command) => run_command(command),
     }
 }

@@ -113,7 +113,6 @@ fn take_signals(drain: Drain, certificates: Option<Arc<Certificates>>) -> Result
 }
 
 /// Begins the drain at the first signal to end; the second one ends the process at once.
-#[expect(clippy::disallowed_methods, reason = "a second signal asks for just that: no drain, no destructors")]
 async fn obey(mut signals: Signals, drain: &Drain, certificates: Option<&Certificates>) {
     loop {
         tokio::select! {
