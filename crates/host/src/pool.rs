@@ -48,6 +48,8 @@ pub enum ScanMask {
     /// Every page that was written, wherever it is: wasmtime from 50.0.1 on, or 48 with that change. Safe
     /// with swap and with migration.
     Written,
+    /// Only pages that are present, by a node that does not watch for swap: the scan is never used.
+    Unwatched,
 }
 
 impl Default for PoolWish {

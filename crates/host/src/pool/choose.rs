@@ -243,9 +243,18 @@ fn scan_refusal(machine: &Machine, mask: ScanMask) -> Option<String> {
             _ => format!("needs Linux {major}.{minor} or newer"),
         });
     }
-    if mask == ScanMask::Written {
-        return None;
+    match mask {
+        ScanMask::Written => None,
+        ScanMask::Present => unseen_pages(machine),
+        ScanMask::Unwatched => Some(
+            unseen_pages(machine)
+                .unwrap_or_else(|| "nobody watches whether swap is turned on later".to_string()),
+        ),
     }
+}
+
+/// Why a written page may not be present when it is looked for.
+fn unseen_pages(machine: &Machine) -> Option<String> {
     if machine.swap.possible_now() || machine.swap.prepared() {
         return Some("swapped pages would be missed, and the next instance could read them".to_string());
     }

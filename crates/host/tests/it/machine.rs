@@ -309,6 +309,7 @@ fn dirty_pages_are_scanned_only_where_none_can_be_missed() {
         let machine = large_server(&files);
         assert_eq!(scans(&machine, ScanMask::Present), present, "{name}, only present pages seen");
         assert_eq!(scans(&machine, ScanMask::Written), written, "{name}, every written page seen");
+        assert!(!scans(&machine, ScanMask::Unwatched), "{name}, swap not watched");
         let without = Machine { pagemap_scan: false, ..machine.clone() };
         assert!(!scans(&without, ScanMask::Written), "{name}, without the ioctl");
         let unknown = Machine { swap: shoal_host::machine::Swap::default(), ..machine };
