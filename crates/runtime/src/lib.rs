@@ -28,5 +28,5 @@ pub use invoke::{Answer, Call, Invoke};
 pub use limits::{Limits, LimitsByKind};
 pub use outbound::{OutboundPattern, OutboundRules, PatternError};
 pub use workload::{
-    Command, CommandExit, Progress, Quiet, Refusal, Reuse, Runtime, Step, Workload, WorkloadSpec,
+    Command, CommandExit, Instances, Progress, Quiet, Refusal, Runtime, Step, Workload, WorkloadSpec,
 };

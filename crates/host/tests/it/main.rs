@@ -5,6 +5,7 @@ mod capabilities;
 mod hostile;
 mod machine;
 mod outbound;
+mod rewinding;
 mod seeds;
 mod serving;
 mod sockets;
