@@ -13,7 +13,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 
 use crate::failure::deadline_passed;
 use crate::state::{Context as WorkloadContext, State};
-use crate::ticker::Ticker;
+use crate::ticker::{EPOCHS_PER_SLICE, EPOCHS_PER_TICK, TICK, Ticker};
 use crate::turn::Turn;
 
 /// How a guest's run ended.
@@ -31,7 +31,37 @@ pub(crate) struct DeadlinePassed;
 
 thread_local! {
     /// When the guest that now runs on this core was last resumed.
-    static RESUMED: Cell<Option<Instant>> = const { Cell::new(None) };
+    static RESUMED: Cell<Option<Resumed>> = const { Cell::new(None) };
+}
+
+/// The beginning of a guest's slice.
+///
+/// What a guest is charged for is CPU time: on a busy machine its core may be taken away for a while. Asking the
+/// kernel costs as much as a short guest, so that is done only for guests that were asked to yield before.
+/// Others are charged the time that passed, and a tick at most: one that ran longer would have been asked.
+#[derive(Clone, Copy)]
+struct Resumed {
+    wall: Instant,
+    cpu: Option<Duration>,
+}
+
+impl Resumed {
+    fn now(long: bool) -> Self {
+        Self { wall: Instant::now(), cpu: long.then(thread_cpu_time) }
+    }
+
+    /// What the slice has cost so far.
+    fn spent(&self) -> Duration {
+        match self.cpu {
+            Some(cpu) => thread_cpu_time().saturating_sub(cpu),
+            None => self.wall.elapsed().min(TICK),
+        }
+    }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// A guest being run. Dropping it stops it.
@@ -41,6 +71,7 @@ pub(crate) struct Guest {
     account: Arc<Account>,
     ticker: Arc<Ticker>,
     turn: Turn,
+    long: bool,
     used: Duration,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -56,7 +87,7 @@ impl Guest {
         turn: Turn,
         deadline: Option<Instant>,
     ) -> Self {
-        Self { run, context, account, ticker, turn, used: Duration::ZERO, deadline, timer: None }
+        Self { run, context, account, ticker, turn, long: false, used: Duration::ZERO, deadline, timer: None }
     }
 
     /// Runs the guest until it ends.
@@ -76,14 +107,17 @@ impl Guest {
     }
 
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let started = Instant::now();
-        let outer = RESUMED.replace(Some(started));
+        let resumed = Resumed::now(self.long);
+        let outer = RESUMED.replace(Some(resumed));
         let in_guest = self.ticker.enter();
         let outcome = self.run.as_mut().poll(cx);
         drop(in_guest);
         RESUMED.set(outer);
-        self.turn.release();
-        self.used += started.elapsed();
+        self.long = self.turn.release();
+        if self.long {
+            self.ticker.long_guest();
+        }
+        self.used += resumed.spent();
         self.account.set_on_core(self.used);
         outcome
     }
@@ -101,7 +135,7 @@ pub(crate) fn store(engine: &Engine, state: State, deadline: Option<Instant>) ->
 /// Sets the interrupts of a store for its next request.
 pub(crate) fn limit(store: &mut Store<State>, deadline: Option<Instant>) {
     let cpu_time = store.data().context.limits.cpu_time;
-    store.set_epoch_deadline(1);
+    store.set_epoch_deadline(EPOCHS_PER_TICK);
     store.epoch_deadline_callback(move |context| interrupt(context, cpu_time, deadline));
 }
 
@@ -111,13 +145,12 @@ fn interrupt(
     deadline: Option<Instant>,
 ) -> wasmtime::Result<UpdateDeadline> {
     let state = context.data_mut();
-    let now = Instant::now();
-    let slice = RESUMED.get().map_or(Duration::ZERO, |resumed| now - resumed);
+    let slice = RESUMED.get().map_or(Duration::ZERO, |resumed| resumed.spent());
     if cpu_time.is_some_and(|limit| state.account.usage().on_core + slice > limit) {
         return Err(CpuTimeExceeded.into());
     }
-    if deadline.is_some_and(|deadline| now >= deadline) {
+    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         return Err(DeadlinePassed.into());
     }
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(state.turn.next())))
+    Ok(UpdateDeadline::YieldCustom(EPOCHS_PER_SLICE, Box::pin(state.turn.next())))
 }

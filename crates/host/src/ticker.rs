@@ -11,8 +11,22 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-/// Time between two ticks while guests run: how long a guest may hold its core before others get it.
+/// Time between two ticks while guests run: how long a guest may hold its core before others get it for the
+/// first time.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
+
+/// What an epoch stands for: how long a guest that has held its core for a tick may hold it each time after
+/// that. A request that arrives meanwhile waits for so long; each yield costs a few microseconds.
+const SLICE: Duration = Duration::from_micros(200);
+
+/// Epochs of a tick.
+pub(crate) const EPOCHS_PER_TICK: u64 = 5;
+
+/// Slices for which the ticker stays quick after a long guest left its core.
+const SLICES_AFTER_LONG: u32 = 5;
+
+/// Epochs of a slice.
+pub(crate) const EPOCHS_PER_SLICE: u64 = 1;
 
 /// Time between two looks while no guest runs. A guest that starts wakes the ticker; this bounds the cost of
 /// a wake-up that is lost in a race.
@@ -29,6 +43,8 @@ const MARKS: usize = 64;
 pub(crate) struct Ticker {
     marks: [Mark; MARKS],
     idle: AtomicBool,
+    /// How many of the next ticks come after a slice: a long guest was seen a moment ago.
+    slices: AtomicU32,
     thread: OnceLock<Thread>,
 }
 
@@ -56,7 +72,12 @@ impl Ticker {
     /// Starts the thread. It ends when all engines are gone.
     pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Arc<Self>> {
         let marks = std::array::from_fn(|_| Mark::default());
-        let ticker = Arc::new(Self { marks, idle: AtomicBool::new(false), thread: OnceLock::new() });
+        let ticker = Arc::new(Self {
+            marks,
+            idle: AtomicBool::new(false),
+            slices: AtomicU32::new(0),
+            thread: OnceLock::new(),
+        });
         let shared = Arc::clone(&ticker);
         std::thread::Builder::new().name("epoch".into()).spawn(move || shared.run(&engines))?;
         Ok(ticker)
@@ -70,6 +91,11 @@ impl Ticker {
             self.wake();
         }
         InGuest(mark)
+    }
+
+    /// A guest was asked to yield.
+    pub(crate) fn long_guest(&self) {
+        self.slices.store(SLICES_AFTER_LONG, Relaxed);
     }
 
     #[cold]
@@ -86,10 +112,18 @@ impl Ticker {
         loop {
             let idle = quiet_ticks > TICKS_UNTIL_IDLE;
             self.idle.store(idle, Relaxed);
-            std::thread::park_timeout(if idle { IDLE_TICK } else { TICK });
+            let slices = self.slices.load(Relaxed);
+            // A guest that stores the whole number meanwhile loses at most one of them.
+            self.slices.store(slices.saturating_sub(1), Relaxed);
+            let (time, epochs) = match (idle, slices > 0) {
+                (true, _) => (IDLE_TICK, EPOCHS_PER_TICK),
+                (false, true) => (SLICE, EPOCHS_PER_SLICE),
+                (false, false) => (TICK, EPOCHS_PER_TICK),
+            };
+            std::thread::park_timeout(time);
             let mut alive = false;
             for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
+                (0..epochs).for_each(|_| engine.increment_epoch());
                 alive = true;
             }
             if !alive {

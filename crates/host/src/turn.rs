@@ -15,7 +15,14 @@ thread_local! {
 
 /// A guest's hold on its core's turn for long guests; most never take it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Turn(Arc<Mutex<Hold>>);
+pub(crate) struct Turn(Arc<Mutex<Guest>>);
+
+#[derive(Debug, Default)]
+struct Guest {
+    hold: Hold,
+    /// Whether it was ever asked to yield.
+    long: bool,
+}
 
 #[derive(Debug, Default)]
 enum Hold {
@@ -31,32 +38,33 @@ enum Hold {
 impl Turn {
     /// Ends this guest's slice; the future resolves when the next one begins.
     pub(crate) fn next(&self) -> impl Future<Output = ()> + Send + 'static {
-        let hold = Arc::clone(&self.0);
-        *lock(&hold) = Hold::None;
+        let guest = Arc::clone(&self.0);
+        *lock(&guest) = Guest { hold: Hold::None, long: true };
         let core = CORE.with_borrow(Arc::clone);
         async move {
             if let Ok(permit) = core.acquire_owned().await {
-                *lock(&hold) = Hold::Next(permit);
+                lock(&guest).hold = Hold::Next(permit);
             }
             // Resumes after the reactor's next look at the sockets, behind all it found.
             tokio::task::yield_now().await;
-            let mut hold = lock(&hold);
-            if let Hold::Next(permit) = std::mem::take(&mut *hold) {
-                *hold = Hold::Running(permit);
+            let mut guest = lock(&guest);
+            if let Hold::Next(permit) = std::mem::take(&mut guest.hold) {
+                guest.hold = Hold::Running(permit);
             }
         }
     }
 
-    /// The guest has left the core: a slice that was running is over.
-    pub(crate) fn release(&self) {
-        let mut hold = lock(&self.0);
-        if matches!(*hold, Hold::Running(_)) {
-            *hold = Hold::None;
+    /// The guest has left the core: a slice that was running is over. Whether it is a long one.
+    pub(crate) fn release(&self) -> bool {
+        let mut guest = lock(&self.0);
+        if matches!(guest.hold, Hold::Running(_)) {
+            guest.hold = Hold::None;
         }
+        guest.long
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock(mutex: &Mutex<Guest>) -> std::sync::MutexGuard<'_, Guest> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
