@@ -14,7 +14,7 @@ pub mod render;
 pub use commands::compile::CompileRequest;
 pub use commands::doctor::DoctorRequest;
 pub use commands::inspect::{InspectOutput, InspectRequest};
-pub use commands::run::serve::{AccessLog, ServeRequest, Tls};
+pub use commands::run::serve::{AccessLog, ServeRequest, Tls, Traces};
 pub use commands::run::{LISTEN_DEFAULT, RunRequest};
 pub use commands::version::VersionRequest;
 pub use commands::{Color, Common, Document, Invocation, Request, definition, parse, parse_in};

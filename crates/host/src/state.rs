@@ -132,13 +132,18 @@ impl WasiView for State {
 
 impl HasHttp for State {
     fn http_p2(&mut self) -> HttpView<'_> {
-        HttpView { table: &mut self.table, context: &self.context.http, in_flight: &mut self.in_flight }
+        HttpView {
+            table: &mut self.table,
+            context: &self.context.http,
+            in_flight: &mut self.in_flight,
+            trace: self.account.trace(),
+        }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.http_p3.view(&mut self.table)
+        self.http_p3.view(&mut self.table, self.account.trace())
     }
 }
 

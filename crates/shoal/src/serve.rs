@@ -56,6 +56,11 @@ fn config(request: &RunRequest, certificates: Option<&Arc<Certificates>>, host: 
             AccessLog::Human => shoal_edge::AccessLog::Human(Box::new(std::io::stdout())),
             AccessLog::Json => shoal_edge::AccessLog::Json(Box::new(std::io::stdout())),
         },
+        traces: serve.traces.clone().map(|traces| shoal_edge::Traces {
+            collector: traces.collector,
+            sample: traces.sample,
+            service: request.spec.name.clone(),
+        }),
         limits: Limits {
             request_body: limits.request_body,
             header_list: limits.header_list,

@@ -12,5 +12,6 @@ mod refusals;
 mod shows;
 mod signals;
 mod tls;
+mod traces;
 mod upstream;
 mod watch;

@@ -91,6 +91,7 @@ impl outgoing_handler::Host for HttpView<'_> {
             connect_timeout: options.connect_timeout,
             first_byte_timeout: options.first_byte_timeout,
             between_bytes_timeout: options.between_bytes_timeout,
+            trace: self.trace,
         };
         let task = tokio::spawn(async move {
             let response = outbound.send(request, options).await.map_err(error_code)?;
