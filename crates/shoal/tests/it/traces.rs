@@ -50,7 +50,7 @@ fn a_trace_passes_through_where_none_are_sent() {
     for (number, guest) in ["fetch", "fetch-p3"].into_iter().enumerate() {
         let server = place.serve(guest, &["--allow-outbound", &url]);
         let path = format!("/?url={url}/");
-        let mut ask = |headers: &[(&str, &str)]| server.client().send("GET", &path, headers, b"");
+        let ask = |headers: &[(&str, &str)]| server.client().send("GET", &path, headers, b"");
         assert_eq!(ask(&[("traceparent", PARENT)]).expect("an answer").status, 200);
         assert_eq!(ask(&[]).expect("an answer").status, 200);
         let heads = upstream.heads();
