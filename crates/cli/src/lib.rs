@@ -14,6 +14,7 @@ pub mod render;
 pub use commands::compile::CompileRequest;
 pub use commands::doctor::DoctorRequest;
 pub use commands::inspect::{InspectOutput, InspectRequest};
+pub use commands::run::edge_limit::EdgeLimits;
 pub use commands::run::serve::{AccessLog, ServeRequest, Tls, Traces};
 pub use commands::run::{LISTEN_DEFAULT, RunRequest};
 pub use commands::version::VersionRequest;

@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod compile;
+mod edge_limits;
 mod grants;
 mod guide;
 mod hellos;

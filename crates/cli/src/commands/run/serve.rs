@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::LISTEN_DEFAULT;
+use super::edge_limit::{self, EdgeLimits, TypedEdgeLimit};
 use super::limits::duration;
 use crate::exit::{self, Exit};
 use clap::ValueEnum;
@@ -29,6 +30,8 @@ pub struct ServeRequest {
     pub traces: Option<Traces>,
     /// How long requests in flight may take to end after the first signal.
     pub drain: Duration,
+    /// Limits of connections and requests.
+    pub limits: EdgeLimits,
     /// Threads that serve; none: one for each core.
     pub threads: Option<NonZeroUsize>,
 }
@@ -99,6 +102,8 @@ pub(crate) struct TypedServe {
     /// How long requests in flight may take to end after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain: Duration,
+    #[arg(long, value_name = "NAME=VALUE", value_parser = edge_limit::parse, help = edge_limit::help())]
+    edge_limit: Vec<TypedEdgeLimit>,
     /// Threads that serve [default: one for each core]
     #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
@@ -126,6 +131,7 @@ impl TypedServe {
             access_log: self.access_log,
             traces: self.otlp.map(|collector| Traces { collector, sample: self.otlp_sample }),
             drain: self.drain,
+            limits: edge_limit::meaning(&self.edge_limit)?,
             threads: self.threads,
         })
     }
