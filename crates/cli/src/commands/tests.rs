@@ -446,26 +446,41 @@ fn what_is_typed_wrong_is_named_with_the_way_out() {
                 hint: see `shoal run --help`
             "#]],
         ),
-        ("run @/app.wasm --edge-limit uri", expect![[r#"
+        (
+            "run @/app.wasm --edge-limit uri",
+            expect![[r#"
             invalid value 'uri' for '--edge-limit <NAME=VALUE>': it is not NAME=VALUE; NAME is one of header_read, tls_handshake, keep_alive, body_stall, write_stall, header_count, uri, connections, connections_per_peer, requests_per_thread, h2_streams, h2_resets, early_response_drain, linger
             hint: see `shoal run --help`
-        "#]]),
-        ("run @/app.wasm --edge-limit url=1KiB", expect![[r#"
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit url=1KiB",
+            expect![[r#"
             invalid value 'url=1KiB' for '--edge-limit <NAME=VALUE>': there is no limit `url`; NAME is one of header_read, tls_handshake, keep_alive, body_stall, write_stall, header_count, uri, connections, connections_per_peer, requests_per_thread, h2_streams, h2_resets, early_response_drain, linger
             hint: see `shoal run --help`
-        "#]]),
-        ("run @/app.wasm --edge-limit request_body=1KiB", expect![[r#"
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit request_body=1KiB",
+            expect![[r#"
             invalid value 'request_body=1KiB' for '--edge-limit <NAME=VALUE>': this is a limit of the workload: --request-body
             hint: see `shoal run --help`
-        "#]]),
-        ("run @/app.wasm --edge-limit linger=2", expect![[r#"
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit linger=2",
+            expect![[r#"
             invalid value 'linger=2' for '--edge-limit <NAME=VALUE>': it has no unit; say 2ms or 2s
             hint: see `shoal run --help`
-        "#]]),
-        ("run @/app.wasm --edge-limit uri=1KiB --edge-limit uri=2KiB", expect![[r#"
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit uri=1KiB --edge-limit uri=2KiB",
+            expect![[r#"
             --edge-limit names `uri` twice
             hint: leave out all but one of them
-        "#]]),
+        "#]],
+        ),
         (
             "run @/app.wasm --otlp localhost:4318",
             expect![[r#"
