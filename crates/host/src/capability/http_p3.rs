@@ -111,3 +111,34 @@ pub(crate) fn from_body_error(error: BodyError) -> Error {
         BodyError::Failed(failure) => Error::InternalError(Some(failure.reason)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use shoal_runtime::OutboundRules;
+
+    use super::*;
+    use crate::outbound::OutboundSetup;
+
+    #[tokio::test]
+    async fn as_many_requests_are_in_flight_as_the_limit() {
+        // Nobody takes the connections, so no request ends by itself.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let rules = OutboundRules(vec![format!("http://{address}").parse().expect("a pattern")]);
+        let outbound = Outbound::new(rules, OutboundSetup::default()).expect("no certificates to read");
+        let mut hooks =
+            Hooks { outbound: Arc::new(outbound), in_flight_max: 2, in_flight: None, trace: None };
+        let mut send = || {
+            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            let request = http::Request::get(format!("http://{address}/")).body(body).expect("a request");
+            Box::into_pin(hooks.send_request(request, None, Box::new(std::future::ready(Ok(())))))
+        };
+        let (mut first, mut second) = (send(), send());
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        assert!(matches!(send().await, Err(Error::ConnectionLimitReached)), "the third is one too many");
+        drop(first);
+        assert!(futures_util::poll!(send()).is_pending(), "there is room again");
+    }
+}
