@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
 use serde_json::Value;
-use shoal_edge::{Config, Traces};
+use shoal_edge::{Certificates, Config, Listener, Traces};
 use shoal_runtime::fake::FakeInvoke;
 use shoal_runtime::{Body, Call, Failure, FailureKind};
 
@@ -196,6 +196,21 @@ fn spans_that_the_collector_refuses_are_counted() {
         edge.await_metric("shoal_edge_spans_delivered_total", 1.0 - dropped);
         edge.await_metric("shoal_edge_spans_dropped_total", dropped);
     }
+}
+
+#[test]
+fn a_collector_must_prove_its_name() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let certificates = Arc::new(Certificates::self_signed(&[any]).unwrap());
+    let collector =
+        serve(Config { listeners: vec![Listener::tls(any, certificates)], ..config() }, workload());
+    let mut config = traced(collector.address(), "1");
+    config.traces.as_mut().unwrap().collector = format!("https://{}", collector.address()).parse().unwrap();
+    let edge = serve(config, workload());
+    assert_eq!(status(&ask(&edge, "/", "")), 200);
+    edge.await_metric("shoal_edge_spans_dropped_total", 1.0);
+    collector.await_metric("shoal_edge_tls_handshake_errors_total", 1.0);
+    assert_eq!(collector.stop().requests, 0);
 }
 
 #[test]
