@@ -50,11 +50,13 @@ pub(crate) struct Exporter {
     traces: Traces,
     delivery: Arc<Delivery>,
     said: Option<Instant>,
+    /// Lost spans that were said, or passed over because others were just before.
+    noticed: u64,
 }
 
 impl Exporter {
     pub(super) fn new(receiver: Receiver<Span>, traces: Traces, delivery: Arc<Delivery>) -> Self {
-        Self { receiver, traces, delivery, said: None }
+        Self { receiver, traces, delivery, said: None, noticed: 0 }
     }
 
     /// Blocks until the tracers are gone and their spans are delivered, or `all_served` and a while.
@@ -84,6 +86,9 @@ impl Exporter {
             let _ = timeout(GATHER, self.gather(batch)).await;
             self.deliver(batch).await;
             batch.clear();
+            if self.is_news() {
+                self.say("more spans are recorded than it takes; lower --otlp-sample");
+            }
         }
     }
 
@@ -115,6 +120,16 @@ impl Exporter {
     /// Counts spans that are lost, and says so now and then.
     fn lose(&mut self, count: u64, why: &str) {
         self.delivery.drop_spans(count);
+        self.say(why);
+    }
+
+    /// Whether spans were lost that nothing was said of: they found the queue full.
+    fn is_news(&self) -> bool {
+        self.delivery.dropped() > self.noticed
+    }
+
+    fn say(&mut self, why: &str) {
+        self.noticed = self.delivery.dropped();
         if self.may_say(Instant::now()) {
             let (collector, dropped) = (&self.traces.collector, self.delivery.dropped());
             tracing::warn!("cannot deliver traces to {collector}: {why}; {dropped} spans dropped so far");
@@ -202,7 +217,8 @@ fn rejected(body: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{open, tests::traces};
+    use super::super::tests::{span, traces};
+    use super::super::{QUEUE_SPANS, open};
     use super::*;
 
     #[test]
@@ -213,6 +229,20 @@ mod tests {
         assert!(!exporter.may_say(start + SAY_INTERVAL - Duration::from_nanos(1)));
         assert!(exporter.may_say(start + SAY_INTERVAL));
         assert!(!exporter.may_say(start + SAY_INTERVAL + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn spans_that_found_the_queue_full_are_said_too() {
+        let delivery = Arc::default();
+        let (source, mut exporter) = open(traces("1"), &delivery);
+        assert!(!exporter.is_news());
+        let tracer = source.for_thread();
+        (0..=QUEUE_SPANS).for_each(|_| tracer.end(span()));
+        assert!(exporter.is_news());
+        exporter.say("a test");
+        assert!(!exporter.is_news(), "once");
+        exporter.lose(2, "a test");
+        assert!(!exporter.is_news(), "what the exporter loses itself it says itself");
     }
 
     #[test]
