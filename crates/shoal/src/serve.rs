@@ -27,9 +27,10 @@ pub(crate) fn run(
         Edge::bind(config(request, certificates.as_ref(), &host)).map_err(|error| edge_error(&error))?;
     let routes = Routes::to(invoke);
     let signals = take_signals(drain.clone(), certificates)?;
-    announce(&edge, request.serve.tls.is_some());
+    // Before it is said that we serve: whoever reads that may change the file at once.
     let watch = request.watch.then(|| watch::start(Arc::clone(&host), &request.spec, routes.clone()));
     let watch = watch.transpose()?;
+    announce(&edge, request.serve.tls.is_some());
     let served = edge.serve(&routes, drain).map_err(|error| edge_error(&error));
     drain.begin();
     drop(watch);

@@ -17,9 +17,12 @@ fn a_head_may_take_as_long_as_was_said() {
     let place = Place::new();
     let server = place.serve("hello", &["--edge-limit", "header_read=50ms", "--admin", "127.0.0.1:0"]);
     let mut stream = server.client().into_stream();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").expect("half a head");
+    // On a busy machine the time may be over before the first byte is sent.
+    drop(stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n"));
     let mut text = String::new();
-    stream.read_to_string(&mut text).expect("the connection ends");
+    if let Err(error) = stream.read_to_string(&mut text) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection ends");
+    }
     assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
     let mut admin = crate::client::Client::connect(server.admin());
     let metrics = admin.send("GET", "/metrics", &[], b"").expect("metrics").text();
