@@ -3,7 +3,9 @@
 
 use std::sync::OnceLock;
 
-use shoal_host::cache::{About, ArtifactDigest, Cache, EngineDigest, InstallationKey, Key, Seal, Trailer};
+use shoal_host::cache::{
+    About, ArtifactDigest, Cache, EngineDigest, Form, InstallationKey, Key, Seal, Trailer,
+};
 use shoal_runtime::Refusal;
 
 /// An artifact is inspected or refused; what was inspected can be shown as text or refused.
@@ -41,7 +43,7 @@ const SECRET: InstallationKey = InstallationKey::from_bytes([7; 32]);
 /// The bytes as they are, and as changes of a true seal: only the true one is read.
 pub fn seal(bytes: &[u8]) {
     let seal = Seal {
-        key: Key::new(&artifact(), &engine()),
+        key: Key::new(&artifact(), &engine(), Form::Plain),
         content: blake3::hash(b"code"),
         size: 4,
         identity: None,

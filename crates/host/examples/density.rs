@@ -24,7 +24,7 @@ use shoal_base::drain::Drain;
 use shoal_host::pool::PoolWish;
 use shoal_host::{Host, HostConfig};
 use shoal_runtime::{
-    Account, Body, Call, Grants, Invoke, LimitsByKind, Quiet, Reuse, Runtime as _, Usage, Workload,
+    Account, Body, Call, Grants, Instances, Invoke, LimitsByKind, Quiet, Runtime as _, Usage, Workload,
     WorkloadSpec,
 };
 
@@ -154,7 +154,7 @@ impl Apps {
             args: Vec::new(),
             grants: Grants::default(),
             limits: LimitsByKind::default(),
-            reuse: Reuse::default(),
+            instances: Instances::default(),
         };
         match self.host.load(&spec, &Quiet).map_err(|refusal| refusal.to_string())? {
             Workload::Http(invoke) => Ok(invoke),

@@ -30,7 +30,7 @@ use shoal_runtime::report::{Row, Section};
 
 pub(crate) use export::WASMTIME;
 pub use export::{About, Imported, Trailer, TrailerError};
-pub use identity::{ArtifactDigest, EngineDigest, Key, host_target};
+pub use identity::{ArtifactDigest, EngineDigest, Form, Key, host_target};
 pub use installation::InstallationKey;
 pub use seal::{Seal, SealError};
 

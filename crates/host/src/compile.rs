@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use shoal_base::error_chain::chain;
-use shoal_runtime::{Inspection, Kind, Progress, Refusal, Step};
+use shoal_base::units::Bytes;
+use shoal_runtime::{Inspection, Kind, Progress, Refusal, Step, Wasi};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
 
-use crate::cache::{About, ArtifactDigest, Cache, EngineDigest, Key};
+use crate::cache::{About, ArtifactDigest, Cache, EngineDigest, Form, Key};
 use crate::engine::{Engines, Flavour};
 use crate::inspect::{self, inspect};
+use crate::rewind;
 
 /// What the loader must know of an artifact; travels with compiled code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub(crate) struct Facts {
     /// The language it was written in, where that is known.
     pub(crate) language: Option<String>,
 }
+
+/// The unit of linear memory.
+const WASM_PAGE: Bytes = Bytes::kib(64);
 
 /// The name of the facts in a `.cwasm` file.
 const FACTS: &str = "loader";
@@ -50,9 +55,11 @@ impl Facts {
     }
 }
 
-/// The code of the artifact at `path`; compiles what is not in the cache, and says so.
+/// The code of the artifact at `path`; compiles what is not in the cache, and says so. An instance may have
+/// `memory_max` of linear memory.
 pub(crate) fn compiled(
     path: &Path,
+    memory_max: Bytes,
     engines: &Engines,
     cache: &Cache,
     progress: &dyn Progress,
@@ -61,28 +68,70 @@ pub(crate) fn compiled(
         return imported(path, engines, cache);
     }
     let (bytes, facts) = read(path)?;
-    let engine = engines.get(facts.flavour);
-    let key = Key::new(&ArtifactDigest::of(&bytes), &EngineDigest::of(engine));
-    if let Some(entry) = cache.get(&key) {
-        match map(engine, facts.kind, &entry) {
-            Ok(code) => return Ok(Compiled { facts, code }),
-            Err(error) => tracing::warn!("compiling {} again: {error:#}", path.display()),
-        }
+    let artifact = Artifact { path, bytes: &bytes, facts: &facts, engine: engines.get(facts.flavour), cache };
+    let form = artifact.form();
+    let mut code = artifact.code(form, progress)?;
+    if form == Form::Rewindable && !code.starts_within(memory_max) {
+        // The room that a rewindable memory has beyond what it needs is too much here.
+        code = artifact.code(Form::Plain, progress)?;
     }
-    progress.step(Step::Compiling { size_bytes: bytes.len() as u64 });
-    let began = Instant::now();
-    let machine_code = compile(engine, facts.kind, &bytes, path)?;
-    tracing::debug!(artifact = %path.display(), took = ?began.elapsed(), "compiled");
-    let code = match cache.put(&key, &machine_code) {
-        Ok(entry) => map(engine, facts.kind, &entry),
-        Err(error) => {
-            tracing::warn!("{}; it will be compiled again next time", chain(&error));
-            keep(engine, facts.kind, &machine_code)
-        }
-    };
-    let code =
-        code.map_err(|error| Refusal::new(format!("{} cannot be loaded: {error:#}", path.display())))?;
     Ok(Compiled { facts, code })
+}
+
+/// An artifact that was read, and where its code goes.
+struct Artifact<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+    facts: &'a Facts,
+    engine: &'a Engine,
+    cache: &'a Cache,
+}
+
+impl Artifact<'_> {
+    fn form(&self) -> Form {
+        form(self.facts)
+    }
+
+    /// The code of a form, from the cache or compiled now.
+    fn code(&self, form: Form, progress: &dyn Progress) -> Result<Code, Refusal> {
+        let Self { path, facts, engine, cache, .. } = self;
+        let key = Key::new(&ArtifactDigest::of(self.bytes), &EngineDigest::of(engine), form);
+        if let Some(entry) = cache.get(&key) {
+            match map(engine, facts.kind, &entry) {
+                Ok(code) => return Ok(code),
+                Err(error) => tracing::warn!("compiling {} again: {error:#}", path.display()),
+            }
+        }
+        progress.step(Step::Compiling { size_bytes: self.bytes.len() as u64 });
+        let began = Instant::now();
+        let machine_code = compile(engine, facts.kind, form, self.bytes, path)?;
+        tracing::debug!(artifact = %path.display(), took = ?began.elapsed(), "compiled");
+        let code = match cache.put(&key, &machine_code) {
+            Ok(entry) => map(engine, facts.kind, &entry),
+            Err(error) => {
+                tracing::warn!("{}; it will be compiled again next time", chain(&error));
+                keep(engine, facts.kind, &machine_code)
+            }
+        };
+        code.map_err(|error| Refusal::new(format!("{} cannot be loaded: {error:#}", path.display())))
+    }
+}
+
+impl Code {
+    /// Whether an instance begins with no more than this much linear memory.
+    fn starts_within(&self, memory_max: Bytes) -> bool {
+        let Self::Component(component) = self else { return true };
+        let largest = component.resources_required().and_then(|resources| resources.max_initial_memory_size);
+        largest.is_none_or(|pages| pages.saturating_mul(WASM_PAGE.0) <= memory_max.0)
+    }
+}
+
+/// The form of artifacts like this: those that answer requests of WASI 0.2 are rewound.
+fn form(facts: &Facts) -> Form {
+    match (facts.kind, facts.flavour) {
+        (Kind::Http(Wasi::P2), Flavour::Sync) => Form::Rewindable,
+        _ => Form::Plain,
+    }
 }
 
 /// The bytes of a `.cwasm` file with the code of the artifact at `path`, for this machine or for `target`.
@@ -103,7 +152,7 @@ pub(crate) fn export(
         }
     };
     progress.step(Step::Compiling { size_bytes: bytes.len() as u64 });
-    let machine_code = compile(engine, facts.kind, &bytes, path)?;
+    let machine_code = compile(engine, facts.kind, form(&facts), &bytes, path)?;
     let mut about = About::here(ArtifactDigest::of(&bytes), EngineDigest::of(engine), target);
     let json = serde_json::to_string(&facts).expect("names and numbers become JSON");
     about.facts.insert(FACTS.into(), json);
@@ -151,12 +200,23 @@ fn about(path: &Path, refusal: Refusal) -> Refusal {
     Refusal { what: format!("{}: {}", path.display(), refusal.what), ..refusal }
 }
 
-fn compile(engine: &Engine, kind: Kind, binary: &[u8], path: &Path) -> Result<Vec<u8>, Refusal> {
-    let compiled = match kind {
-        Kind::CommandModule => engine.precompile_module(binary),
-        Kind::Http(_) | Kind::Command(_) => engine.precompile_component(binary),
-    };
-    compiled.map_err(|error| Refusal::new(format!("{} is not valid WebAssembly: {error:#}", path.display())))
+fn compile(engine: &Engine, kind: Kind, form: Form, binary: &[u8], path: &Path) -> Result<Vec<u8>, Refusal> {
+    let invalid = |error| Refusal::new(format!("{} is not valid WebAssembly: {error:#}", path.display()));
+    if kind == Kind::CommandModule {
+        return engine.precompile_module(binary).map_err(invalid);
+    }
+    if form == Form::Rewindable {
+        let rewindable = rewind::rewindable(binary).map_err(|why| why.to_string());
+        match rewindable
+            .and_then(|binary| engine.precompile_component(&binary).map_err(|error| format!("{error:#}")))
+        {
+            Ok(code) => return Ok(code),
+            Err(why) => {
+                tracing::debug!(artifact = %path.display(), "each request gets a new instance: {why}");
+            }
+        }
+    }
+    engine.precompile_component(binary).map_err(invalid)
 }
 
 #[allow(unsafe_code, reason = "mapping machine code is the purpose of the cache")]

@@ -8,6 +8,7 @@ use shoal_runtime::Refusal;
 use wasmtime::{Config, Engine};
 
 use crate::pool::PoolPlan;
+use crate::shelf::Shelves;
 use crate::ticker::Ticker;
 
 /// Which engine an artifact needs.
@@ -25,6 +26,7 @@ pub(crate) struct Engines {
     asynchronous: Engine,
     plan: PoolPlan,
     pub(crate) ticker: Arc<Ticker>,
+    pub(crate) shelves: Arc<Shelves>,
 }
 
 impl Engines {
@@ -37,7 +39,10 @@ impl Engines {
         let (sync, asynchronous) = (make(Flavour::Sync)?, make(Flavour::Async)?);
         let ticker = Ticker::start(vec![sync.weak(), asynchronous.weak()])
             .map_err(|error| Refusal::new(format!("cannot start the epoch thread: {error}")))?;
-        Ok(Self { sync, asynchronous, plan, ticker })
+        let shelves = Shelves::new(plan.resting_max()).map_err(|error| {
+            Refusal::new(format!("cannot start the thread of resting instances: {error}"))
+        })?;
+        Ok(Self { sync, asynchronous, plan, ticker, shelves })
     }
 
     /// What an engine of this flavour was made with.
@@ -62,6 +67,7 @@ impl Engines {
              # TYPE shoal_pool_slots gauge\n",
         );
         text.push_str(&format!("shoal_pool_slots {slots}\n"));
+        text.push_str(&self.shelves.metrics());
         text
     }
 

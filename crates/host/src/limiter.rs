@@ -36,6 +36,11 @@ impl Limiter {
         self.refusal.as_deref()
     }
 
+    /// Bytes of all linear memories.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
     /// A new request in the same store.
     pub(crate) fn begin(&mut self, account: Arc<Account>) {
         account.raise_memory(self.memory_bytes as u64);

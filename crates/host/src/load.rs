@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use shoal_base::drain::Drain;
 use shoal_runtime::report::Report;
-use shoal_runtime::{Grants, Kind, Progress, Refusal, Reuse, Runtime, Step, Wasi, Workload, WorkloadSpec};
+use shoal_runtime::{
+    Grants, Instances, Kind, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
+};
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::cache::{Cache, InstallationKey};
-use crate::capability::http::{HttpContext, ProxyPre};
+use crate::capability::http::{HttpContext, ProxyIndices};
 use crate::capability::{blobstore, keyvalue};
 use crate::command::{Entry, Program};
 use crate::compile::{self, Code, Facts};
@@ -23,7 +25,8 @@ use crate::log_budget::LogBudget;
 use crate::machine::{self, Machine};
 use crate::outbound::{Outbound, OutboundSetup};
 use crate::pool::{self, PoolPlan, PoolWish, ScanMask};
-use crate::serve::Service;
+use crate::rewind::Rewinder;
+use crate::serve::{Service, Shared, Source};
 use crate::serve_p3::ServiceP3;
 use crate::state::{Context, State, Stdio};
 
@@ -103,7 +106,13 @@ pub fn doctor(data_dir: &Path, wish: &PoolWish) -> Report {
 
 impl Runtime for Host {
     fn load(&self, spec: &WorkloadSpec, progress: &dyn Progress) -> Result<Workload, Refusal> {
-        let compiled = compile::compiled(&spec.artifact, &self.engines, &self.cache, progress)?;
+        let compiled = compile::compiled(
+            &spec.artifact,
+            spec.limits.serving.memory,
+            &self.engines,
+            &self.cache,
+            progress,
+        )?;
         check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
         let context = Arc::new(context(spec, compiled.facts.kind)?);
@@ -138,9 +147,17 @@ impl Host {
         let pre: InstancePre<State> = linker.instantiate_pre(&component).map_err(refuse)?;
         Ok(match facts.kind {
             Kind::Http(Wasi::P2) => {
-                let proxy = ProxyPre::new(pre).map_err(refuse)?;
-                let drain = self.drain.clone();
-                Workload::Http(Arc::new(Service::new(engine, proxy, context, ticker, drain, spec.reuse)))
+                let proxy = ProxyIndices::new(&pre).map_err(refuse)?;
+                Workload::Http(Arc::new(Service::new(Shared {
+                    engine,
+                    component: pre,
+                    proxy,
+                    context,
+                    ticker,
+                    drain: self.drain.clone(),
+                    shelf: self.engines.shelves.shelf(),
+                    source: Source::new(spec.instances, Rewinder::of(&component)),
+                })))
             }
             Kind::Http(Wasi::P3) => {
                 let service = ServicePre::new(pre).map_err(refuse)?;
@@ -191,7 +208,7 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
 
 /// Refuses reuse where it is not to be had, rather than ignore what was asked for.
 fn check_reuse(spec: &WorkloadSpec, kind: Kind) -> Result<(), Refusal> {
-    if spec.reuse == Reuse::default() || kind == Kind::Http(Wasi::P2) {
+    if !matches!(spec.instances, Instances::Reused(_)) || kind == Kind::Http(Wasi::P2) {
         return Ok(());
     }
     let what = format!("`{}` is no HTTP component of WASI 0.2: its instances cannot be reused", spec.name);

@@ -113,6 +113,9 @@ const TABLES_PER_MODULE_MAX: u32 = 16;
 /// Memories of one core module. More than one is rare; the number costs 16 bytes per instance.
 const MEMORIES_PER_MODULE_MAX: u32 = 8;
 
+/// Instances that may wait for another request where there is no pool: each maps memory of its own.
+const RESTING_MAX_UNPOOLED: usize = 100;
+
 /// Bookkeeping of one core instance: 32 bytes per function that it lets escape. Python has some ten thousand.
 const CORE_INSTANCE_BYTES_MAX: usize = 4 << 20;
 
@@ -129,6 +132,8 @@ impl PoolPlan {
     pub fn apply(&self, config: &mut Config) {
         config.memory_reservation(self.memory_reservation.0);
         config.memory_guard_size(self.memory_guard.0);
+        // A memory that is rewound is known by its address.
+        config.memory_may_move(false);
         config.max_wasm_stack(self.stack.as_usize());
         config.async_stack_size(self.async_stack.as_usize());
         let Some(pool) = &self.pool else {
@@ -136,6 +141,11 @@ impl PoolPlan {
             return;
         };
         config.allocation_strategy(pool.config());
+    }
+
+    /// How many instances may wait for another request: half of the pool.
+    pub(crate) fn resting_max(&self) -> usize {
+        self.pool.map_or(RESTING_MAX_UNPOOLED, |pool| pool.slots as usize / 2)
     }
 
     /// The choices with their reasons, for `shoal doctor`.

@@ -1,57 +1,90 @@
 //! Answering HTTP requests with WASI 0.2 components.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use http::Request;
 use shoal_base::drain::Drain;
-use shoal_runtime::{Account, Answer, Body, Call, Failure, FailureKind, Invoke, Reuse};
+use shoal_runtime::{Account, Answer, Body, Call, Failure, FailureKind, Instances, Invoke};
 use tokio::task::AbortHandle;
-use wasmtime::{Engine, Store};
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
 use crate::capability::http::{
-    AnswerSlot, Fields, IncomingRequest, OutgoingResponse, Pipe, Proxy, ProxyPre, ResponseOutparam,
+    AnswerSlot, Fields, IncomingRequest, OutgoingResponse, Pipe, Proxy, ProxyIndices, ResponseOutparam,
 };
 use crate::failure::{classify, log};
 use crate::guest::{self, Guest, Outcome};
+use crate::rewind::{Mark, Rewinder};
+use crate::shelf::Shelf;
 use crate::state::{Context, State};
 use crate::ticker::Ticker;
 use crate::turn::Turn;
 
-/// A loaded 0.2 component that answers requests, each in an instance of its own unless reuse is granted.
+/// Requests that one instance answers before a new one takes its place, however well it was rewound: what
+/// the engine itself might gather in a store is bounded.
+const REWINDS_MAX: u32 = 10_000;
+
+/// Instances that could not be rewound, one after another, until it is only tried now and then.
+const MISSES_MAX: u32 = 8;
+
+/// How often it is tried then: for one in this many.
+const MISSES_BETWEEN_TRIES: u32 = 64;
+
+/// A loaded 0.2 component that answers requests.
 pub(crate) struct Service(Arc<Shared>);
 
-struct Shared {
-    engine: Engine,
-    proxy: ProxyPre<State>,
-    context: Arc<Context>,
-    ticker: Arc<Ticker>,
-    drain: Drain,
-    reuse: Reuse,
-    idle: Mutex<Vec<Instance>>,
+/// What a service is made of.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) component: InstancePre<State>,
+    pub(crate) proxy: ProxyIndices,
+    pub(crate) context: Arc<Context>,
+    pub(crate) ticker: Arc<Ticker>,
+    pub(crate) drain: Drain,
+    pub(crate) shelf: Arc<Shelf<Instance>>,
+    pub(crate) source: Source,
+}
+
+/// Where the instance of a request comes from.
+pub(crate) enum Source {
+    /// It is new.
+    New,
+    /// It answered others and keeps what they left behind, up to so many requests.
+    Reused(u32),
+    /// It answered others and was brought back to its first state.
+    Rewound { rewinder: Box<Rewinder>, misses: AtomicU32 },
 }
 
 /// An instance that may answer another request.
-struct Instance {
+pub(crate) struct Instance {
     store: Store<State>,
     proxy: Proxy,
     answered: u32,
+    mark: Option<Mark>,
+}
+
+impl Source {
+    /// As asked for, with `rewinder` where the component has one.
+    pub(crate) fn new(instances: Instances, rewinder: Option<Rewinder>) -> Self {
+        match (instances, rewinder) {
+            (Instances::Reused(requests), _) => Self::Reused(requests.get()),
+            (Instances::Rewound, Some(rewinder)) => {
+                Self::Rewound { rewinder: Box::new(rewinder), misses: AtomicU32::new(0) }
+            }
+            (Instances::New, _) | (Instances::Rewound, None) => Self::New,
+        }
+    }
 }
 
 impl Service {
-    /// A service of instances of `proxy`.
-    pub(crate) fn new(
-        engine: Engine,
-        proxy: ProxyPre<State>,
-        context: Arc<Context>,
-        ticker: Arc<Ticker>,
-        drain: Drain,
-        reuse: Reuse,
-    ) -> Self {
-        Self(Arc::new(Shared { engine, proxy, context, ticker, drain, reuse, idle: Mutex::default() }))
+    /// A service of these parts.
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
     }
 }
 
@@ -197,29 +230,19 @@ struct Job {
 impl Job {
     async fn run(self) -> Outcome {
         let shared = self.shared;
-        let mut store = match shared.idle() {
+        let mut instance = match shared.shelf.take() {
             Some(mut instance) => {
                 instance.store.data_mut().begin(self.account, self.turn);
                 guest::limit(&mut instance.store, self.deadline);
                 instance
             }
-            None => {
-                let began = Instant::now();
-                let state = State::new(Arc::clone(&shared.context), Arc::clone(&self.account), self.turn);
-                let mut store = guest::store(&shared.engine, state, self.deadline);
-                let proxy = match shared.proxy.instantiate_async(&mut store).await {
-                    Ok(proxy) => proxy,
-                    Err(error) => return Err(shared.failure(&error, &store)),
-                };
-                self.account.set_instantiate(began.elapsed());
-                Instance { store, proxy, answered: 0 }
-            }
+            None => shared.make(self.account, self.turn, self.deadline).await?,
         };
-        let Instance { store: inner, proxy, .. } = &mut store;
-        if let Err(error) = call(inner, proxy, self.request, self.slot).await {
-            return Err(shared.failure(&error, inner));
+        let Instance { store, proxy, .. } = &mut instance;
+        if let Err(error) = call(store, proxy, self.request, self.slot).await {
+            return Err(shared.failure(&error, store));
         }
-        shared.keep(store);
+        shared.keep(instance).await;
         Ok(())
     }
 }
@@ -241,19 +264,79 @@ impl Shared {
         classify(error, store.data().limiter.refusal(), &self.context.limits)
     }
 
-    /// An instance that may answer another request; none where each request has its own.
-    fn idle(&self) -> Option<Instance> {
-        if self.reuse == Reuse::default() {
-            return None;
+    /// A new instance.
+    async fn make(
+        &self,
+        account: Arc<Account>,
+        turn: Turn,
+        deadline: Option<Instant>,
+    ) -> Result<Instance, Failure> {
+        let began = Instant::now();
+        let new_store = || {
+            let state = State::new(Arc::clone(&self.context), Arc::clone(&account), turn.clone());
+            guest::store(&self.engine, state, deadline)
+        };
+        let mut store = new_store();
+        let mut made = self.component.instantiate_async(&mut store).await;
+        if made.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>()) {
+            // Those at rest hold slots that are needed now.
+            self.shelf.shelves().clear();
+            store = new_store();
+            made = self.component.instantiate_async(&mut store).await;
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        let (proxy, mark) = match made {
+            Ok(instance) => match self.proxy.load(&mut store, &instance) {
+                Ok(proxy) => (proxy, self.mark(&mut store, &instance).await),
+                Err(error) => return Err(self.failure(&error, &store)),
+            },
+            Err(error) => return Err(self.failure(&error, &store)),
+        };
+        self.shelf.shelves().count_made();
+        account.add_instantiate(began.elapsed());
+        Ok(Instance { store, proxy, answered: 0, mark })
     }
 
-    /// Keeps an instance that ended well, if reuse is granted and not used up.
-    fn keep(&self, mut instance: Instance) {
+    /// Notes the first state of an instance, where that is likely to be of use.
+    async fn mark(&self, store: &mut Store<State>, instance: &wasmtime::component::Instance) -> Option<Mark> {
+        let Source::Rewound { rewinder, misses } = &self.source else { return None };
+        if misses.load(Relaxed) >= MISSES_MAX
+            && !misses.fetch_add(1, Relaxed).is_multiple_of(MISSES_BETWEEN_TRIES)
+        {
+            return None;
+        }
+        rewinder.mark(store, instance).await.unwrap_or_else(|error| {
+            tracing::debug!(workload = self.context.name, "an instance cannot be marked: {error:#}");
+            None
+        })
+    }
+
+    /// Keeps an instance that ended well for another request, if it may answer one.
+    async fn keep(&self, mut instance: Instance) {
         instance.answered += 1;
-        if instance.answered < self.reuse.0.get() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        match &self.source {
+            Source::New => {}
+            Source::Reused(requests) => {
+                if instance.answered < *requests {
+                    self.shelf.put(instance);
+                }
+            }
+            Source::Rewound { rewinder, misses } => {
+                let Some(mark) = &mut instance.mark else { return };
+                let began = Instant::now();
+                let rewound = rewinder.rewind(&mut instance.store, mark).await.unwrap_or_else(|error| {
+                    tracing::debug!(workload = self.context.name, "an instance cannot be rewound: {error:#}");
+                    false
+                });
+                if !rewound {
+                    misses.fetch_add(1, Relaxed);
+                    return;
+                }
+                misses.store(0, Relaxed);
+                instance.store.data().account.add_instantiate(began.elapsed());
+                if instance.answered < REWINDS_MAX {
+                    self.shelf.put(instance);
+                }
+            }
         }
     }
 }

@@ -235,7 +235,7 @@ impl Job {
         let mut store = guest::store(&shared.engine, state, deadline);
         let ran = async {
             let service = shared.service.instantiate_async(&mut store).await?;
-            account.set_instantiate(began.elapsed());
+            account.add_instantiate(began.elapsed());
             let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
             // Tells how the request body fared; the guest learns that from the body itself.
             drop(sent);

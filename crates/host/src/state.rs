@@ -75,10 +75,8 @@ impl State {
     /// The state of a fresh store.
     pub(crate) fn new(context: Arc<Context>, account: Arc<Account>, turn: Turn) -> Self {
         let http_p3 = HttpP3::new(&context.http);
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
         Self {
-            table,
+            table: table(),
             limiter: Limiter::new(&context.limits, Arc::clone(&account)),
             account,
             context,
@@ -121,6 +119,24 @@ impl State {
         self.account = account;
         self.turn = turn;
     }
+
+    /// Forgets all of the last request: the next finds the state of a fresh store. How many resources it left.
+    pub(crate) fn forget(&mut self) -> usize {
+        self.wasi = None;
+        self.preview1 = None;
+        self.in_flight = None;
+        if self.table.is_empty() {
+            return 0;
+        }
+        let mut left = std::mem::replace(&mut self.table, table());
+        left.iter_mut().count()
+    }
+}
+
+fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES_MAX);
+    table
 }
 
 impl WasiView for State {

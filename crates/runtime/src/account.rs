@@ -53,9 +53,9 @@ impl Account {
         self.queue_ns.store(nanos(waited), Relaxed);
     }
 
-    /// Records how long instantiation took.
-    pub fn set_instantiate(&self, took: Duration) {
-        self.instantiate_ns.store(nanos(took), Relaxed);
+    /// Adds time that making an instance took, or bringing one back to its first state.
+    pub fn add_instantiate(&self, took: Duration) {
+        self.instantiate_ns.fetch_add(nanos(took), Relaxed);
     }
 
     /// Records the time on the core so far.

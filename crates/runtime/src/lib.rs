@@ -30,5 +30,5 @@ pub use limits::{Limits, LimitsByKind};
 pub use outbound::{OutboundPattern, OutboundRules, PatternError};
 pub use trace::{CollectorUrl, CollectorUrlError, SampleRatio, TRACEPARENT, TRACESTATE, TraceContext};
 pub use workload::{
-    Command, CommandExit, Progress, Quiet, Refusal, Reuse, Runtime, Step, Workload, WorkloadSpec,
+    Command, CommandExit, Instances, Progress, Quiet, Refusal, Runtime, Step, Workload, WorkloadSpec,
 };

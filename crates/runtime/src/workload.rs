@@ -21,21 +21,22 @@ pub struct WorkloadSpec {
     pub grants: Grants,
     /// How much it may use.
     pub limits: LimitsByKind,
-    /// Whether instances outlive a request.
-    pub reuse: Reuse,
+    /// Where the instance of a request comes from.
+    pub instances: Instances,
 }
 
-/// How many requests one instance may answer before it is thrown away.
-///
-/// One is the default and the safe choice: nothing a request leaves behind can reach the next. More trades
-/// that isolation for speed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reuse(pub std::num::NonZeroU32);
-
-impl Default for Reuse {
-    fn default() -> Self {
-        Self(std::num::NonZeroU32::MIN)
-    }
+/// Where the instance of a request comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// It answered others and was brought back to the state that it was made in, where that is certain to be
+    /// whole; else it is new. Nothing that a request leaves behind reaches the next.
+    #[default]
+    Rewound,
+    /// It is always new.
+    New,
+    /// It answers up to this many requests, and finds what the earlier ones left behind: that isolation is
+    /// traded for speed.
+    Reused(std::num::NonZeroU32),
 }
 
 /// Loads workloads.

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use shoal_runtime::{Reuse, WorkloadSpec};
+use shoal_runtime::{Instances, WorkloadSpec};
 
 use crate::artifact;
 use crate::exit::{self, Exit};
@@ -47,10 +47,13 @@ pub(crate) struct TypedRun {
     /// Load the artifact again when it changes; no request is dropped
     #[arg(long)]
     watch: bool,
-    /// Requests that one instance may answer before it is thrown away; more than 1 lets what one request
-    /// leaves behind reach the next
-    #[arg(long, value_name = "N", default_value = "1", value_parser = limits::count)]
-    reuse: NonZeroU32,
+    /// Let one instance answer up to N requests; each then finds what the earlier ones left behind
+    #[arg(long, value_name = "N", value_parser = limits::count)]
+    reuse: Option<NonZeroU32>,
+    /// Make a new instance for each request, also where one that has answered could be brought back to its
+    /// first state
+    #[arg(long, conflicts_with = "reuse")]
+    no_rewind: bool,
     #[command(flatten)]
     serve: TypedServe,
     #[command(flatten)]
@@ -71,7 +74,11 @@ impl TypedRun {
             artifact,
             args: self.args,
             limits: self.limits.meaning(),
-            reuse: Reuse(self.reuse),
+            instances: match (self.reuse, self.no_rewind) {
+                (Some(requests), _) => Instances::Reused(requests),
+                (None, true) => Instances::New,
+                (None, false) => Instances::Rewound,
+            },
         };
         Ok(RunRequest { spec, serve: self.serve.meaning()?, watch: self.watch })
     }

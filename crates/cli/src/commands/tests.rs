@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::CommandFactory as _;
 use expect_test::{Expect, expect};
 use shoal_base::units::Bytes;
-use shoal_runtime::{Limits, LimitsByKind, StorePlace};
+use shoal_runtime::{Instances, Limits, LimitsByKind, StorePlace};
 
 use super::*;
 use crate::exit::Complaint;
@@ -69,7 +69,7 @@ fn a_run_without_flags_grants_nothing() {
     assert_eq!(request.spec.name, "app");
     assert_eq!(request.spec.artifact, place.path("app.wasm"));
     assert_eq!(request.spec.grants, shoal_runtime::Grants::default());
-    assert_eq!(request.spec.reuse.0, NonZeroU32::MIN);
+    assert_eq!(request.spec.instances, Instances::Rewound);
     assert_eq!(request.spec.limits, LimitsByKind::default());
     assert_eq!(request.serve.listen, [LISTEN_DEFAULT]);
     assert_eq!(request.serve.drain, Duration::from_secs(30));
@@ -119,7 +119,7 @@ fn every_limit_has_its_flag() {
         log_rate: Bytes::kib(1),
     };
     assert_eq!(request.spec.limits, expected.into());
-    assert_eq!(request.spec.reuse.0.get(), 128);
+    assert_eq!(request.spec.instances, Instances::Reused(NonZeroU32::new(128).expect("not zero")));
 }
 
 #[test]

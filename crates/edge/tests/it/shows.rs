@@ -38,7 +38,7 @@ impl Shared {
 fn workload() -> impl shoal_runtime::Invoke {
     FakeInvoke::new(|request: Request<Body>, call: Call| async move {
         call.account.set_queue(Duration::from_micros(1));
-        call.account.set_instantiate(Duration::from_micros(7));
+        call.account.add_instantiate(Duration::from_micros(7));
         call.account.set_on_core(Duration::from_micros(47));
         if request.uri().path() == "/trap" {
             return Err(Failure::new(FailureKind::Trap, "unreachable"));

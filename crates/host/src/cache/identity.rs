@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Separates these digests from all others; the number changes when the meaning of an entry does.
-const KEY_CONTEXT: &str = "shoal compile cache entry 1";
+const KEY_CONTEXT: &str = "shoal compile cache entry 2";
 const ENGINE_CONTEXT: &str = "shoal compile cache engine 1";
 
 macro_rules! digest {
@@ -76,6 +76,15 @@ digest! {
     Key
 }
 
+/// What is compiled of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The artifact as it is.
+    Plain,
+    /// With what it takes to rewind its instances, where that can be.
+    Rewindable,
+}
+
 impl ArtifactDigest {
     /// The digest of these bytes.
     pub fn of(artifact: &[u8]) -> Self {
@@ -96,10 +105,10 @@ impl EngineDigest {
 }
 
 impl Key {
-    /// The name of this artifact compiled by this engine.
-    pub fn new(artifact: &ArtifactDigest, engine: &EngineDigest) -> Self {
+    /// The name of this artifact compiled by this engine, as it is or so that its instances can be rewound.
+    pub fn new(artifact: &ArtifactDigest, engine: &EngineDigest, form: Form) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(KEY_CONTEXT);
-        hasher.update(&artifact.0).update(&engine.0);
+        hasher.update(&artifact.0).update(&engine.0).update(&[form as u8]);
         Self(*hasher.finalize().as_bytes())
     }
 
@@ -185,8 +194,13 @@ mod tests {
         assert_eq!(speed, engine(wasmtime::OptLevel::Speed));
         assert_ne!(speed, none);
         let (one, two) = (ArtifactDigest::of(b"one"), ArtifactDigest::of(b"two"));
-        let keys = [Key::new(&one, &speed), Key::new(&two, &speed), Key::new(&one, &none)];
-        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+        let keys = [
+            Key::new(&one, &speed, Form::Plain),
+            Key::new(&two, &speed, Form::Plain),
+            Key::new(&one, &none, Form::Plain),
+            Key::new(&one, &speed, Form::Rewindable),
+        ];
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
         assert_eq!(keys[0].to_string().parse::<Key>().ok(), Some(keys[0]));
     }
 }

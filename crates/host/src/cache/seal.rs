@@ -94,11 +94,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cache::{ArtifactDigest, EngineDigest};
+    use crate::cache::{ArtifactDigest, EngineDigest, Form};
 
     fn a_seal(identity: Option<Identity>) -> Seal {
         let engine: EngineDigest = "00".repeat(32).parse().expect("hex");
-        let key = Key::new(&ArtifactDigest::of(b"a"), &engine);
+        let key = Key::new(&ArtifactDigest::of(b"a"), &engine, Form::Plain);
         Seal { key, content: blake3::hash(b"b"), size: 7, identity }
     }
 

@@ -19,7 +19,7 @@ use shoal_runtime::{Body, TraceContext};
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-pub(crate) use self::bindings::{Proxy, ProxyPre, types};
+pub(crate) use self::bindings::{Proxy, ProxyIndices, types};
 pub use self::client::FutureIncomingResponse;
 pub(crate) use self::error::p3_error;
 pub use self::fields::Fields;
@@ -64,7 +64,7 @@ mod bindings {
         });
     }
     pub(crate) use generated::wasi::http::{outgoing_handler, types};
-    pub(crate) use generated::{Http as Proxy, HttpPre as ProxyPre};
+    pub(crate) use generated::{Http as Proxy, HttpIndices as ProxyIndices};
 }
 
 /// An `error-code`, or a trap.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use shoal_base::units::Bytes;
 use shoal_host::cache::{
-    About, ArtifactDigest, Cache, EngineDigest, InstallationKey, Key, Trailer, TrailerError,
+    About, ArtifactDigest, Cache, EngineDigest, Form, InstallationKey, Key, Trailer, TrailerError,
 };
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ fn engine() -> EngineDigest {
 }
 
 fn key(name: &str) -> Key {
-    Key::new(&ArtifactDigest::of(name.as_bytes()), &engine())
+    Key::new(&ArtifactDigest::of(name.as_bytes()), &engine(), Form::Plain)
 }
 
 fn cache() -> (TempDir, Cache) {
@@ -391,7 +391,7 @@ fn compiled_code_runs_from_the_cache() {
     let engine = wasmtime::Engine::default();
     let wat = b"(module (func (export \"answer\") (result i32) i32.const 42))";
     let module = wasmtime::Module::new(&engine, wat).expect("compiled");
-    let key = Key::new(&ArtifactDigest::of(wat), &EngineDigest::of(&engine));
+    let key = Key::new(&ArtifactDigest::of(wat), &EngineDigest::of(&engine), Form::Plain);
     cache.put(&key, &module.serialize().expect("serialized")).expect("put");
     let path = cache.get(&key).expect("got");
     #[expect(unsafe_code, reason = "what is tested is that this is safe")]

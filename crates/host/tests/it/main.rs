@@ -6,6 +6,7 @@ mod hostile;
 mod limits;
 mod machine;
 mod outbound;
+mod rewinding;
 mod seeds;
 mod serving;
 mod sockets;

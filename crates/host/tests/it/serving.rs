@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use shoal_runtime::{Body, BodyError, Reuse};
+use shoal_runtime::{Body, BodyError, Instances, WorkloadSpec};
 
 use crate::world::{World, call, get, request, send, spec};
 
@@ -67,30 +67,11 @@ async fn a_hundred_megabytes_stream_through_a_guest() {
 }
 
 #[tokio::test]
-async fn each_request_has_its_own_instance_unless_reuse_is_granted() {
-    let world = World::new();
-    let reused =
-        shoal_runtime::WorkloadSpec { reuse: Reuse(NonZeroU32::new(3).expect("three")), ..spec("hello") };
-    for (spec, instances) in [(spec("hello"), 6), (reused, 2)] {
-        let invoke = world.serve(&spec);
-        let mut fresh = 0;
-        for _ in 0..6 {
-            let call = call();
-            let account = call.account.clone();
-            let answer = invoke.invoke(request("GET", "/", Body::empty()), call).await.expect("an answer");
-            answer.into_body().collect().await.expect("a body");
-            fresh += usize::from(!account.usage().instantiate.is_zero());
-        }
-        assert_eq!(fresh, instances);
-    }
-}
-
-#[tokio::test]
 async fn reuse_is_refused_where_it_is_not_to_be_had() {
     let world = World::new();
     for name in ["hello-p3", "cli", "cli-p2"] {
         let reused =
-            shoal_runtime::WorkloadSpec { reuse: Reuse(NonZeroU32::new(3).expect("three")), ..spec(name) };
+            WorkloadSpec { instances: Instances::Reused(NonZeroU32::new(3).expect("three")), ..spec(name) };
         let refusal = world.load(&reused).err().unwrap_or_else(|| panic!("{name} was loaded"));
         assert!(refusal.what.contains("cannot be reused"), "{name}: {refusal}");
     }

@@ -11,7 +11,7 @@ use shoal_base::drain::Drain;
 use shoal_host::pool::PoolWish;
 use shoal_host::{Host, HostConfig};
 use shoal_runtime::{
-    Account, Body, Call, Failure, Grants, Invoke, LimitsByKind, Quiet, Refusal, Reuse, Runtime, Workload,
+    Account, Body, Call, Failure, Grants, Instances, Invoke, LimitsByKind, Quiet, Refusal, Runtime, Workload,
     WorkloadSpec,
 };
 
@@ -26,9 +26,14 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_slots(64)
+    }
+
+    /// With pools of this many slots.
+    pub(crate) fn with_slots(slots: u32) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let drain = Drain::new();
-        let pool = PoolWish { slots_max: Some(64), ..PoolWish::default() };
+        let pool = PoolWish { slots_max: Some(slots), ..PoolWish::default() };
         let config = HostConfig { data_dir: data.path().into(), key: None, pool, drain: drain.clone() };
         Self { host: Host::new(&config).expect("a host"), drain, _data: data }
     }
@@ -60,7 +65,7 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         args: Vec::new(),
         grants: Grants::default(),
         limits: LimitsByKind::default(),
-        reuse: Reuse::default(),
+        instances: Instances::default(),
     }
 }
 
