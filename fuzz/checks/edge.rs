@@ -13,8 +13,8 @@ use http::{HeaderValue, Method, Request, Uri, Version};
 use shoal_base::drain::Drain;
 use shoal_edge::admit;
 use shoal_edge::framing::Framing;
-use shoal_edge::trace::TraceParent;
 use shoal_edge::{Config, Edge, Error, Limits, Listener, Routes, Served};
+use shoal_runtime::TraceContext;
 use shoal_runtime::fake::echo;
 
 /// The first byte says how the rest is cut into pieces. The verdict does not depend on it, and once a request is
@@ -83,11 +83,9 @@ fn parse_head(bytes: &[u8]) -> Option<Request<()>> {
 
 /// What is read is written back in version 0 and read the same; zeros are never read.
 pub fn traceparent(bytes: &[u8]) {
-    let Some(parent) = TraceParent::parse(bytes) else { return };
-    assert!(parent.trace_id != 0 && parent.parent_id != 0);
-    let flags = u8::from(parent.sampled);
-    let again = format!("00-{:032x}-{:016x}-{flags:02x}", parent.trace_id, parent.parent_id);
-    assert_eq!(TraceParent::parse(again.as_bytes()), Some(parent));
+    let Some(parent) = TraceContext::parse(bytes) else { return };
+    assert!(parent.trace_id != 0 && parent.span_id != 0);
+    assert_eq!(TraceContext::parse(parent.header().as_bytes()), Some(parent));
 }
 
 /// An edge that answers each request with its own body.

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Version;
 use serde_json::json;
+use shoal_runtime::TraceContext;
 
 use crate::config::AccessLog;
 use crate::metrics::{Metrics, Timing};
-use crate::trace::TraceParent;
 
 /// Bytes that a thread gathers before it hands them over.
 const BATCH_BYTES: usize = 32 << 10;
@@ -35,7 +35,7 @@ pub(crate) struct Record<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) user_agent: Option<&'a [u8]>,
-    pub(crate) trace: Option<TraceParent>,
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -249,7 +249,7 @@ mod tests {
             method: "GET",
             path: "/a?b=c",
             user_agent: Some(b"curl/8.0"),
-            trace: TraceParent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            trace: TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             status: 200,
             bytes_in: 3,
             bytes_out: 5,

@@ -1,18 +1,18 @@
 //! Phase *account*: what one request is remembered by, from its head to the end of its response.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode, Uri, Version, request};
-use shoal_runtime::{Account, FailureKind};
+use shoal_runtime::{Account, FailureKind, TRACEPARENT, TraceContext};
 
 use crate::access_log::Record;
 use crate::admit::Refusal;
 use crate::connection::Connection;
 use crate::metrics::{CLIENT_CLOSED, Timing};
+use crate::otlp::{self, Begun, Span};
 use crate::request_body::BodyWatch;
-use crate::trace::TraceParent;
 
 /// The context of one request in the edge. Dropping it closes the account: so no request goes uncounted, in
 /// whatever way it ends.
@@ -25,6 +25,8 @@ pub(crate) struct Ticket {
     pub(crate) version: Version,
     pub(crate) is_head: bool,
     pub(crate) wants_json: bool,
+    /// Whether the client named a trace that this request is part of.
+    pub(crate) continues_trace: bool,
     /// None until the response head is decided.
     pub(crate) status: Option<StatusCode>,
     pub(crate) bytes_out: u64,
@@ -47,26 +49,34 @@ pub(crate) enum Outcome {
     Panicked,
 }
 
-/// What the access log says of a request; kept only while there is one.
+/// What the access log and a trace say of a request; kept only for one of them.
 struct Asked {
     method: Method,
     uri: Uri,
     user_agent: Option<HeaderValue>,
-    trace: Option<TraceParent>,
+    trace: Option<TraceContext>,
+    /// The span of this request, if it is recorded.
+    span: Option<Begun>,
 }
 
 impl Ticket {
     pub(crate) fn new(connection: Arc<Connection>, head: &request::Parts, received: Instant) -> Self {
         connection.request_begins();
-        let asked = connection.worker.log.is_some().then(|| Box::new(Asked::from(head)));
+        let named = head.headers.get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
+        let begun = connection.worker.tracer.as_ref().map(|tracer| tracer.begin(named));
+        let trace = begun.map_or(named, |begun| Some(begun.context));
+        let recorded = begun.filter(|begun| begun.context.sampled);
+        let is_told = connection.worker.log.is_some() || recorded.is_some();
+        let asked = is_told.then(|| Box::new(Asked::new(head, trace, recorded)));
         Self {
-            account: Arc::default(),
+            account: Arc::new(Account::traced(trace)),
             body: None,
             received,
             id: connection.worker.next_id(),
             version: head.version,
             is_head: head.method == Method::HEAD,
             wants_json: head.headers.get(ACCEPT).is_some_and(wants_json),
+            continues_trace: named.is_some(),
             status: None,
             bytes_out: 0,
             outcome: Outcome::Cancelled,
@@ -82,6 +92,25 @@ impl Ticket {
             queue: usage.queue,
             instantiate: usage.instantiate,
             guest: usage.guest(),
+        }
+    }
+
+    fn span(&self, asked: &Asked, begun: Begun, status: u16, timing: Timing) -> Span {
+        Span {
+            begun,
+            ended: SystemTime::now(),
+            request: self.id,
+            method: asked.method.clone(),
+            path: otlp::shorten(asked.uri.path()),
+            user_agent: asked.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).map(otlp::shorten),
+            scheme: self.connection.scheme.clone(),
+            version: self.version,
+            peer: self.connection.peer,
+            status: self.status.map(|_| status),
+            bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
+            bytes_out: self.bytes_out,
+            timing,
+            failure: self.outcome.name(),
         }
     }
 }
@@ -119,6 +148,11 @@ impl Drop for Ticket {
                 failure: self.outcome.name(),
             });
         }
+        if let (Some(tracer), Some(asked)) = (&worker.tracer, &self.asked)
+            && let Some(begun) = asked.span
+        {
+            tracer.end(self.span(asked, begun, status, timing));
+        }
         self.connection.request_ends(worker.tick(now), self.outcome == Outcome::Cancelled);
     }
 }
@@ -136,13 +170,14 @@ impl Outcome {
     }
 }
 
-impl From<&request::Parts> for Asked {
-    fn from(head: &request::Parts) -> Self {
+impl Asked {
+    fn new(head: &request::Parts, trace: Option<TraceContext>, span: Option<Begun>) -> Self {
         Self {
             method: head.method.clone(),
             uri: head.uri.clone(),
             user_agent: head.headers.get(USER_AGENT).cloned(),
-            trace: head.headers.get("traceparent").and_then(|value| TraceParent::parse(value.as_bytes())),
+            trace,
+            span,
         }
     }
 }

@@ -22,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::MoreMetrics;
 use crate::exposition;
 use crate::metrics::Metrics;
+use crate::otlp::Delivery;
 
 /// What the admin listener shows.
 pub(crate) struct Admin {
     metrics: Vec<Arc<Metrics>>,
+    delivery: Arc<Delivery>,
     more: Option<MoreMetrics>,
     drain: Drain,
 }
@@ -48,8 +50,13 @@ const PATHS: &str = "/metrics  counters and latencies, as Prometheus text\n\
                      /readyz   200 while it takes new work, 503 while it drains\n";
 
 impl Admin {
-    pub(crate) fn new(metrics: Vec<Arc<Metrics>>, more: Option<MoreMetrics>, drain: Drain) -> Self {
-        Self { metrics, more, drain }
+    pub(crate) fn new(
+        metrics: Vec<Arc<Metrics>>,
+        delivery: Arc<Delivery>,
+        more: Option<MoreMetrics>,
+        drain: Drain,
+    ) -> Self {
+        Self { metrics, delivery, more, drain }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Body> {
@@ -73,7 +80,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> String {
-        let mut text = exposition::render(&self.metrics, self.drain.has_begun());
+        let mut text = exposition::render(&self.metrics, &self.delivery, self.drain.has_begun());
         if let Some(MoreMetrics(more)) = &self.more {
             text.push_str(&more());
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use shoal_base::units::Bytes;
 
 use crate::limits::{HEADER_LIST_BYTES_MIN, HTTP1_BUFFER_BYTES, Limits};
+use crate::otlp::Traces;
 use crate::tls::Certificates;
 
 /// Everything an edge needs to know. [`Config::default`] serves plain HTTP on `127.0.0.1:8080`.
@@ -26,6 +27,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// Where traces of requests are sent; none: nowhere.
+    pub traces: Option<Traces>,
     /// Limits of connections and requests.
     pub limits: Limits,
     /// Prometheus text of the rest of the process, added to `/metrics`.
@@ -99,6 +102,7 @@ impl Default for Config {
             threads: None,
             drain_deadline: Duration::from_secs(30),
             access_log: AccessLog::Off,
+            traces: None,
             limits: Limits::default(),
             more_metrics: None,
         }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::gate::{Gate, Peers};
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::otlp::{self, Source};
 use crate::routes::Routes;
 use crate::worker::Worker;
 
@@ -94,17 +95,26 @@ impl Edge {
             Some((sink, pipe)) => (Some(sink), Some(start("edge-log".into(), move || pipe.run())?)),
         };
         let all_served = CancellationToken::new();
+        let delivery = Arc::default();
+        let (source, traces_thread) = match self.config.traces {
+            None => (None, None),
+            Some(traces) => {
+                let (source, exporter) = otlp::open(traces, &delivery);
+                let all_served = all_served.clone();
+                (Some(source), Some(start("edge-otlp".into(), move || exporter.run(&all_served))?))
+            }
+        };
         let admin_thread = match self.admin {
             None => None,
             Some((_, socket)) => {
-                let admin = Admin::new(metrics.clone(), self.config.more_metrics, drain.clone());
+                let admin = Admin::new(metrics.clone(), delivery, self.config.more_metrics, drain.clone());
                 let all_served = all_served.clone();
                 Some(start("edge-admin".into(), move || admin::serve(socket, admin, &all_served))?)
             }
         };
-        let plans = plan(self.sockets, &metrics, &self.config.limits, routes, sink.as_ref());
-        // The log ends when the last thread that writes to it does.
-        drop(sink);
+        let plans = plan(self.sockets, &metrics, &self.config.limits, routes, sink.as_ref(), source.as_ref());
+        // Log and traces end when the last thread that writes to them does.
+        drop((sink, source));
         let mut serving = Vec::new();
         for (index, plan) in plans.into_iter().enumerate() {
             let (thread_drain, deadline) = (drain.clone(), self.config.drain_deadline);
@@ -121,6 +131,7 @@ impl Edge {
         all_served.cancel();
         admin_thread.map(join);
         log_thread.map(join);
+        traces_thread.map(join);
         let requests = metrics.iter().flat_map(|metrics| metrics.codes()).map(|(_, count)| count).sum();
         let drained = if left == 0 { Drained::Clean } else { Drained::Late { left } };
         Ok(Served { requests, drained })
@@ -139,13 +150,15 @@ fn plan(
     limits: &crate::Limits,
     routes: &Routes,
     sink: Option<&Sink>,
+    source: Option<&Source>,
 ) -> Vec<Plan> {
     let mut plans: Vec<Plan> = metrics
         .iter()
         .enumerate()
         .map(|(index, metrics)| {
             let log = sink.map(|sink| sink.for_thread(metrics.clone()));
-            let worker = Worker::new(index, limits.clone(), routes.clone(), metrics.clone(), log);
+            let tracer = source.map(Source::for_thread);
+            let worker = Worker::new(index, limits.clone(), routes.clone(), metrics.clone(), log, tracer);
             Plan { worker, doors: Vec::new() }
         })
         .collect();

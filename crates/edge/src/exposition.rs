@@ -5,12 +5,13 @@ use std::fmt::{Display, Write};
 
 use crate::histogram::{BUCKETS, Histogram, Reading, bound_seconds};
 use crate::metrics::{Counter, Metrics};
+use crate::otlp::Delivery;
 
 /// Picks one of the numbers of a thread.
 type Pick<N> = fn(&Metrics) -> &N;
 
 /// Adds up the counters of all threads and writes them out, each metric with its help.
-pub(crate) fn render(threads: &[impl AsRef<Metrics>], is_draining: bool) -> String {
+pub(crate) fn render(threads: &[impl AsRef<Metrics>], delivery: &Delivery, is_draining: bool) -> String {
     let threads: Vec<&Metrics> = threads.iter().map(AsRef::as_ref).collect();
     let mut text = Text(String::with_capacity(16 << 10));
     requests(&mut text, &threads);
@@ -51,6 +52,10 @@ pub(crate) fn render(threads: &[impl AsRef<Metrics>], is_draining: bool) -> Stri
         text.head(name, kind, help);
         text.line(name, "", threads.iter().map(|metrics| read(metrics).get()).sum::<u64>());
     }
+    text.head("spans_delivered_total", "counter", "Spans that the collector of traces took.");
+    text.line("spans_delivered_total", "", delivery.delivered());
+    text.head("spans_dropped_total", "counter", "Spans lost: the collector was slow, away, or refused them.");
+    text.line("spans_dropped_total", "", delivery.dropped());
     text.head("draining", "gauge", "1 once the edge takes no new work.");
     text.line("draining", "", u8::from(is_draining));
     text.0

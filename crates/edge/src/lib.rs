@@ -11,7 +11,7 @@
 //! | admit | malformed, ambiguous and oversized requests are refused | [`admit`], [`framing`] |
 //! | invoke | the workload is called | `service` |
 //! | respond | its answer, or what went wrong, is written | `respond` |
-//! | account | metrics, access log | `account` |
+//! | account | metrics, access log, traces | `account`, `otlp` |
 //!
 //! What a workload may rely on: the request names its host, in the URI or in exactly one `host` header
 //! (HTTP/1.0 may name none); its framing is unambiguous; head and body are within [`Limits`].
@@ -43,6 +43,7 @@ mod http2;
 mod limits;
 mod listener;
 mod metrics;
+mod otlp;
 mod request_body;
 mod respond;
 mod routes;
@@ -54,11 +55,11 @@ mod worker;
 
 pub mod admit;
 pub mod framing;
-pub mod trace;
 
 pub use config::{AccessLog, Config, ConfigError, Listener, MoreMetrics};
 pub use edge::{Edge, Served};
 pub use error::Error;
 pub use limits::{Limit, Limits};
+pub use otlp::Traces;
 pub use routes::Routes;
 pub use tls::{CertificateError, Certificates};

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use shoal_runtime::{Answer, Body, Call};
+use shoal_runtime::{Answer, Body, Call, TRACEPARENT, TRACESTATE};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -61,7 +61,7 @@ impl Service<Request<Incoming>> for Serve {
     fn call(&self, request: Request<Incoming>) -> Respond {
         let received = Instant::now();
         let is_ambiguous = self.0.take_head();
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
         let mut ticket = Ticket::new(self.0.clone(), &head, received);
         let has_body = !incoming.is_end_stream();
         let state = match admit(&self.0, &head, has_body, is_ambiguous) {
@@ -72,6 +72,7 @@ impl Service<Request<Incoming>> for Serve {
                 State::Refused(refusal)
             }
             Ok(()) => {
+                pass_trace(&ticket, &mut head);
                 let body = take_body(&mut ticket, &head, incoming, has_body);
                 State::Invoked(invoke(&ticket, Request::from_parts(head, body)))
             }
@@ -94,6 +95,18 @@ fn admit(
         return Err(Refusal::Limit(Limit::RequestsPerThread));
     }
     Ok(())
+}
+
+/// Where traces are recorded, the guest sees the span of this request in place of the one that the client named:
+/// what it does on its own account becomes part of this request.
+fn pass_trace(ticket: &Ticket, head: &mut http::request::Parts) {
+    let recorded = ticket.connection.worker.tracer.as_ref().and_then(|_| ticket.account.trace());
+    let Some(trace) = recorded else { return };
+    if !ticket.continues_trace {
+        // Notes of another trace, or of none.
+        head.headers.remove(TRACESTATE);
+    }
+    head.headers.insert(TRACEPARENT, trace.header());
 }
 
 fn take_body(ticket: &mut Ticket, head: &http::request::Parts, incoming: Incoming, has_body: bool) -> Body {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access_log::ThreadLog;
 use crate::limits::Limits;
 use crate::metrics::{Counter, Metrics};
+use crate::otlp::Tracer;
 use crate::routes::Routes;
 
 /// One serving thread.
@@ -17,6 +18,7 @@ pub(crate) struct Worker {
     pub(crate) routes: Routes,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: Option<ThreadLog>,
+    pub(crate) tracer: Option<Tracer>,
     /// Ends the wait of everyone on this thread once [`Worker::is_draining`] says so.
     pub(crate) drain_begun: CancellationToken,
     drain_since: AtomicU64,
@@ -38,12 +40,14 @@ impl Worker {
         routes: Routes,
         metrics: Arc<Metrics>,
         log: Option<ThreadLog>,
+        tracer: Option<Tracer>,
     ) -> Self {
         Self {
             limits,
             routes,
             metrics,
             log,
+            tracer,
             drain_begun: CancellationToken::new(),
             drain_since: AtomicU64::new(0),
             epoch: Instant::now(),

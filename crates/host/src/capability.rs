@@ -10,6 +10,7 @@ pub(crate) mod http;
 pub(crate) mod http_p3;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
+pub(crate) mod lookup;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod text;

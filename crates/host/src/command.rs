@@ -7,9 +7,9 @@ use futures_util::future::BoxFuture;
 use shoal_runtime::{Account, Command, CommandExit};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Module, Store};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p1;
-use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p2::bindings as p2;
+use wasmtime_wasi::p3::bindings as p3;
+use wasmtime_wasi::{I32Exit, p1};
 
 use crate::failure::classify;
 use crate::guest::{self, Guest};
@@ -17,140 +17,86 @@ use crate::state::{Context, State};
 use crate::ticker::Ticker;
 use crate::turn::Turn;
 
-/// Where all three begin.
-struct Program {
+/// A program, ready to run.
+pub(crate) struct Program {
     engine: Engine,
     context: Arc<Context>,
     ticker: Arc<Ticker>,
+    entry: Entry,
 }
 
-/// A 0.2 component that exports `wasi:cli/run`.
-pub(crate) struct ComponentCommand {
-    program: Program,
-    command: CommandPre<State>,
+/// Where a program begins.
+pub(crate) enum Entry {
+    /// `wasi:cli/run` of a 0.2 component.
+    P2(p2::CommandPre<State>),
+    /// `wasi:cli/run` of a 0.3 component.
+    P3(p3::CommandPre<State>),
+    /// `_start` of a core module.
+    Module(wasmtime::InstancePre<State>),
 }
 
-/// A 0.3 component that exports `wasi:cli/run`.
-pub(crate) struct P3Command {
-    program: Program,
-    command: wasmtime_wasi::p3::bindings::CommandPre<State>,
-}
-
-/// A core module that exports `_start`.
-pub(crate) struct ModuleCommand {
-    program: Program,
-    module: wasmtime::InstancePre<State>,
-}
-
-impl ComponentCommand {
-    pub(crate) fn new(
-        engine: Engine,
-        pre: InstancePre<State>,
-        context: Arc<Context>,
-        ticker: Arc<Ticker>,
-    ) -> wasmtime::Result<Self> {
-        Ok(Self { program: Program { engine, context, ticker }, command: CommandPre::new(pre)? })
+impl Entry {
+    /// The entry of a 0.2 component.
+    pub(crate) fn p2(pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        p2::CommandPre::new(pre).map(Self::P2)
     }
-}
 
-impl P3Command {
-    pub(crate) fn new(
-        engine: Engine,
-        pre: InstancePre<State>,
-        context: Arc<Context>,
-        ticker: Arc<Ticker>,
-    ) -> wasmtime::Result<Self> {
-        let command = wasmtime_wasi::p3::bindings::CommandPre::new(pre)?;
-        Ok(Self { program: Program { engine, context, ticker }, command })
+    /// The entry of a 0.3 component.
+    pub(crate) fn p3(pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        p3::CommandPre::new(pre).map(Self::P3)
     }
-}
 
-impl ModuleCommand {
-    pub(crate) fn new(
-        engine: Engine,
-        module: &Module,
-        context: Arc<Context>,
-        ticker: Arc<Ticker>,
-    ) -> wasmtime::Result<Self> {
-        let mut linker = wasmtime::Linker::new(&engine);
+    /// The entry of a core module.
+    pub(crate) fn module(engine: &Engine, module: &Module) -> wasmtime::Result<Self> {
+        let mut linker = wasmtime::Linker::new(engine);
         p1::add_to_linker_async(&mut linker, State::preview1)?;
-        let module = linker.instantiate_pre(module)?;
-        Ok(Self { program: Program { engine, context, ticker }, module })
+        linker.instantiate_pre(module).map(Self::Module)
+    }
+
+    /// Makes an instance and runs it to its end. What comes back inside is the program's own verdict.
+    async fn run(self, store: &mut Store<State>) -> wasmtime::Result<Result<(), ()>> {
+        match self {
+            Self::P2(command) => {
+                let command = command.instantiate_async(&mut *store).await?;
+                command.wasi_cli_run().call_run(store).await
+            }
+            Self::P3(command) => {
+                let command = command.instantiate_async(&mut *store).await?;
+                store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await?
+            }
+            Self::Module(module) => {
+                let instance = module.instantiate_async(&mut *store).await?;
+                let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+                start.call_async(store, ()).await.map(Ok)
+            }
+        }
     }
 }
-
-impl Command for ComponentCommand {
-    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit> {
-        let Self { program, command } = *self;
-        program.run(move |mut store| {
-            Box::pin(async move {
-                let ran = async {
-                    let command = command.instantiate_async(&mut store).await?;
-                    command.wasi_cli_run().call_run(&mut store).await
-                };
-                (ran.await, store)
-            })
-        })
-    }
-}
-
-impl Command for P3Command {
-    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit> {
-        let Self { program, command } = *self;
-        program.run(move |mut store| {
-            Box::pin(async move {
-                let ran = async {
-                    let command = command.instantiate_async(&mut store).await?;
-                    store
-                        .run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await)
-                        .await?
-                };
-                (ran.await, store)
-            })
-        })
-    }
-}
-
-impl Command for ModuleCommand {
-    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit> {
-        let Self { program, module } = *self;
-        program.run(move |mut store| {
-            Box::pin(async move {
-                let ran = async {
-                    let instance = module.instantiate_async(&mut store).await?;
-                    let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
-                    start.call_async(&mut store, ()).await.map(Ok)
-                };
-                (ran.await, store)
-            })
-        })
-    }
-}
-
-/// How a program's entry point came back, with the store it ran in.
-type Ran = (wasmtime::Result<Result<(), ()>>, Store<State>);
 
 /// The exit code of a program that says no more than that it failed.
 const FAILED: u8 = 1;
 
 impl Program {
-    /// Runs `body` in a fresh store until it ends, within the limits of the workload.
-    fn run(
-        self,
-        body: impl FnOnce(Store<State>) -> BoxFuture<'static, Ran> + Send + 'static,
-    ) -> BoxFuture<'static, CommandExit> {
-        let Self { engine, context, ticker } = self;
+    /// The program that begins at `entry`.
+    pub(crate) fn new(engine: Engine, context: Arc<Context>, ticker: Arc<Ticker>, entry: Entry) -> Self {
+        Self { engine, context, ticker, entry }
+    }
+}
+
+impl Command for Program {
+    /// Runs the program in a fresh store until it ends, within the limits of the workload.
+    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit> {
+        let Self { engine, context, ticker, entry } = *self;
         let deadline = context.limits.timeout.map(|timeout| Instant::now() + timeout);
         let account = Arc::new(Account::default());
         let turn = Turn::default();
         let state = State::new(Arc::clone(&context), Arc::clone(&account), turn.clone());
-        let store = guest::store(&engine, state, deadline);
+        let mut store = guest::store(&engine, state, deadline);
         let code = Arc::new(OnceLock::new());
         let exited = Arc::clone(&code);
         let limits = context.limits.clone();
         let run = Box::pin(async move {
-            let (ran, store) = body(store).await;
-            let code = match ran {
+            let code = match entry.run(&mut store).await {
                 Ok(Ok(())) => 0,
                 Ok(Err(())) => FAILED,
                 Err(error) => match error.downcast_ref::<I32Exit>() {

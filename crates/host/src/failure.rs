@@ -29,11 +29,22 @@ pub(crate) fn classify(error: &Error, refusal: Option<&str>, limits: &Limits) ->
         let reason = format!("the guest gave up because {refusal}");
         return Failure::new(FailureKind::Memory, reason + &backtrace(error));
     }
+    if is_too_many_instances(error) {
+        let reason =
+            format!("the guest has more than its limit of {} core instances (--instances)", limits.instances);
+        return Failure::new(FailureKind::Memory, reason);
+    }
     let reason = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("the guest trapped: {trap}"),
         None => format!("the guest was stopped: {}", error.root_cause()),
     };
     Failure::new(FailureKind::Trap, reason + &backtrace(error))
+}
+
+/// Whether the store refused an instance. The engine has no type for that error, only these words; a test holds
+/// them (`tests/it/limits.rs`).
+fn is_too_many_instances(error: &Error) -> bool {
+    error.root_cause().to_string().starts_with("resource limit exceeded: instance count too high")
 }
 
 /// The guest was not done by its deadline.

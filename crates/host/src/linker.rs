@@ -128,7 +128,7 @@ fn link_outbound(l: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<State, WasiSockets>(l, &options, State::sockets)?;
     sockets::instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
-    sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    capability::lookup::add_to_linker(l)?;
     sockets::tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
     sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
     sockets::udp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
@@ -143,7 +143,8 @@ fn link_p3(l: &mut Linker<State>, granted: Granted) -> wasmtime::Result<()> {
     p3::random::add_to_linker(l)?;
     capability::http_p3::add_to_linker(l)?;
     if granted.outbound {
-        p3::sockets::add_to_linker(l)?;
+        p3::bindings::sockets::types::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+        capability::lookup::add_p3_to_linker(l)?;
         capability::http_p3::add_client_to_linker(l)?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::cache::{Cache, InstallationKey};
 use crate::capability::http::{HttpContext, ProxyIndices};
 use crate::capability::{blobstore, keyvalue};
-use crate::command::{ComponentCommand, ModuleCommand, P3Command};
+use crate::command::{Entry, Program};
 use crate::compile::{self, Code, Facts};
 use crate::engine::Engines;
 use crate::entry;
@@ -137,8 +137,8 @@ impl Host {
         let ticker = Arc::clone(&self.engines.ticker);
         let component = match code {
             Code::Module(module) => {
-                let command = ModuleCommand::new(engine, &module, context, ticker).map_err(refuse)?;
-                return Ok(Workload::Command(Box::new(command)));
+                let entry = Entry::module(&engine, &module).map_err(refuse)?;
+                return Ok(Workload::Command(Box::new(Program::new(engine, context, ticker, entry))));
             }
             Code::Component(component) => component,
         };
@@ -164,11 +164,13 @@ impl Host {
                 let drain = self.drain.clone();
                 Workload::Http(Arc::new(ServiceP3::new(engine, service, context, ticker, drain)))
             }
-            Kind::Command(Wasi::P2) => Workload::Command(Box::new(
-                ComponentCommand::new(engine, pre, context, ticker).map_err(refuse)?,
-            )),
-            Kind::Command(Wasi::P3) => {
-                Workload::Command(Box::new(P3Command::new(engine, pre, context, ticker).map_err(refuse)?))
+            Kind::Command(wasi) => {
+                let entry = match wasi {
+                    Wasi::P2 => Entry::p2(pre),
+                    Wasi::P3 => Entry::p3(pre),
+                };
+                let program = Program::new(engine, context, ticker, entry.map_err(refuse)?);
+                Workload::Command(Box::new(program))
             }
             Kind::CommandModule => unreachable!("a core module was compiled as a component"),
         })

@@ -5,7 +5,8 @@
 //!   it resolves to is checked, and the connection goes to a checked address: a second answer of the resolver
 //!   (rebinding) is never asked for.
 //! - Redirects are not followed here. The guest follows them, and each hop is a new request with its own checks.
-//! - Hop-by-hop fields (RFC 9110, 7.6.1) are taken off both ways; everything else passes, `traceparent` too.
+//! - Hop-by-hop fields (RFC 9110, 7.6.1) are taken off both ways; everything else passes. Where the
+//!   guest gives no `traceparent`, that of the request that it answers is put on.
 //! - Proxy variables of the environment are ignored on purpose: a proxy would resolve names itself, unchecked.
 //! - Connections are kept for a while and used again, apart for each workload and each runtime. A request that
 //!   meets a connection which the other side has just closed is sent once more on a new one, if it had not
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use shoal_base::units::Bytes;
-use shoal_runtime::{Body, OutboundRules, Refusal};
+use shoal_runtime::{Body, OutboundRules, Refusal, TraceContext};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -42,6 +43,8 @@ use connection::{Connection, Unsent};
 use denials::Denials;
 use destination::Destination;
 use idle::{Idle, Place};
+
+use crate::capability::text::shown;
 
 /// Without a wish of the guest. Longer than any handshake across the world, shorter than a client's patience.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +76,8 @@ impl Default for OutboundSetup {
     }
 }
 
-/// How long the guest wants to wait (`wasi:http` request options); none: the defaults of this host.
+/// How long the guest wants to wait (`wasi:http` request options; none: the defaults of this host), and on whose
+/// behalf it asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOptions {
     /// For name, connection and TLS together.
@@ -82,6 +86,8 @@ pub struct SendOptions {
     pub first_byte_timeout: Option<Duration>,
     /// Between two pieces of the response's body.
     pub between_bytes_timeout: Option<Duration>,
+    /// The trace that the request continues, unless the guest names one itself.
+    pub trace: Option<TraceContext>,
 }
 
 /// Sends requests for one workload.
@@ -116,6 +122,16 @@ impl Outbound {
         Arc::clone(&self.setup.resolver)
     }
 
+    /// Whether a guest may have this name resolved for its sockets; said in the log where it may not.
+    pub(crate) fn allows_lookup(&self, name: &str) -> bool {
+        let is_allowed = self.rules.allows_lookup(name);
+        if !is_allowed {
+            let grant = format!("tcp://{}:PORT", shown(name));
+            self.denials.log(&self.setup.workload, &grant, "no pattern for sockets grants looking it up");
+        }
+        is_allowed
+    }
+
     /// Sends a request and comes back with the head of the response; its body streams. Must be called in the
     /// runtime that polls it. Dropping the future or the body of the response ends the exchange.
     ///
@@ -128,7 +144,7 @@ impl Outbound {
     ) -> Result<Response<Body>, OutboundError> {
         let destination = Destination::of(request.uri())?;
         self.check(&destination)?;
-        let mut request = headers::outgoing(request)?;
+        let mut request = headers::outgoing(request, options.trace)?;
         let place = Place { runtime: Handle::current().id(), destination };
         if let Some(connection) = self.idle.take(&place) {
             let spare = headers::replay(&request);

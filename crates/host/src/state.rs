@@ -148,13 +148,18 @@ impl WasiView for State {
 
 impl HasHttp for State {
     fn http_p2(&mut self) -> HttpView<'_> {
-        HttpView { table: &mut self.table, context: &self.context.http, in_flight: &mut self.in_flight }
+        HttpView {
+            table: &mut self.table,
+            context: &self.context.http,
+            in_flight: &mut self.in_flight,
+            trace: self.account.trace(),
+        }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.http_p3.view(&mut self.table)
+        self.http_p3.view(&mut self.table, self.account.trace())
     }
 }
 
@@ -184,10 +189,7 @@ impl Context {
                 self.grants.listen.clone(),
                 self.http.outbound.resolver(),
             );
-            wasi.socket_addr_check(check)
-                .allow_tcp(true)
-                .allow_udp(true)
-                .allow_ip_name_lookup(self.grants.outbound.allows_any_lookup());
+            wasi.socket_addr_check(check).allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
         }
         match self.stdio {
             Stdio::Inherit => {

@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
 use crate::capability::text::escape;
-use crate::log_budget::{LogBudget, Verdict};
+use crate::log_budget::{Line, LogBudget, Verdict};
 
 /// Bytes of a line that are logged together; a longer line is logged in pieces.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -62,7 +62,8 @@ impl LineWriter {
         let line = escape(line.trim_end_matches(['\r', '\n']));
         let (workload, stream) = (&*self.to.workload, self.to.stream);
         if !line.is_empty() {
-            match self.to.budget.ask(line.len() as u64, Instant::now()) {
+            let asked = Line { workload, field: Some(("stream", stream)), message: &line };
+            match self.to.budget.ask(&asked, Instant::now()) {
                 Verdict::Pass => tracing::info!(target: "guest", workload, stream, "{line}"),
                 Verdict::PassAfter { dropped_bytes } => {
                     let notice = self.to.budget.notice(dropped_bytes);

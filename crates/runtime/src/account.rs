@@ -1,7 +1,10 @@
-//! What one request has used so far, shared between the edge that reports it and the runtime that measures it.
+//! What one request has used so far, shared between the edge that reports it and the runtime that measures it; and
+//! the trace that it is part of.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use crate::TraceContext;
 
 /// Counters of one request. The runtime adds, the edge reads when the response has ended.
 #[derive(Debug, Default)]
@@ -10,6 +13,7 @@ pub struct Account {
     instantiate_ns: AtomicU64,
     on_core_ns: AtomicU64,
     memory_bytes_peak: AtomicU64,
+    trace: Option<TraceContext>,
 }
 
 impl Usage {
@@ -33,6 +37,17 @@ pub struct Usage {
 }
 
 impl Account {
+    /// The account of a request that is part of a trace; [`Account::default`] is that of one that is not.
+    pub fn traced(trace: Option<TraceContext>) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
+    /// The parent of what is done for this request elsewhere: its own span where traces are recorded, else
+    /// whatever the client named.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
+
     /// Records how long the request waited.
     pub fn set_queue(&self, waited: Duration) {
         self.queue_ns.store(nanos(waited), Relaxed);

@@ -14,6 +14,7 @@ mod inspection;
 mod invoke;
 mod limits;
 mod outbound;
+mod trace;
 mod workload;
 
 pub mod fake;
@@ -27,6 +28,7 @@ pub use inspection::{Import, Inspection, Kind, Wasi};
 pub use invoke::{Answer, Call, Invoke};
 pub use limits::{Limits, LimitsByKind};
 pub use outbound::{OutboundPattern, OutboundRules, PatternError};
+pub use trace::{CollectorUrl, CollectorUrlError, SampleRatio, TRACEPARENT, TRACESTATE, TraceContext};
 pub use workload::{
     Command, CommandExit, Instances, Progress, Quiet, Refusal, Runtime, Step, Workload, WorkloadSpec,
 };

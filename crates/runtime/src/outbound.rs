@@ -210,14 +210,6 @@ impl OutboundRules {
         })
     }
 
-    /// Whether any name may be resolved for raw sockets; [`OutboundRules::allows_lookup`] decides about each.
-    pub fn allows_any_lookup(&self) -> bool {
-        let named = |host: &HostPattern| {
-            matches!(host, HostPattern::Any | HostPattern::Name(_) | HostPattern::Suffix(_))
-        };
-        self.for_sockets().any(|pattern| named(&pattern.host))
-    }
-
     /// The names that a raw socket of this scheme may connect to at this port, wherever they resolve to within
     /// [`OutboundRules::allows_address`]. Those with a wildcard cannot be told.
     pub fn socket_names<'a>(&'a self, scheme: &'a str, port: u16) -> impl Iterator<Item = &'a str> {
@@ -399,12 +391,11 @@ mod tests {
     fn names_are_resolved_for_sockets_by_patterns_for_sockets() {
         let rules =
             rules(&["tcp://db.example.com:5432", "https://api.example.com", "udp://*.example.org:53"]);
-        assert!(rules.allows_any_lookup());
         assert!(rules.allows_lookup("DB.example.com.") && rules.allows_lookup("ns.example.org"));
         assert!(!rules.allows_lookup("api.example.com"), "that is for HTTP, which resolves by itself");
         assert_eq!(rules.socket_names("tcp", 5432).collect::<Vec<_>>(), ["db.example.com"]);
         assert_eq!(rules.socket_names("tcp", 5433).count() + rules.socket_names("udp", 53).count(), 0);
         let by_address = OutboundRules(vec!["tcp://10.0.0.0/8:*".parse().expect("a pattern")]);
-        assert!(!by_address.allows_any_lookup());
+        assert!(!by_address.allows_lookup("10.0.0.1.example.com"));
     }
 }

@@ -13,7 +13,7 @@ use shoal_cli::{Exit, Invocation, Request};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let code = shoal_cli::parse(std::env::args_os()).and_then(execute);
+    let code = process::guarded(|| shoal_cli::parse(std::env::args_os()).and_then(execute));
     ExitCode::from(code.unwrap_or_else(|exit| exit.say()))
 }
 

@@ -1,6 +1,7 @@
 //! What concerns the process as a whole: its log, its limits, its signals.
 
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use shoal_cli::{Color, Common, Exit, Request, exit};
@@ -28,6 +29,16 @@ pub(crate) fn log(common: &Common, request: &Request) -> Result<(), Exit> {
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
     Ok(())
+}
+
+/// Does the work of the process. A panic that reaches this far is a defect of Shoal, which has an exit code of its own;
+/// what panicked, and where, has been said by then.
+pub(crate) fn guarded(work: impl FnOnce() -> Result<u8, Exit>) -> Result<u8, Exit> {
+    // Nothing that a panic could have left half done is looked at again: the process ends.
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Exit::error(exit::INTERNAL, "this is a defect of Shoal; the lines above say where")
+            .hint("please report it with them, and with what `shoal version` and `shoal doctor` say"))
+    })
 }
 
 /// Raises the limit of open files to what the system allows: each connection takes one.
@@ -99,5 +110,27 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
         Err(error) => {
             Err(Exit::error(exit::UNAVAILABLE, format!("cannot write {}: {error}", path.display())))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_the_process_as_a_defect() {
+        let ended = guarded(|| panic!("a test panics here on purpose"));
+        assert_eq!(ended.map_err(|exit| exit.code()), Err(70));
+        assert_eq!(guarded(|| Ok(3)), Ok(3), "what does not panic passes through");
+        assert_eq!(guarded(|| Err(Exit::error(exit::USAGE, "no"))).map_err(|exit| exit.code()), Err(64));
+    }
+
+    #[test]
+    fn a_panic_on_a_thread_of_the_edge_reaches_the_guard() {
+        let ended = guarded(|| {
+            let thread = std::thread::spawn(|| panic!("a test panics here on purpose"));
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        assert_eq!(ended.map_err(|exit| exit.code()), Err(70));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use shoal_base::drain::{Drain, Drained};
-use shoal_cli::{AccessLog, Exit, RunRequest, ServeRequest, Tls, exit, render};
+use shoal_cli::{AccessLog, EdgeLimits, Exit, RunRequest, ServeRequest, Tls, exit, render};
 use shoal_edge::{Certificates, Config, Edge, Limits, Listener, MoreMetrics, Routes, Served};
 use shoal_host::Host;
 use shoal_runtime::Invoke;
@@ -27,9 +27,10 @@ pub(crate) fn run(
         Edge::bind(config(request, certificates.as_ref(), &host)).map_err(|error| edge_error(&error))?;
     let routes = Routes::to(invoke);
     let signals = take_signals(drain.clone(), certificates)?;
-    announce(&edge, request.serve.tls.is_some());
+    // Before it is said that we serve: whoever reads that may change the file at once.
     let watch = request.watch.then(|| watch::start(Arc::clone(&host), &request.spec, routes.clone()));
     let watch = watch.transpose()?;
+    announce(&edge, request.serve.tls.is_some());
     let served = edge.serve(&routes, drain).map_err(|error| edge_error(&error));
     drain.begin();
     drop(watch);
@@ -56,12 +57,38 @@ fn config(request: &RunRequest, certificates: Option<&Arc<Certificates>>, host: 
             AccessLog::Human => shoal_edge::AccessLog::Human(Box::new(std::io::stdout())),
             AccessLog::Json => shoal_edge::AccessLog::Json(Box::new(std::io::stdout())),
         },
-        limits: Limits {
-            request_body: limits.request_body,
-            header_list: limits.header_list,
-            ..Limits::default()
-        },
+        traces: serve.traces.clone().map(|traces| shoal_edge::Traces {
+            collector: traces.collector,
+            sample: traces.sample,
+            service: request.spec.name.clone(),
+        }),
+        limits: edge_limits(&serve.limits, limits),
         more_metrics: Some(MoreMetrics(Arc::new(move || host.metrics()))),
+    }
+}
+
+/// The defaults, with what was given laid over them.
+fn edge_limits(given: &EdgeLimits, workload: &shoal_runtime::Limits) -> Limits {
+    let defaults = Limits::default();
+    let count = |given: Option<u32>, default: usize| given.map_or(default, |count| count as usize);
+    // Without `..` on either side: a limit that the command line does not know does not build.
+    Limits {
+        header_read: given.header_read.unwrap_or(defaults.header_read),
+        tls_handshake: given.tls_handshake.unwrap_or(defaults.tls_handshake),
+        keep_alive: given.keep_alive.unwrap_or(defaults.keep_alive),
+        body_stall: given.body_stall.unwrap_or(defaults.body_stall),
+        write_stall: given.write_stall.unwrap_or(defaults.write_stall),
+        header_list: workload.header_list,
+        header_count: count(given.header_count, defaults.header_count),
+        uri: given.uri.unwrap_or(defaults.uri),
+        request_body: workload.request_body,
+        connections: count(given.connections, defaults.connections),
+        connections_per_peer: count(given.connections_per_peer, defaults.connections_per_peer),
+        requests_per_thread: count(given.requests_per_thread, defaults.requests_per_thread),
+        h2_streams: given.h2_streams.unwrap_or(defaults.h2_streams),
+        h2_resets: given.h2_resets.map_or(defaults.h2_resets, u64::from),
+        early_response_drain: given.early_response_drain.unwrap_or(defaults.early_response_drain),
+        linger: given.linger.unwrap_or(defaults.linger),
     }
 }
 

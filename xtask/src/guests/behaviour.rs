@@ -30,7 +30,7 @@ pub(super) fn difference(root: &Path, built: &Path, rebuilt: &Path, guest: &str)
         format!("{guest} has other bytes than committed; `cargo build -p shoal` lets this task compare the answers")
     })?;
     let file = |directory: &Path| directory.join(format!("{guest}.wasm"));
-    let (then, now) = if guest.starts_with("cli") || guest == "socket" {
+    let (then, now) = if guest.starts_with("cli") || guest.starts_with("socket") {
         (command_output(&shoal, &file(built))?, command_output(&shoal, &file(rebuilt))?)
     } else {
         let answers = |directory| {
@@ -56,7 +56,7 @@ fn grants(guest: &str) -> &'static [&'static str] {
         "config" => &["--config", "hello=there"],
         "blobs" => &["--blobs", "default"],
         "fetch" => &["--allow-outbound", "http://127.0.0.1:1"],
-        "socket" => &["--allow-outbound", "tcp://127.0.0.1:1"],
+        "socket" | "socket-p3" => &["--allow-outbound", "tcp://127.0.0.1:1"],
         // The guests' own directory: nothing writes below the path that is asked for.
         "reader" => &["--dir", ".:/data:ro"],
         _ => &[],

@@ -1,5 +1,6 @@
 //! `shoal run`: serves an artifact, or runs it to its end.
 
+pub(crate) mod edge_limit;
 pub(crate) mod grants;
 pub(crate) mod limits;
 pub(crate) mod serve;

@@ -75,6 +75,7 @@ fn a_run_without_flags_grants_nothing() {
     assert_eq!(request.serve.drain, Duration::from_secs(30));
     assert_eq!((request.serve.tls, request.serve.admin, request.serve.threads), (None, None, None));
     assert_eq!(request.serve.access_log, AccessLog::Off);
+    assert_eq!(request.serve.traces, None);
     assert!(!request.watch);
 }
 
@@ -126,7 +127,7 @@ fn serving_is_set_flag_by_flag() {
     let place = Place::new();
     let request = place.run(
         "--listen 8080 --listen [::]:8443 --tls-cert c.pem --tls-key k.pem --admin 9090 --access-log json \
-         --drain 5s --threads 2 --watch --name shop --reuse 2 -- --verbose -x",
+         --drain 5s --threads 2 --otlp http://127.0.0.1:4318 --otlp-sample 0.25 --edge-limit keep_alive=5s --edge-limit connections=9 --watch --name shop --reuse 2 -- --verbose -x",
     );
     let listen: Vec<String> = request.serve.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:8080", "[::]:8443"]);
@@ -134,6 +135,12 @@ fn serving_is_set_flag_by_flag() {
     assert_eq!(request.serve.admin, "127.0.0.1:9090".parse().ok());
     assert_eq!(request.serve.access_log, AccessLog::Json);
     assert_eq!(request.serve.drain, Duration::from_secs(5));
+    let limits = request.serve.limits;
+    assert_eq!((limits.keep_alive, limits.connections), (Some(Duration::from_secs(5)), Some(9)));
+    assert_eq!(limits.linger, None);
+    let traces = request.serve.traces.expect("traces are sent");
+    assert_eq!(traces.collector.to_string(), "http://127.0.0.1:4318/v1/traces");
+    assert_eq!(traces.sample.to_string(), "0.25");
     assert_eq!(request.serve.threads.map(usize::from), Some(2));
     assert!(request.watch);
     assert_eq!(
@@ -438,6 +445,62 @@ fn what_is_typed_wrong_is_named_with_the_way_out() {
                 invalid value 'xml' for '--access-log <FORM>' [possible values: off, human, json]
                 hint: see `shoal run --help`
             "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit uri",
+            expect![[r#"
+            invalid value 'uri' for '--edge-limit <NAME=VALUE>': it is not NAME=VALUE; NAME is one of header_read, tls_handshake, keep_alive, body_stall, write_stall, header_count, uri, connections, connections_per_peer, requests_per_thread, h2_streams, h2_resets, early_response_drain, linger
+            hint: see `shoal run --help`
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit url=1KiB",
+            expect![[r#"
+            invalid value 'url=1KiB' for '--edge-limit <NAME=VALUE>': there is no limit `url`; NAME is one of header_read, tls_handshake, keep_alive, body_stall, write_stall, header_count, uri, connections, connections_per_peer, requests_per_thread, h2_streams, h2_resets, early_response_drain, linger
+            hint: see `shoal run --help`
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit request_body=1KiB",
+            expect![[r#"
+            invalid value 'request_body=1KiB' for '--edge-limit <NAME=VALUE>': this is a limit of the workload: --request-body
+            hint: see `shoal run --help`
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit linger=2",
+            expect![[r#"
+            invalid value 'linger=2' for '--edge-limit <NAME=VALUE>': it has no unit; say 2ms or 2s
+            hint: see `shoal run --help`
+        "#]],
+        ),
+        (
+            "run @/app.wasm --edge-limit uri=1KiB --edge-limit uri=2KiB",
+            expect![[r#"
+            --edge-limit names `uri` twice
+            hint: leave out all but one of them
+        "#]],
+        ),
+        (
+            "run @/app.wasm --otlp localhost:4318",
+            expect![[r#"
+            invalid value 'localhost:4318' for '--otlp <URL>': it is not http://HOST[:PORT] or https://HOST[:PORT], such as http://127.0.0.1:4318
+            hint: see `shoal run --help`
+        "#]],
+        ),
+        (
+            "run @/app.wasm --otlp http://a:4318 --otlp-sample 10%",
+            expect![[r#"
+            invalid value '10%' for '--otlp-sample <RATIO>': it is not a number from 0 (none) to 1 (all)
+            hint: see `shoal run --help`
+        "#]],
+        ),
+        (
+            "run @/app.wasm --otlp-sample 0.5",
+            expect![[r#"
+            the following required arguments were not provided: --otlp <URL>
+            hint: see `shoal run --help`
+        "#]],
         ),
         (
             "run @/app.wasm --name a/b",

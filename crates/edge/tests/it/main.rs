@@ -13,3 +13,4 @@ mod specification;
 mod streaming;
 mod support;
 mod tls;
+mod traces;

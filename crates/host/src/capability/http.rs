@@ -15,7 +15,7 @@ mod types_host;
 
 use std::sync::Arc;
 
-use shoal_runtime::Body;
+use shoal_runtime::{Body, TraceContext};
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
@@ -107,6 +107,8 @@ pub(crate) struct HttpView<'a> {
     pub(crate) context: &'a HttpContext,
     /// Room for requests in flight, made with the first one.
     pub(crate) in_flight: &'a mut Option<Arc<Semaphore>>,
+    /// The trace that the request is part of.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// What `wasi:http` needs to know of the workload. One for all its stores.

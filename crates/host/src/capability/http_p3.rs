@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
-use shoal_runtime::{Body, BodyError};
+use shoal_runtime::{Body, BodyError, TraceContext};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi_http::p3::bindings::http::{client, types};
@@ -25,6 +25,7 @@ struct Hooks {
     outbound: Arc<Outbound>,
     in_flight_max: usize,
     in_flight: Option<Arc<Semaphore>>,
+    trace: Option<TraceContext>,
 }
 
 /// Links `wasi:http/types` 0.3: what answering requests takes.
@@ -50,12 +51,18 @@ impl HttpP3 {
             outbound: Arc::clone(&context.outbound),
             in_flight_max: context.outbound_in_flight as usize,
             in_flight: None,
+            trace: None,
         };
         Self { ctx, hooks }
     }
 
-    /// What wasmtime's host works on.
-    pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+    /// What wasmtime's host works on, for a request that is part of this trace.
+    pub(crate) fn view<'a>(
+        &'a mut self,
+        table: &'a mut ResourceTable,
+        trace: Option<TraceContext>,
+    ) -> WasiHttpCtxView<'a> {
+        self.hooks.trace = trace;
         WasiHttpCtxView { hooks: &mut self.hooks, table, ctx: &mut self.ctx }
     }
 }
@@ -72,13 +79,16 @@ impl WasiHttpHooks for Hooks {
         let room = self.in_flight.get_or_insert_with(|| Arc::new(Semaphore::new(self.in_flight_max)));
         let permit = Arc::clone(room).try_acquire_owned();
         let outbound = Arc::clone(&self.outbound);
+        let trace = self.trace;
         Box::new(async move {
             let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
-            let options = options.map_or_else(SendOptions::default, |options| SendOptions {
+            let options = options.unwrap_or_default();
+            let options = SendOptions {
                 connect_timeout: options.connect_timeout,
                 first_byte_timeout: options.first_byte_timeout,
                 between_bytes_timeout: options.between_bytes_timeout,
-            });
+                trace,
+            };
             let request = request.map(|body| Body::stream(body.map_err(|error| to_body_error(&error))));
             let response = outbound.send(request, options).await.map_err(super::http::p3_error)?;
             let response = response.map(|body| body.holding(permit).map_err(from_body_error).boxed_unsync());
@@ -99,5 +109,36 @@ pub(crate) fn from_body_error(error: BodyError) -> Error {
         BodyError::Disconnected(_) => Error::ConnectionTerminated,
         BodyError::Stalled => Error::ConnectionReadTimeout,
         BodyError::Failed(failure) => Error::InternalError(Some(failure.reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use shoal_runtime::OutboundRules;
+
+    use super::*;
+    use crate::outbound::OutboundSetup;
+
+    #[tokio::test]
+    async fn as_many_requests_are_in_flight_as_the_limit() {
+        // Nobody takes the connections, so no request ends by itself.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let rules = OutboundRules(vec![format!("http://{address}").parse().expect("a pattern")]);
+        let outbound = Outbound::new(rules, OutboundSetup::default()).expect("no certificates to read");
+        let mut hooks =
+            Hooks { outbound: Arc::new(outbound), in_flight_max: 2, in_flight: None, trace: None };
+        let mut send = || {
+            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            let request = http::Request::get(format!("http://{address}/")).body(body).expect("a request");
+            Box::into_pin(hooks.send_request(request, None, Box::new(std::future::ready(Ok(())))))
+        };
+        let (mut first, mut second) = (send(), send());
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        assert!(matches!(send().await, Err(Error::ConnectionLimitReached)), "the third is one too many");
+        drop(first);
+        assert!(futures_util::poll!(send()).is_pending(), "there is room again");
     }
 }

@@ -9,6 +9,7 @@ mod bindings;
 mod draft;
 mod draft2;
 mod memory;
+mod pace;
 mod sqlite;
 mod store;
 mod table;

@@ -9,7 +9,7 @@ use wasmtime::component::Linker;
 
 use self::generated::wasi::logging::logging::Level;
 use super::text::escape;
-use crate::log_budget::{LogBudget, Verdict};
+use crate::log_budget::{Line, LogBudget, Verdict};
 
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "generated")]
 mod generated {
@@ -62,7 +62,8 @@ impl LoggingView<'_> {
         }
         let context = escape(cut(context, CONTEXT_BYTES_MAX));
         let message = escape(cut(message, MESSAGE_BYTES_MAX));
-        match self.budget.ask((context.len() + message.len()) as u64, now) {
+        let line = Line { workload: self.workload, field: Some(("context", &context)), message: &message };
+        match self.budget.ask(&line, now) {
             Verdict::Drop => return,
             Verdict::PassAfter { dropped_bytes } => {
                 let notice = self.budget.notice(dropped_bytes);
@@ -141,7 +142,7 @@ mod tests {
                 let mut linker = Linker::<LogBudget>::new(&engine);
                 add_to_linker(&mut linker, |budget| LoggingView { workload: "web", budget })
                     .expect("both names link");
-                let mut store = Store::new(&engine, LogBudget::new(Bytes(100), Instant::now()));
+                let mut store = Store::new(&engine, LogBudget::new(Bytes(1000), Instant::now()));
                 let instance = linker.instantiate(&mut store, &component).expect("an instance");
                 let function = instance.get_typed_func::<(), ()>(&mut store, "run").expect("the export");
                 function.call(&mut store, ()).expect("it runs");
@@ -184,10 +185,11 @@ mod tests {
     fn a_flood_is_dropped_and_counted() {
         let mut lines = vec![(Level::Info, "", "0123456789", Duration::ZERO); 30];
         lines.push((Level::Info, "", "after", Duration::from_secs(2)));
-        let text = said(100, &lines);
+        // Each line is 78 bytes with time, level, workload and context.
+        let text = said(780, &lines);
         assert_eq!(text.lines().filter(|line| line.contains("0123456789")).count(), 10);
         assert!(
-            text.contains("200 bytes of log dropped: over the limit of 100B per second (--log-rate)"),
+            text.contains("1560 bytes of log dropped: over the limit of 780B per second (--log-rate)"),
             "{text}"
         );
         assert_eq!(text.lines().count(), 12, "ten lines, the notice, and the line after it: {text}");
@@ -214,6 +216,20 @@ mod tests {
         tracing::subscriber::with_default(quiet, || {
             LoggingView { workload: "web", budget: &budget }.log(Level::Info, "", "0123456789", now);
         });
-        assert_eq!(budget.ask(5, now), Verdict::Pass);
+        assert_eq!(budget.left_bytes(), 5);
+    }
+
+    #[test]
+    fn what_counts_is_what_is_written() {
+        // The tests' log leaves out the time and the blank after it.
+        const TIME_BYTES: usize = "2026-11-23T00:00:32.476423Z ".len();
+        let log = Log::listen();
+        let now = Instant::now();
+        let budget = LogBudget::new(Bytes(1 << 20), now);
+        let view = LoggingView { workload: "web", budget: &budget };
+        view.log(Level::Info, "", "short", now);
+        view.log(Level::Error, "a context", "with an \u{e9} and a\nline end", now);
+        let text = log.text();
+        assert_eq!((1 << 20) - budget.left_bytes(), (text.len() + text.lines().count() * TIME_BYTES) as i128);
     }
 }

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as _;
-use shoal_runtime::Body;
+use shoal_runtime::{Body, TRACEPARENT, TraceContext};
 
 use super::OutboundError;
 
@@ -24,14 +24,20 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// What each field counts beside its name and value (RFC 9113, 6.5.2).
 const FIELD_BYTES: u64 = 32;
 
-/// Makes a guest's request fit to be sent.
-pub(super) fn outgoing(mut request: Request<Body>) -> Result<Request<Body>, OutboundError> {
+/// Makes a guest's request fit to be sent, as part of this trace.
+pub(super) fn outgoing(
+    mut request: Request<Body>,
+    trace: Option<TraceContext>,
+) -> Result<Request<Body>, OutboundError> {
     if request.method() == Method::CONNECT {
         return Err(OutboundError::HttpRequestMethodInvalid);
     }
     strip(request.headers_mut());
     // The authority says it; a `Host` that differs would reach another virtual host than the one checked.
     request.headers_mut().remove(HOST);
+    if let (Some(trace), false) = (trace, request.headers().contains_key(TRACEPARENT)) {
+        request.headers_mut().insert(TRACEPARENT, trace.header());
+    }
     // A length that does not fit a body at hand would let one request end in another.
     if let Some(exact) = request.body().size_hint().exact()
         && request.headers().contains_key(CONTENT_LENGTH)
@@ -110,7 +116,8 @@ mod tests {
         ] {
             request.headers_mut().append(name, HeaderValue::from_static(value));
         }
-        let sent = outgoing(request).expect("fit");
+        let trace = TraceContext { trace_id: 7, span_id: 9, sampled: true };
+        let sent = outgoing(request, Some(trace)).expect("fit");
         let mut names: Vec<_> =
             sent.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         names.sort();
@@ -118,6 +125,15 @@ mod tests {
             names,
             [("accept", &b"*/*"[..]), ("content-length", &b"4"[..]), ("traceparent", &b"00-1-2-01"[..])]
         );
+    }
+
+    #[test]
+    fn a_request_continues_the_trace_that_it_is_part_of() {
+        let trace = TraceContext { trace_id: 7, span_id: 9, sampled: false };
+        let sent = outgoing(Request::new(Body::empty()), Some(trace)).expect("fit");
+        assert_eq!(sent.headers().get(TRACEPARENT), Some(&trace.header()));
+        let sent = outgoing(Request::new(Body::empty()), None).expect("fit");
+        assert_eq!(sent.headers().get(TRACEPARENT), None);
     }
 
     #[test]
@@ -138,6 +154,6 @@ mod tests {
     fn tunnels_are_refused() {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = Method::CONNECT;
-        assert_eq!(outgoing(request).err(), Some(OutboundError::HttpRequestMethodInvalid));
+        assert_eq!(outgoing(request, None).err(), Some(OutboundError::HttpRequestMethodInvalid));
     }
 }

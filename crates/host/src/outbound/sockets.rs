@@ -5,13 +5,12 @@
 //!   of the answers, and public unless a pattern names it as well. Names with a wildcard cannot be resolved
 //!   backwards and grant nothing here.
 //! - Listening needs its port granted (`--allow-listen`), for TCP and UDP. Port 0 can be bound, as every client
-//!   does, but not listened on.
+//!   does; it can be listened on when 0 is granted, which means a port that the system picks. A port of the
+//!   guest's own choice needs to be granted by its number.
 //! - A UDP socket is a server and a client in one: with a granted port, datagrams from anywhere come in, and
 //!   those who sent one may be answered.
 //!
-//! Looking names up is switched on for a guest as a whole (`WasiCtxBuilder::allow_ip_name_lookup`): give it
-//! [`shoal_runtime::OutboundRules::allows_any_lookup`]. A guest that may look up some name may then look up
-//! any, which tells its name servers something but grants no connection.
+//! Which names may be looked up is decided in `capability/lookup.rs`.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -60,7 +59,8 @@ pub fn socket_check(
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 at_once(address.port() == 0 || served(address.port()))
             }
-            SocketAddrUse::TcpListen => at_once(served(address.port())),
+            // A port that is not granted was not bound by its number, so the system picked it.
+            SocketAddrUse::TcpListen => at_once(served(address.port()) || served(0)),
             // It came in at a port that was granted when listening began.
             SocketAddrUse::TcpAccept => at_once(!listen.is_empty()),
             SocketAddrUse::TcpConnect => ask("tcp", address, true),

@@ -3,6 +3,7 @@
 mod cache;
 mod capabilities;
 mod hostile;
+mod limits;
 mod machine;
 mod outbound;
 mod rewinding;

@@ -95,6 +95,26 @@ async fn listening_needs_its_port() {
 }
 
 #[tokio::test]
+async fn port_0_is_what_the_system_picks_and_no_port_that_the_guest_does() {
+    check(
+        &[],
+        &[0],
+        &[
+            (TcpBind, "0.0.0.0:0", true),
+            (TcpBind, "0.0.0.0:8080", false),
+            (TcpListen, "0.0.0.0:0", true),
+            (TcpListen, "127.0.0.1:45678", true),
+            (TcpAccept, "203.0.113.9:55555", true),
+            (TcpConnect, "203.0.113.9:8080", false),
+            (UdpBind, "0.0.0.0:0", true),
+            (UdpBind, "0.0.0.0:53", false),
+            (UdpReceive, "203.0.113.9:4444", true),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_udp_server_answers_those_who_asked_and_no_others() {
     check(
         &[],

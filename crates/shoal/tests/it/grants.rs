@@ -30,6 +30,21 @@ fn outbound_requests_go_where_they_are_granted() {
 }
 
 #[test]
+fn a_guest_without_room_for_a_request_in_flight_makes_none() {
+    let place = Place::new();
+    let upstream = Upstream::new("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nthere\n");
+    let url = format!("http://{}", upstream.address);
+    for guest in ["fetch", "fetch-p3"] {
+        let path = format!("/?url={url}/");
+        let server = place.serve(guest, &["--allow-outbound", &url, "--outbound-in-flight", "0"]);
+        let (status, text) = server.get(&path);
+        assert!(status == 502 && text.contains("ConnectionLimitReached"), "{guest}: {status} {text}");
+        let server = place.serve(guest, &["--allow-outbound", &url, "--outbound-in-flight", "1"]);
+        assert_eq!(server.get(&path), (200, "there\n".into()), "{guest}");
+    }
+}
+
+#[test]
 fn a_redirect_is_the_guests_to_follow() {
     let place = Place::new();
     let upstream = Upstream::new(

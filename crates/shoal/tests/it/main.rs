@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod compile;
+mod edge_limits;
 mod grants;
 mod guide;
 mod hellos;
@@ -11,6 +12,8 @@ mod process;
 mod refusals;
 mod shows;
 mod signals;
+mod sockets;
 mod tls;
+mod traces;
 mod upstream;
 mod watch;

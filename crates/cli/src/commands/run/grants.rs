@@ -18,7 +18,7 @@ pub(crate) struct TypedGrants {
     /// `http://127.0.0.1:9000`, `tcp://10.0.0.0/8:5432`, `udp://9.9.9.9:53`; inner addresses only by address
     #[arg(long, value_name = "PATTERN")]
     allow_outbound: Vec<OutboundPattern>,
-    /// Allow listening on this TCP and UDP port; 0 for a port that the system picks
+    /// Allow listening on this TCP and UDP port; 0 for any that the system picks, not one of the guest's choice
     #[arg(long, value_name = "PORT")]
     allow_listen: Vec<u16>,
     /// Set a value of wasi:config

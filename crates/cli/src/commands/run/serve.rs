@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::LISTEN_DEFAULT;
+use super::edge_limit::{self, EdgeLimits, TypedEdgeLimit};
 use super::limits::duration;
 use crate::exit::{self, Exit};
 use clap::ValueEnum;
+use shoal_runtime::{CollectorUrl, SampleRatio};
 
 /// Most threads that serve: one for each core of the largest machines there are.
 const THREADS_MAX: usize = 1024;
 
 /// How requests are taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServeRequest {
     /// Where requests are taken; at least one, each once. Port 0: the system picks one.
     pub listen: Vec<SocketAddr>,
@@ -24,8 +26,12 @@ pub struct ServeRequest {
     pub admin: Option<SocketAddr>,
     /// What is logged of each request.
     pub access_log: AccessLog,
+    /// Where traces are sent, and which; none: nowhere.
+    pub traces: Option<Traces>,
     /// How long requests in flight may take to end after the first signal.
     pub drain: Duration,
+    /// Limits of connections and requests.
+    pub limits: EdgeLimits,
     /// Threads that serve; none: one for each core.
     pub threads: Option<NonZeroUsize>,
 }
@@ -42,6 +48,15 @@ pub enum Tls {
     },
     /// Made at start, for development.
     SelfSigned,
+}
+
+/// Where traces are sent, and which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// The collector.
+    pub collector: CollectorUrl,
+    /// The part of the traces that begin here which is recorded.
+    pub sample: SampleRatio,
 }
 
 /// What is logged of each request.
@@ -78,9 +93,17 @@ pub(crate) struct TypedServe {
     /// What is logged of each request: off, human or json
     #[arg(long, value_enum, value_name = "FORM", default_value_t, hide_possible_values = true)]
     access_log: AccessLog,
+    /// Send traces to the OpenTelemetry collector at this address, such as http://127.0.0.1:4318 (OTLP over HTTP)
+    #[arg(long, value_name = "URL")]
+    otlp: Option<CollectorUrl>,
+    /// The part of requests that is traced where the client does not say, from 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t, requires = "otlp")]
+    otlp_sample: SampleRatio,
     /// How long requests in flight may take to end after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain: Duration,
+    #[arg(long, value_name = "NAME=VALUE", value_parser = edge_limit::parse, help = edge_limit::help())]
+    edge_limit: Vec<TypedEdgeLimit>,
     /// Threads that serve [default: one for each core]
     #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
@@ -106,7 +129,9 @@ impl TypedServe {
             tls,
             admin: self.admin,
             access_log: self.access_log,
+            traces: self.otlp.map(|collector| Traces { collector, sample: self.otlp_sample }),
             drain: self.drain,
+            limits: edge_limit::meaning(&self.edge_limit)?,
             threads: self.threads,
         })
     }

@@ -91,6 +91,7 @@ impl outgoing_handler::Host for HttpView<'_> {
             connect_timeout: options.connect_timeout,
             first_byte_timeout: options.first_byte_timeout,
             between_bytes_timeout: options.between_bytes_timeout,
+            trace: self.trace,
         };
         let task = tokio::spawn(async move {
             let response = outbound.send(request, options).await.map_err(error_code)?;
@@ -118,4 +119,56 @@ fn into_request(request: OutgoingRequest) -> Result<Request<Body>, ErrorCode> {
     *message.uri_mut() = uri;
     *message.headers_mut() = request.headers.into_map();
     Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_runtime::OutboundRules;
+    use wasmtime::component::ResourceTable;
+
+    use super::outgoing_handler::Host as _;
+    use super::*;
+    use crate::capability::http::HttpContext;
+    use crate::capability::http::outgoing::BodySlot;
+    use crate::outbound::{Outbound, OutboundSetup};
+
+    #[tokio::test]
+    async fn as_many_requests_are_in_flight_as_the_limit() {
+        // Nobody takes the connections, so no request ends by itself.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let rules = OutboundRules(vec![format!("http://{address}").parse().expect("a pattern")]);
+        let outbound = Outbound::new(rules, OutboundSetup::default()).expect("no certificates to read");
+        let context = HttpContext {
+            header_list_bytes: 1 << 10,
+            body_bytes: 0,
+            outbound: Arc::new(outbound),
+            outbound_in_flight: 2,
+        };
+        let mut table = ResourceTable::new();
+        let mut in_flight = None;
+        let mut send = |table: &mut ResourceTable| {
+            let request = OutgoingRequest {
+                method: http::Method::GET,
+                scheme: Some(http::uri::Scheme::HTTP),
+                authority: Some(address.to_string().parse().expect("an authority")),
+                path_with_query: None,
+                headers: Fields::received(http::HeaderMap::new()),
+                body: BodySlot::EMPTY,
+            };
+            let request = table.push(request).expect("room");
+            let mut view = HttpView { table, context: &context, in_flight: &mut in_flight, trace: None };
+            view.handle(request, None).map_err(|error| error.downcast().expect("no trap"))
+        };
+        let first = send(&mut table).expect("the first");
+        let _second = send(&mut table).expect("the second");
+        assert!(
+            matches!(send(&mut table), Err(ErrorCode::ConnectionLimitReached)),
+            "the third is one too many"
+        );
+        // A request that is given up makes room, as soon as its task has seen it.
+        drop(table.delete(first).expect("it is there"));
+        tokio::task::yield_now().await;
+        send(&mut table).expect("there is room again");
+    }
 }

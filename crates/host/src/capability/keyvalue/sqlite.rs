@@ -204,11 +204,16 @@ impl Table for SqliteTable {
     fn put(&mut self, key: &str, value: &[u8], bytes_after: u64) -> Result<(), StoreError> {
         let version = self.state.version + 1;
         self.run(|connection| {
-            let mut statement = connection.prepare_cached(
-                "INSERT INTO entry (key, version, value) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value",
-            )?;
-            statement.execute(params![key.as_bytes(), signed(version), value])
+            let values = params![key.as_bytes(), signed(version), value];
+            let mut update =
+                connection.prepare_cached("UPDATE entry SET version = ?2, value = ?3 WHERE key = ?1")?;
+            if update.execute(values)? > 0 {
+                return Ok(());
+            }
+            // Only for a new key: an insert takes a new identity, and so a page more, even where it ends as an update.
+            let mut insert =
+                connection.prepare_cached("INSERT INTO entry (key, version, value) VALUES (?1, ?2, ?3)")?;
+            insert.execute(values).map(drop)
         })?;
         self.state = State { version, bytes: bytes_after };
         Ok(())

@@ -1,18 +1,22 @@
 //! The thread that owns the file of a store.
 //!
 //! SQLite blocks, and an edge core must not: operations are queued to one thread per file, which takes all
-//! that wait, answers the reads, and commits the writes as one group with one fsync. Host functions await the
-//! answer. A file that is opened twice in this process is served by the same thread.
+//! that wait, answers the reads, and commits the writes as one group with one fsync; `pace.rs` says how long it
+//! waits for the group to fill. Host functions await the answer. A file that is opened twice in this process is served by the same thread.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use shoal_base::units::Bytes;
 use shoal_runtime::Refusal;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::pace::Pace;
 use super::sqlite::SqliteTable;
 use super::table::{BATCH_BYTES_MAX, BATCH_KEYS_MAX, KEY_BYTES_MAX, StoreError, Table};
 use crate::capability::text::shown;
@@ -22,10 +26,8 @@ use crate::capability::text::shown;
 pub(super) const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// What an operation costs in the queue beyond what it carries.
 pub(super) const JOB_BYTES: usize = 512;
-/// Jobs that fit into the queue; the bytes are what fills it.
-const JOBS_MAX: usize = QUEUE_BYTES_MAX / JOB_BYTES;
 /// Writes in one group: the first must not wait long for the last.
-const GROUP_MAX: usize = 256;
+pub(super) const GROUP_MAX: usize = 256;
 /// Stack of the thread: SQLite needs some tens of KiB, and a node has thousands of stores.
 const THREAD_STACK: Bytes = Bytes::kib(256);
 
@@ -38,8 +40,11 @@ static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<FileStore>>>> = LazyLock::new(
 pub(super) struct FileStore {
     /// None: the store is being dropped.
     queue: Option<mpsc::Sender<Job>>,
-    /// Bounds the queue.
+    /// Bounds the queue, by the bytes of its jobs: so it has at most `QUEUE_BYTES_MAX / JOB_BYTES`.
     room: Arc<Semaphore>,
+    /// Groups of writes that were committed.
+    #[cfg(test)]
+    groups: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -76,17 +81,29 @@ impl FileStore {
 
     fn start(name: &str, path: &Path) -> Result<Self, Refusal> {
         let table = SqliteTable::open(name, path)?;
-        let (queue, jobs) = mpsc::channel(JOBS_MAX);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`room` bounds it; a bounded channel takes the memory of all its places at once"
+        )]
+        let (queue, jobs) = mpsc::channel();
+        let groups = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&groups);
         let thread = std::thread::Builder::new()
             .name("shoal-kv".into())
             .stack_size(THREAD_STACK.as_usize())
-            .spawn(move || serve(table, jobs))
+            .spawn(move || serve(table, &jobs, &counted))
             .map_err(|error| {
                 Refusal::new(format!("no thread for the key-value store `{}`: {error}", shown(name)))
                     .hint("raise the limit on threads (ulimit -u), or grant fewer stores in files")
             })?;
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok(Self { queue: Some(queue), room, thread: Some(thread) })
+        Ok(Self {
+            queue: Some(queue),
+            room,
+            #[cfg(test)]
+            groups,
+            thread: Some(thread),
+        })
     }
 
     /// Runs the operation on the thread. `carries` is what it holds in the queue, in bytes.
@@ -110,8 +127,14 @@ impl FileStore {
             Box::new(move |committed| drop(tell.send(committed.and(result))))
         });
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.try_send(Job { writes, run, room }).map_err(|_| stopped())?;
+        queue.send(Job { writes, run, room }).map_err(|_| stopped())?;
         told.await.map_err(|_| stopped())?
+    }
+
+    /// Groups of writes that were committed.
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
     }
 
     /// Bytes of the operations in the queue.
@@ -134,24 +157,50 @@ impl Drop for FileStore {
 }
 
 /// Serves the file until nobody is left to ask.
-fn serve(mut table: SqliteTable, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut writes = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            if job.writes {
-                writes.push(job);
-            } else {
-                // Reads see what is committed: nobody was told of the writes that wait beside them.
-                answer_read(&mut table, job);
-            }
-            next = if writes.len() < GROUP_MAX { jobs.try_recv().ok() } else { None };
+fn serve(mut table: SqliteTable, jobs: &mpsc::Receiver<Job>, groups: &AtomicU64) {
+    let mut pace = Pace::default();
+    while let Ok(first) = jobs.recv() {
+        let writes = gather(&mut table, first, jobs, &pace);
+        if writes.is_empty() {
+            continue;
         }
-        if !writes.is_empty() {
-            commit(&mut table, writes);
-        }
+        let (count, began) = (writes.len(), Instant::now());
+        let answers = commit(&mut table, writes);
+        groups.fetch_add(1, Ordering::Relaxed);
+        pace.committed(count, began, Instant::now());
+        answers.into_iter().for_each(|answer| answer());
     }
     table.close();
+}
+
+/// Answers the reads that wait and takes the writes, until there are enough of them or no more come.
+fn gather(table: &mut SqliteTable, first: Job, jobs: &mpsc::Receiver<Job>, pace: &Pace) -> Vec<Job> {
+    let began = Instant::now();
+    let mut writes = Vec::new();
+    let mut next = Some(first);
+    while let Some(job) = next {
+        if job.writes {
+            writes.push(job);
+        } else {
+            // Reads see what is committed: nobody was told of the writes that wait beside them.
+            answer_read(table, job);
+        }
+        if writes.len() == GROUP_MAX {
+            break;
+        }
+        next = match jobs.try_recv() {
+            Ok(job) => Some(job),
+            Err(_) if writes.is_empty() => None,
+            Err(_) => wait(jobs, pace, writes.len(), began),
+        };
+    }
+    writes
+}
+
+/// The next job, if it is worth waiting for and comes.
+fn wait(jobs: &mpsc::Receiver<Job>, pace: &Pace, writes: usize, began: Instant) -> Option<Job> {
+    let left = pace.wait(writes, began, Instant::now())?;
+    jobs.recv_timeout(left).ok()
 }
 
 fn answer_read(table: &mut SqliteTable, job: Job) {
@@ -160,8 +209,8 @@ fn answer_read(table: &mut SqliteTable, job: Job) {
     answer(Ok(()));
 }
 
-/// Runs the writes as one transaction and answers them when it is on the disk.
-fn commit(table: &mut SqliteTable, writes: Vec<Job>) {
+/// Runs the writes as one transaction; they are answered when it is on the disk.
+fn commit(table: &mut SqliteTable, writes: Vec<Job>) -> Vec<impl FnOnce()> {
     let begun = table.begin();
     let mut answers = Vec::with_capacity(writes.len());
     for job in writes {
@@ -172,10 +221,14 @@ fn commit(table: &mut SqliteTable, writes: Vec<Job>) {
         answers.push(((job.run)(table), job.room));
     }
     let committed = if begun.is_ok() { table.commit() } else { Ok(()) };
-    for (answer, room) in answers {
-        drop(room);
-        answer(committed.clone());
-    }
+    let tell = |(answer, room): (Answer, OwnedSemaphorePermit)| {
+        let committed = committed.clone();
+        move || {
+            drop(room);
+            answer(committed);
+        }
+    };
+    answers.into_iter().map(tell).collect()
 }
 
 /// The path that identifies the file; the file itself need not exist yet.

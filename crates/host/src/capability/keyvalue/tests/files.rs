@@ -1,6 +1,7 @@
 //! Files: what survives, what is shared, what is refused.
 
 use std::fs;
+use std::future::Future;
 use std::path::Path;
 
 use shoal_runtime::Refusal;
@@ -8,7 +9,7 @@ use shoal_runtime::Refusal;
 use super::super::Stores;
 use super::super::store::Store;
 use super::super::table::{self, StoreError, Table};
-use super::super::worker::{FileStore, JOB_BYTES, QUEUE_BYTES_MAX};
+use super::super::worker::{FileStore, GROUP_MAX, JOB_BYTES, QUEUE_BYTES_MAX};
 use super::run;
 use crate::capability::testing::{Log, grant};
 
@@ -229,6 +230,49 @@ fn a_full_file_takes_nothing_more_until_something_is_deleted() {
     assert_eq!(run(store.set("c".into(), vec![])), full);
     assert_eq!(run(store.delete("k".into())), Ok(()));
     assert_eq!(run(store.set("c".into(), vec![])), Ok(()));
+}
+
+/// Polls until each of these waits for the store.
+async fn all_wait<F: Future>(writes: &mut [std::pin::Pin<Box<F>>]) {
+    for write in writes {
+        assert!(futures_util::poll!(write.as_mut()).is_pending());
+    }
+}
+
+#[test]
+fn writes_that_wait_together_are_one_transaction() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = FileStore::open("carts", &directory.path().join("store.db")).expect("the file opens");
+    let increment = || {
+        let write = store.run(true, 0, |table: &mut dyn Table| table::increment(table, "k", 1, &(0..=1000)));
+        // The runtime would have a task that does so much at once pause in the middle.
+        Box::pin(tokio::task::unconstrained(write))
+    };
+    run(async {
+        // Whatever comes while a group is being committed is the next group.
+        for (writers, groups) in [(16, 1), (GROUP_MAX, 1), (GROUP_MAX + 1, 2)] {
+            let before = store.groups();
+            let (go_on, wait) = tokio::sync::oneshot::channel();
+            let mut held = Box::pin(store.run(false, 0, move |_| Ok(wait.blocking_recv().is_ok())));
+            all_wait(std::slice::from_mut(&mut held)).await;
+            let mut writes: Vec<_> = std::iter::repeat_with(increment).take(writers).collect();
+            all_wait(&mut writes).await;
+            assert_eq!(store.waiting_bytes(), (writers + 1) * JOB_BYTES, "all are queued, behind the first");
+            go_on.send(()).expect("the thread listens");
+            let answers = futures_util::future::join_all(writes).await;
+            assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+            assert_eq!(held.await, Ok(true));
+            assert_eq!(store.groups() - before, groups, "{writers} writers");
+        }
+        let sum = 16 + 2 * GROUP_MAX + 1;
+        assert_eq!(
+            store.run(false, 0, |table| table::get(table, "k")).await,
+            Ok(Some(sum.to_string().into_bytes()))
+        );
+        let before = store.groups();
+        assert_eq!(store.run(false, 0, |table| table::exists(table, "k")).await, Ok(true));
+        assert_eq!(store.groups(), before, "a read is no transaction");
+    });
 }
 
 #[test]
