@@ -34,6 +34,21 @@ pub fn inspect(bytes: &[u8]) {
     }
 }
 
+/// A component is rewritten so that its instances can be rewound, or that is refused with words; one that was valid
+/// is valid still.
+pub fn rewindable(bytes: &[u8]) {
+    match shoal_host::rewindable(bytes) {
+        Ok(rewritten) => {
+            let binary = shoal_host::to_binary(bytes).expect("it was rewritten");
+            if wasmparser::validate(&binary).is_ok() {
+                let validated = wasmparser::validate(&rewritten).map(drop);
+                assert!(validated.is_ok(), "no longer valid: {validated:?}");
+            }
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+}
+
 fn show(refusal: &Refusal) {
     assert!(!refusal.what.is_empty());
 }

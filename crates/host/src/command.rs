@@ -107,7 +107,7 @@ impl Command for Program {
             let _ = exited.set(code);
             Ok(())
         });
-        let guest = Guest::new(run, context, account, ticker, turn, deadline);
+        let mut guest = Guest::new(run, context, account, ticker, turn, deadline);
         Box::pin(async move {
             match guest.finish().await {
                 Ok(()) => CommandExit::Code(code.get().copied().unwrap_or(FAILED)),

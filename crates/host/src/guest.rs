@@ -91,7 +91,7 @@ impl Guest {
     }
 
     /// Runs the guest until it ends.
-    pub(crate) async fn finish(mut self) -> Outcome {
+    pub(crate) async fn finish(&mut self) -> Outcome {
         poll_fn(|cx| self.poll(cx)).await
     }
 

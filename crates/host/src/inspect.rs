@@ -21,6 +21,8 @@ pub(crate) use grants::import;
 use names::Interface;
 use scan::Scan;
 
+use crate::rewind;
+
 /// Says what an artifact is: a component or a core module, binary or text.
 ///
 /// Reads section headers, names and types only, so that an artifact of tens of megabytes takes
@@ -48,6 +50,15 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
         custom_sections: scan.custom_sections,
         modules: scan.modules,
     })
+}
+
+/// The component, binary or text, with what it takes to bring its instances back to their first state.
+///
+/// # Errors
+/// Why that cannot be, in words; a component that is refused here may still run, with an instance for each request.
+pub fn rewindable(component: &[u8]) -> Result<Vec<u8>, String> {
+    let (binary, _) = harmless(component).map_err(|refusal| refusal.what)?;
+    rewind::rewindable(&binary).map_err(|why| why.to_string())
 }
 
 /// The same artifact as a binary whose nesting is known to be harmless.

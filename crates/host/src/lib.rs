@@ -26,7 +26,7 @@ mod stdio;
 mod ticker;
 mod turn;
 
-pub use inspect::{inspect, refuse_unknown, to_binary, wat, wit};
+pub use inspect::{inspect, refuse_unknown, rewindable, to_binary, wat, wit};
 pub use load::{Host, HostConfig, doctor};
 
 /// The version of the engine inside.

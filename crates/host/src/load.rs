@@ -24,7 +24,7 @@ use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
 use crate::machine::{self, Machine};
 use crate::outbound::{Outbound, OutboundSetup};
-use crate::pool::{self, PoolPlan, PoolWish, ScanMask};
+use crate::pool::{self, PoolWish};
 use crate::rewind::Rewinder;
 use crate::serve::{Service, Shared, Source};
 use crate::serve_p3::ServiceP3;
@@ -61,7 +61,7 @@ impl Host {
             None => Cache::open(&config.data_dir)?,
             Some(key) => Cache::open_with(&config.data_dir, InstallationKey::open(key)?)?,
         };
-        let engines = Engines::new(plan(&Machine::probe(), &config.pool))?;
+        let engines = Engines::new(pool::plan(&Machine::probe(), &config.pool))?;
         Ok(Self { engines, cache, linkers: Linkers::default(), drain: config.drain.clone() })
     }
 
@@ -85,15 +85,10 @@ impl Host {
     }
 }
 
-/// The pools of this host, which does not watch whether swap is turned on while it runs.
-fn plan(machine: &Machine, wish: &PoolWish) -> PoolPlan {
-    pool::plan(machine, &PoolWish { scan: ScanMask::Unwatched, ..wish.clone() })
-}
-
 /// What `shoal doctor` says: the machine, the pools that fit it, the data directory.
 pub fn doctor(data_dir: &Path, wish: &PoolWish) -> Report {
     let machine = Machine::probe();
-    let mut sections = vec![machine::machine_section(&machine), plan(&machine, wish).section()];
+    let mut sections = vec![machine::machine_section(&machine), pool::plan(&machine, wish).section()];
     // What the first `shoal run` would make is made here: a directory that is not there yet is no fault.
     let cache = Cache::open(data_dir);
     sections.push(match &cache {

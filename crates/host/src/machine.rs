@@ -1,13 +1,12 @@
 //! What the host knows of the machine it runs on: memory, cores, address space, and what the kernel can do.
 //!
 //! Everything that is a file is read below a root path, so that tests feed trees of other machines; what must
-//! be tried out (how much address space can be reserved, whether `PAGEMAP_SCAN` works) is in [`Tried`].
+//! be tried out (how much address space can be reserved, what the page table tells) is in [`Tried`].
 //! A file that is missing or not understood makes its value unknown, never an error: [`crate::pool`] decides
 //! on the safe side of what is unknown.
 
 mod doctor;
 mod read;
-mod swap;
 mod tried;
 
 use std::path::Path;
@@ -15,8 +14,7 @@ use std::path::Path;
 use shoal_base::units::Bytes;
 
 pub use doctor::{data_dir_section, machine_section, refused_data_dir_section};
-pub use swap::SwapWatch;
-pub use tried::Tried;
+pub use tried::{Tried, WrittenPages};
 
 /// A reading of the machine, as this process may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +41,8 @@ pub struct Machine {
     pub maps_max: Option<u32>,
     /// The kernel, as in 6.12.
     pub kernel: Option<Kernel>,
-    /// Whether the `PAGEMAP_SCAN` ioctl was tried and told the truth.
-    pub pagemap_scan: bool,
-    /// Whether the kernel moves pages in RAM (compaction, NUMA balancing, memory hot-unplug). While it moves a
-    /// page, the page is not present.
-    pub page_migration: bool,
+    /// How it is found which pages of its memory an instance wrote.
+    pub written_pages: WrittenPages,
     /// Swap, in all its forms.
     pub swap: Swap,
     /// Whether the processor has protection keys. Known, never used: see [`crate::pool`].
@@ -119,10 +114,9 @@ impl Machine {
             },
             maps_max: read::number(root, "proc/sys/vm/max_map_count").map(read::saturate),
             kernel: read::kernel(root),
-            pagemap_scan: tried.pagemap_scan,
-            page_migration: read::page_migration(root),
+            written_pages: tried.written_pages,
             swap: Swap {
-                active: swap::active(root),
+                active: read::swaps(root),
                 zswap: read::word(root, "sys/module/zswap/parameters/enabled")
                     .is_some_and(|word| word == "Y"),
                 zram: read::zram(root),
@@ -134,11 +128,6 @@ impl Machine {
             somaxconn: read::number(root, "proc/sys/net/core/somaxconn").map(read::saturate),
             governor: read::word(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         }
-    }
-
-    /// Whether anything is swapped to at this moment. True when it cannot be read.
-    pub fn swap_now() -> bool {
-        swap::active(Path::new("/")).is_none_or(|active| !active.is_empty())
     }
 
     /// Memory that this process may use: the RAM, or the control group's limit where that is smaller.
@@ -159,18 +148,5 @@ impl Machine {
     pub fn address_space(&self) -> u64 {
         let whole = 1_u64.checked_shl(self.address_bits).unwrap_or(u64::MAX);
         self.address_limit.map_or(whole, |limit| limit.0.min(whole))
-    }
-}
-
-impl Swap {
-    /// Whether a page of this process may be swapped out: something is swapped to, or nobody knows, and the
-    /// control group does not forbid it.
-    pub fn possible_now(&self) -> bool {
-        !self.forbidden && self.active.as_ref().is_none_or(|active| !active.is_empty())
-    }
-
-    /// Whether the machine is set up so that a swap can appear later without an administrator's deed.
-    pub fn prepared(&self) -> bool {
-        !self.forbidden && !self.zram.is_empty()
     }
 }

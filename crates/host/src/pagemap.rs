@@ -76,6 +76,11 @@ impl Pagemap {
         Some(Self { file, page_bytes: rustix::param::page_size(), scans: false })
     }
 
+    /// Whether the kernel scans it; else it is read entry by entry.
+    pub(crate) fn scans(&self) -> bool {
+        self.scans
+    }
+
     /// Calls `each` with every range of pages in `range` (whole pages, by address) that holds memory of its
     /// own: neither untouched nor a page of a file. A page that is swapped out counts, and one that the kernel
     /// is just moving, which it shows as swapped out.

@@ -1,8 +1,7 @@
 //! The instance pool that fits the machine: a pure plan from [`Machine`] and [`PoolWish`], each choice with
 //! its reason.
 //!
-//! What is decided here is decided once, when an engine is made. What may change afterwards is swap; see
-//! [`ScanMask`].
+//! What is decided here is decided once, when an engine is made.
 //!
 //! Memory protection keys stay off: they save address space, which is not what runs out first on a machine
 //! with 47 bits of it, few processors at the edge have them, and the engine calls them experimental.
@@ -28,28 +27,6 @@ pub struct PoolWish {
     pub engines: u32,
     /// Live instances at once, if fewer than the machine would carry.
     pub slots_max: Option<u32>,
-    /// What the engine's scan for dirty pages sees.
-    pub scan: ScanMask,
-}
-
-/// What the engine's scan for dirty pages (`PAGEMAP_SCAN`, when an instance ends) sees.
-///
-/// A page that the scan does not see keeps what the last instance wrote, and the next instance in the slot can
-/// read it. So the scan is used only where every dirty page is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ScanMask {
-    /// Only pages that are present: wasmtime 48.0.8 as published. A page that is swapped out, or that the
-    /// kernel is just moving (compaction, NUMA balancing), is not present. Safe only on a kernel that does
-    /// neither. Swap can be turned on later: whoever uses a plan with the scan must ask
-    /// [`crate::machine::SwapWatch::swap_seen`] before instances are made, and go over to an engine made
-    /// from a plan without it.
-    #[default]
-    Present,
-    /// Every page that was written, wherever it is: wasmtime from 50.0.1 on, or 48 with that change. Safe
-    /// with swap and with migration.
-    Written,
-    /// Only pages that are present, by a node that does not watch for swap: the scan is never used.
-    Unwatched,
 }
 
 impl Default for PoolWish {
@@ -61,7 +38,6 @@ impl Default for PoolWish {
             stack: limits.stack,
             engines: 2,
             slots_max: None,
-            scan: ScanMask::default(),
         }
     }
 }
@@ -103,8 +79,6 @@ pub struct Pool {
     pub decommit_batch: u32,
     /// Slots that stay prepared for the module that used them last.
     pub warm_slots_max: u32,
-    /// Whether only pages that were really written are cleared.
-    pub pagemap_scan: bool,
 }
 
 /// Core modules of one component with two tables each; a composed component has a few of these.
@@ -179,7 +153,9 @@ impl Pool {
             .table_keep_resident(self.table_keep_resident.as_usize())
             .decommit_batch_size(self.decommit_batch as usize)
             .max_unused_warm_slots(self.warm_slots_max)
-            .pagemap_scan(if self.pagemap_scan { Enabled::Yes } else { Enabled::No });
+            // The engine's own scan misses pages that are swapped out or being moved, and the next guest could
+            // read them. Whatever the engine's default becomes, it stays off.
+            .pagemap_scan(Enabled::No);
         config
     }
 }

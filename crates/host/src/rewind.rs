@@ -23,7 +23,8 @@ mod tests;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc, WasmList};
 
-use self::memory::{Image, Memory, PAGE_BYTES};
+pub(crate) use self::memory::PAGE_BYTES;
+use self::memory::{Image, Memory};
 use crate::pagemap::Pagemap;
 use crate::state::State;
 

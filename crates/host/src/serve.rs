@@ -16,6 +16,7 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
 use crate::capability::http::{
     AnswerSlot, Fields, IncomingRequest, OutgoingResponse, Pipe, Proxy, ProxyIndices, ResponseOutparam,
+    fail_bodies,
 };
 use crate::failure::{classify, log};
 use crate::guest::{self, Guest, Outcome};
@@ -128,7 +129,7 @@ fn whole(outcome: Outcome, slot: &AnswerSlot<OutgoingResponse>) -> Answer {
 }
 
 /// The guest has answered and still runs: the head goes out, the rest follows.
-fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<OutgoingResponse>) -> Answer {
+fn under_way(shared: &Arc<Shared>, id: u64, mut guest: Guest, slot: &AnswerSlot<OutgoingResponse>) -> Answer {
     let answer = slot.take();
     let pipe = match &answer {
         Some(Ok(response)) => response.body.pipe.clone(),
@@ -151,6 +152,8 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Outg
             }
             (Ok(()), None) => {}
         }
+        // Only now: an unfinished body fails for want of its guest, unless it has failed for a better reason.
+        drop(guest);
         drop(guard);
     });
     let no_answer = || Failure::new(FailureKind::NoAnswer, "the guest took its answer back");
@@ -240,7 +243,10 @@ impl Job {
         };
         let Instance { store, proxy, .. } = &mut instance;
         if let Err(error) = call(store, proxy, self.request, self.slot).await {
-            return Err(shared.failure(&error, store));
+            let failure = shared.failure(&error, store);
+            // Before the store drops them, which would be all that their readers learn.
+            fail_bodies(&mut store.data_mut().table, &failure);
+            return Err(failure);
         }
         shared.keep(instance).await;
         Ok(())

@@ -105,7 +105,7 @@ fn ended(outcome: Outcome, slot: &AnswerSlot<Head>) -> Failure {
 }
 
 /// The guest has answered: the head goes out, and the guest goes on writing the body.
-fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Head>) -> Answer {
+fn under_way(shared: &Arc<Shared>, id: u64, mut guest: Guest, slot: &AnswerSlot<Head>) -> Answer {
     let no_answer = || Failure::new(FailureKind::NoAnswer, "the guest took its answer back");
     let head = slot.take().ok_or_else(no_answer)??;
     let failed: Arc<Mutex<Option<Failure>>> = Arc::default();
@@ -116,6 +116,7 @@ fn under_way(shared: &Arc<Shared>, id: u64, guest: Guest, slot: &AnswerSlot<Head
             log(&workload.context.name, id, &failure);
             *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         }
+        drop(guest);
         drop(guard);
     });
     let limit_bytes = shared.context.limits.response_body.0;

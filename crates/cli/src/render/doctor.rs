@@ -71,7 +71,7 @@ mod tests {
     fn report() -> Report {
         let memory = vec![
             Row::ok("ram", "4GiB", "from /proc/meminfo"),
-            Row::warn("pagemap_scan", "off", "memory can be swapped; turn swap off to have it"),
+            Row::warn("swap", "on", "swapped memory is slow; turn swap off"),
         ];
         let disk =
             vec![Row::bad("data dir", "/var/lib/shoal", "not writable; run as root or give --data-dir")];
@@ -82,8 +82,8 @@ mod tests {
     fn every_row_has_its_verdict_and_its_reason() {
         expect![[r#"
             Memory
-              ok    ram           4GiB  from /proc/meminfo
-              warn  pagemap_scan  off   memory can be swapped; turn swap off to have it
+              ok    ram   4GiB  from /proc/meminfo
+              warn  swap  on    swapped memory is slow; turn swap off
 
             Disk
               bad  data dir  /var/lib/shoal  not writable; run as root or give --data-dir
@@ -119,9 +119,9 @@ mod tests {
                       "verdict": "ok"
                     },
                     {
-                      "key": "pagemap_scan",
-                      "value": "off",
-                      "why": "memory can be swapped; turn swap off to have it",
+                      "key": "swap",
+                      "value": "on",
+                      "why": "swapped memory is slow; turn swap off",
                       "verdict": "warn"
                     }
                   ]

@@ -26,7 +26,7 @@ pub use self::fields::Fields;
 pub(crate) use self::fields::remove_connection_fields;
 pub use self::incoming::FutureTrailers;
 use self::incoming::Incoming;
-pub(crate) use self::outgoing::AnswerSlot;
+pub(crate) use self::outgoing::{AnswerSlot, fail_bodies};
 pub use self::outgoing::{OutgoingBody, OutgoingRequest, OutgoingResponse, RequestOptions};
 pub(crate) use self::pipe::Pipe;
 use crate::outbound::Outbound;

@@ -160,7 +160,11 @@ fn swap(machine: &Machine) -> Row {
         |row: Row| if swap.zswap { Row { value: format!("{}, zswap", row.value), ..row } } else { row };
     match &swap.active {
         _ if swap.forbidden => Row::ok("swap", "forbidden", "memory.swap.max is 0 for this control group"),
-        None => Row::warn("swap", "unknown", "taken as on; mount /proc to let Shoal see it"),
+        None => Row::warn(
+            "swap",
+            "unknown",
+            "swapped memory is slow; mount /proc to let Shoal see whether there is any",
+        ),
         Some(active) if !active.is_empty() => also(Row::warn(
             "swap",
             active.join(", "),

@@ -86,10 +86,16 @@ pub(super) fn kernel(root: &Path) -> Option<Kernel> {
     }
 }
 
-/// Whether the kernel is able to move pages: only then does it count how often it did. Assumed where the
-/// counters cannot be read.
-pub(super) fn page_migration(root: &Path) -> bool {
-    word(root, "proc/vmstat").is_none_or(|counters| counters.contains("pgmigrate_success"))
+/// What is swapped to, from `/proc/swaps`; none when it cannot be read. A kernel built without swap has no
+/// such file, but then it has `/proc/meminfo` with no `SwapTotal` or a zero.
+pub(super) fn swaps(root: &Path) -> Option<Vec<String>> {
+    let Some(text) = word(root, "proc/swaps") else {
+        let meminfo = table(root, "proc/meminfo");
+        let without = !meminfo.is_empty() && kib(&meminfo, "SwapTotal").unwrap_or(0) == 0;
+        return without.then(Vec::new);
+    };
+    let names = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    Some(names.map(str::to_string).collect())
 }
 
 /// zram devices that have a size.

@@ -3,8 +3,9 @@
 use shoal_base::units::Bytes;
 use shoal_runtime::report::Row;
 
-use super::{Pool, PoolPlan, PoolWish, ScanMask};
-use crate::machine::{Kernel, Machine, Overcommit};
+use super::{Pool, PoolPlan, PoolWish};
+use crate::machine::{Machine, Overcommit, WrittenPages};
+use crate::rewind;
 
 /// Assumed where the RAM cannot be read: the smallest machine that Shoal is for.
 const MEMORY_UNKNOWN: Bytes = Bytes::mib(512);
@@ -50,12 +51,9 @@ const CORE_INSTANCES_PER_SLOT: u64 = 4;
 /// Such a component has two tables; composed ones have more.
 const TABLES_PER_SLOT: u64 = 4;
 
-/// Without the scan the lowest addresses are cleared, used or not. Guests with a small stack have their data
-/// there; for others this is the most that is worth clearing in vain.
-const KEEP_UNSCANNED: Bytes = Bytes::kib(64);
-
-/// With the scan only written pages are cleared. An interpreter writes some MiB per request.
-const KEEP_SCANNED_MAX: Bytes = Bytes::mib(4);
+/// The lowest addresses are cleared, used or not. Guests with a small stack have their data there; for others
+/// this is the most that is worth clearing in vain.
+const KEEP_MEMORY: Bytes = Bytes::kib(64);
 
 /// Tables are small: clearing beats unmapping (measured: 18 µs become 10 µs per instance).
 const KEEP_TABLE: Bytes = Bytes::kib(64);
@@ -68,9 +66,6 @@ const DECOMMIT_QUEUES_MAX: u64 = 16;
 
 /// Modules whose slots stay prepared while other modules run.
 const WARM_SLOTS_MAX: u32 = 100;
-
-/// `PAGEMAP_SCAN` came with this kernel.
-const KERNEL_WITH_SCAN: Kernel = Kernel(6, 7);
 
 /// The most slots that one of the machine's means allows.
 struct Bound {
@@ -111,9 +106,9 @@ pub(super) fn plan(machine: &Machine, wish: &PoolWish) -> PoolPlan {
             "an instance takes a prepared slot instead of mapping memory",
         ));
         rows.extend(pool_rows(&pool, &bound.why));
-        rows.push(scan_row(machine, wish.scan));
         Some(pool)
     };
+    rows.push(rewinding_row(machine));
     let reservation = if pool.is_some() { reservation } else { on_demand(machine, wish) };
     rows.extend(reservation_rows(wish, reservation, async_stack));
     PoolPlan {
@@ -208,12 +203,6 @@ fn on_demand(machine: &Machine, wish: &PoolWish) -> Reservation {
 }
 
 fn pool(machine: &Machine, wish: &PoolWish, slots: u32) -> Pool {
-    let memory = machine.memory().unwrap_or(MEMORY_UNKNOWN);
-    let engines = u64::from(wish.engines.max(1));
-    let pagemap_scan = scan_refusal(machine, wish.scan).is_none();
-    let share = (memory.0 / 4 / engines / u64::from(slots)) >> 16 << 16;
-    let keep =
-        if pagemap_scan { Bytes(share.clamp(KEEP_UNSCANNED.0, KEEP_SCANNED_MAX.0)) } else { KEEP_UNSCANNED };
     let queues = u64::from(machine.cores).min(DECOMMIT_QUEUES_MAX);
     let batch = (u64::from(slots) / 4 / queues).clamp(1, DECOMMIT_BATCH_MAX);
     let times = |factor: u64| u32::try_from(u64::from(slots) * factor).unwrap_or(u32::MAX);
@@ -223,55 +212,42 @@ fn pool(machine: &Machine, wish: &PoolWish, slots: u32) -> Pool {
         tables: times(TABLES_PER_SLOT),
         table_elements: wish.table_elements,
         memory_max: wasm_up(wish.memory_max),
-        memory_keep_resident: keep,
+        memory_keep_resident: KEEP_MEMORY,
         table_keep_resident: KEEP_TABLE,
         decommit_batch: u32::try_from(batch).unwrap_or(1),
         warm_slots_max: WARM_SLOTS_MAX.min(slots),
-        pagemap_scan,
     }
 }
 
-/// Why pages must not be scanned on this machine.
-fn scan_refusal(machine: &Machine, mask: ScanMask) -> Option<String> {
-    if !machine.pagemap_scan {
-        let Kernel(major, minor) = KERNEL_WITH_SCAN;
-        return Some(match machine.kernel {
-            Some(kernel) if kernel >= KERNEL_WITH_SCAN => {
-                "PAGEMAP_SCAN does not work here: /proc/self/pagemap is hidden or a filter forbids it"
-                    .to_string()
-            }
-            _ => format!("needs Linux {major}.{minor} or newer"),
-        });
+/// How it is found which pages an instance wrote, so that it can be rewound.
+fn rewinding_row(machine: &Machine) -> Row {
+    let key = "rewinding";
+    if u64::from(machine.page_bytes) != rewind::PAGE_BYTES as u64 {
+        let (here, known) = (Bytes(machine.page_bytes.into()), Bytes(rewind::PAGE_BYTES as u64));
+        return Row::warn(
+            key,
+            "off",
+            format!(
+                "pages are of {here}, so each request gets a new instance, which is slower; a kernel with pages of \
+                 {known} allows it"
+            ),
+        );
     }
-    match mask {
-        ScanMask::Written => None,
-        ScanMask::Present => unseen_pages(machine),
-        ScanMask::Unwatched => Some(
-            unseen_pages(machine)
-                .unwrap_or_else(|| "nobody watches whether swap is turned on later".to_string()),
+    match machine.written_pages {
+        WrittenPages::Scanned => {
+            Row::ok(key, "PAGEMAP_SCAN", "the kernel lists the pages that a request wrote")
+        }
+        WrittenPages::Read => Row::ok(
+            key,
+            "/proc/self/pagemap",
+            "read entry by entry to find the pages that a request wrote, which is slower; PAGEMAP_SCAN takes Linux \
+             6.7 or newer",
         ),
-    }
-}
-
-/// Why a written page may not be present when it is looked for.
-fn unseen_pages(machine: &Machine) -> Option<String> {
-    if machine.swap.possible_now() || machine.swap.prepared() {
-        return Some("swapped pages would be missed, and the next instance could read them".to_string());
-    }
-    machine.page_migration.then(|| {
-        "this kernel moves pages (compaction); one that is just moving would be missed, and the next instance \
-         could read it"
-            .to_string()
-    })
-}
-
-fn scan_row(machine: &Machine, mask: ScanMask) -> Row {
-    match scan_refusal(machine, mask) {
-        Some(why) => Row::ok("dirty-page scan", "off", why),
-        None => Row::ok(
-            "dirty-page scan",
-            "on",
-            "only pages that were written are cleared, and every one is seen",
+        WrittenPages::Unknown => Row::warn(
+            key,
+            "off",
+            "nothing tells which pages a request wrote, so each gets a new instance, which is slower; mount /proc to \
+             let Shoal read /proc/self/pagemap",
         ),
     }
 }
@@ -292,11 +268,6 @@ fn memory_rows(machine: &Machine) -> Vec<Row> {
 }
 
 fn pool_rows(pool: &Pool, bound: &str) -> Vec<Row> {
-    let keep = if pool.pagemap_scan {
-        "written pages of a slot that are cleared in place; together at most a quarter of the memory"
-    } else {
-        "the lowest addresses are cleared in place, the rest is given back"
-    };
     vec![
         Row::ok("slots", pool.slots.to_string(), bound),
         Row::ok("core instances", pool.core_instances.to_string(), "a component is made of several modules"),
@@ -305,7 +276,11 @@ fn pool_rows(pool: &Pool, bound: &str) -> Vec<Row> {
             format!("{} of {} elements", pool.tables, pool.table_elements),
             "two in most components, more in composed ones",
         ),
-        Row::ok("memory kept", pool.memory_keep_resident.to_string(), keep),
+        Row::ok(
+            "memory kept",
+            pool.memory_keep_resident.to_string(),
+            "the lowest addresses are cleared in place, the rest is given back",
+        ),
         Row::ok("table kept", pool.table_keep_resident.to_string(), "clearing is cheaper than unmapping"),
         Row::ok(
             "decommit batch",

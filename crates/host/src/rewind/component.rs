@@ -43,24 +43,40 @@ struct Counts {
 /// # Errors
 /// When there is something in it that cannot be brought back; it then runs as it is.
 pub(super) fn rewritten(binary: &[u8]) -> Result<Vec<u8>, NotRewindable> {
+    // The walk relies on what it reads: only what is valid gets there (but for function bodies, which it copies).
+    let counts = Counts::of(binary)?;
     let mut walk = Walk::default();
-    let mut validator = Validator::new();
-    let mut counts = None;
     for payload in Parser::new(0).parse_all(binary) {
-        let payload = payload?;
-        if walk.depth == 0 && matches!(payload, Payload::End(_)) {
-            counts = validator.types(0).map(|types| Counts {
-                types: types.component_type_count(),
-                functions: types.component_function_count(),
-                core_functions: types.function_count(),
-                core_memories: types.memory_count(),
-            });
-        }
-        validator.payload(&payload)?;
-        walk.payload(binary, payload)?;
+        walk.payload(binary, payload?)?;
     }
-    let counts = counts.ok_or_else(|| NotRewindable("it is no component".into()))?;
     walk.rewritten(binary, &counts)
+}
+
+impl Counts {
+    /// Validates a component, all but its function bodies, and counts what it has.
+    fn of(binary: &[u8]) -> Result<Self, NotRewindable> {
+        let mut validator = Validator::new();
+        let mut counts = None;
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(binary) {
+            let payload = payload?;
+            match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) if depth > 0 => depth -= 1,
+                Payload::End(_) => {
+                    counts = validator.types(0).map(|types| Self {
+                        types: types.component_type_count(),
+                        functions: types.component_function_count(),
+                        core_functions: types.function_count(),
+                        core_memories: types.memory_count(),
+                    });
+                }
+                _ => {}
+            }
+            validator.payload(&payload)?;
+        }
+        counts.ok_or_else(|| NotRewindable("it is no component".into()))
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -100,7 +116,7 @@ impl<'a> Walk<'a> {
             }
             Payload::ComponentExportSection(section) => {
                 for export in section {
-                    if export?.name.name.starts_with(EXPORT_PREFIX) {
+                    if is_ours(export?.name.name) {
                         return Err(NotRewindable(format!(
                             "it exports names that begin with `{EXPORT_PREFIX}`"
                         )));
@@ -164,6 +180,13 @@ impl<'a> Walk<'a> {
         exports(&stateful, way, counts, &mut output);
         Ok(output)
     }
+}
+
+/// Whether an export may have the name of one that is added. Names that differ in case or in an annotation such as
+/// `[async]` only are the same.
+fn is_ours(name: &str) -> bool {
+    let name = name.rsplit(']').next().unwrap_or(name);
+    name.get(..EXPORT_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(EXPORT_PREFIX))
 }
 
 /// The engine keeps a table of a component's own resources, which nobody can bring back.

@@ -15,7 +15,7 @@ use rustix::mm::{Advice, madvise};
 use crate::pagemap::Pagemap;
 
 /// Bytes of a page; where pages are larger nothing is rewound.
-pub(super) const PAGE_BYTES: usize = 4096;
+pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Pages of one instance that are restored in place: 4 MiB. An interpreter writes one or two per request.
 const PAGES_KEPT_MAX: usize = 1024;

@@ -178,11 +178,15 @@ impl<'a> Module<'a> {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
-                    for ty in group?.into_types() {
+                    let group = group?;
+                    let single = group.types().len() == 1;
+                    for ty in group.into_types() {
                         let CompositeInnerType::Func(function) = &ty.composite_type.inner else {
                             return Err(NotRewindable("a module of it has garbage-collected types".into()));
                         };
-                        if (function.params(), function.results()) == HANDLER_TYPE {
+                        // The function that is put in its place has this very type, not one with the same look.
+                        let plain = single && ty.is_final && ty.supertype_idx.is_none();
+                        if plain && (function.params(), function.results()) == HANDLER_TYPE {
                             self.handler_types.push(self.types);
                         }
                         self.types += 1;

@@ -231,6 +231,11 @@ fn components_that_cannot_be_rewound_say_why() {
                 (func (export \"shoal-save-0\") (canon lift (core func $i \"f\"))))",
             "begin with `shoal-`",
         ),
+        (
+            "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
+                (func (export \"SHOAL-save-0\") (canon lift (core func $i \"f\"))))",
+            "begin with `shoal-`",
+        ),
         ("(module)", "no component"),
     ] {
         let refused = super::rewindable(&binary(wat)).err().unwrap_or_else(|| panic!("{wat} can be rewound"));

@@ -10,7 +10,7 @@ use http_body_util::StreamBody;
 use shoal_base::units;
 use shoal_runtime::{Body, BodyError, Grants, Invoke, Limits, StoreGrant, StorePlace, WorkloadSpec};
 
-use crate::world::{World, get, request, send, spec};
+use crate::world::{Lines, World, get, request, send, spec};
 
 /// Requests in flight at once.
 const AT_ONCE: usize = 32;
@@ -151,34 +151,6 @@ async fn settings_are_those_that_were_granted() {
     assert_eq!(get(&invoke, "/").await.as_deref(), Ok("colour=blue\nmode=fast\n"));
     assert_eq!(get(&invoke, "/mode").await.as_deref(), Ok("fast\n"));
     assert_eq!(get(&invoke, "/secret").await.as_deref(), Ok("`secret` is not set\n"));
-}
-
-/// Collects what is logged on this thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let lines = self.clone();
-        let log =
-            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || lines.clone());
-        tracing::subscriber::set_default(log.with_max_level(tracing::Level::INFO).finish())
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("not poisoned")).into_owned()
-    }
 }
 
 #[tokio::test]

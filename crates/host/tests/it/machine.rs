@@ -4,11 +4,11 @@ use std::path::Path;
 
 use expect_test::{Expect, expect};
 use shoal_base::units::Bytes;
-use shoal_host::machine::{Machine, SwapWatch, Tried, machine_section};
-use shoal_host::pool::{PoolPlan, PoolWish, ScanMask, plan};
+use shoal_host::machine::{Machine, Tried, WrittenPages, machine_section};
+use shoal_host::pool::{PoolPlan, PoolWish, plan};
 use shoal_runtime::report::{Row, Verdict};
 
-const TRIED: Tried = Tried { address_bits: 47, page_bytes: 4096, pagemap_scan: true };
+const TRIED: Tried = Tried { address_bits: 47, page_bytes: 4096, written_pages: WrittenPages::Scanned };
 
 /// A machine with these files.
 fn machine(files: &[(&str, &str)], tried: Tried) -> Machine {
@@ -64,7 +64,6 @@ const SMALL_SERVER: &[(&str, &str)] = &[
     ("proc/sys/vm/max_map_count", "65530\n"),
     ("proc/sys/kernel/osrelease", "6.18.44-fc\n"),
     ("proc/sys/net/core/somaxconn", "4096\n"),
-    ("proc/vmstat", "pgmigrate_success 0\n"),
     ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
     SWAP_OFF,
 ];
@@ -85,7 +84,7 @@ fn a_small_server() {
         ok table kept: 64KiB (clearing is cheaper than unmapping)
         ok decommit batch: 16 (memories given back together; the queues of all cores hold at most a quarter of the slots)
         ok warm slots: 100 (stay prepared for the module that used them last)
-        ok dirty-page scan: off (this kernel moves pages (compaction); one that is just moving would be missed, and the next instance could read it)
+        ok rewinding: PAGEMAP_SCAN (the kernel lists the pages that a request wrote)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
@@ -118,12 +117,11 @@ fn a_raspberry_pi_with_39_bits_and_zram() {
             ("proc/cpuinfo", "processor\t: 0\nprocessor\t: 1\nprocessor\t: 2\nprocessor\t: 3\n"),
             ("proc/sys/vm/max_map_count", "65530\n"),
             ("proc/sys/kernel/osrelease", "6.6.31+rpt-rpi-v8\n"),
-            ("proc/vmstat", "pgmigrate_success 12\n"),
             ("proc/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 102396 0 100\n"),
             ("sys/block/zram0/disksize", "104857600\n"),
             ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
         ],
-        Tried { address_bits: 39, pagemap_scan: false, ..TRIED },
+        Tried { address_bits: 39, written_pages: WrittenPages::Read, ..TRIED },
     );
     check(
         &machine,
@@ -137,7 +135,7 @@ fn a_raspberry_pi_with_39_bits_and_zram() {
         ok table kept: 64KiB (clearing is cheaper than unmapping)
         ok decommit batch: 14 (memories given back together; the queues of all cores hold at most a quarter of the slots)
         ok warm slots: 100 (stay prepared for the module that used them last)
-        ok dirty-page scan: off (needs Linux 6.7 or newer)
+        ok rewinding: /proc/self/pagemap (read entry by entry to find the pages that a request wrote, which is slower; PAGEMAP_SCAN takes Linux 6.7 or newer)
         ok largest memory: 128MiB (the most that any workload may ask for)
         warn address space per memory: 128MiB + 2MiB guard (the address space is too small for 4GiB each: code checks bounds, which costs some speed; code compiled elsewhere with other sizes is compiled again here)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
@@ -165,7 +163,6 @@ fn large_server(more: &[(&'static str, &'static str)]) -> Machine {
         ("proc/cpuinfo", "processor\t: 0\nflags\t: fpu pku\n"),
         ("proc/sys/vm/max_map_count", "1048576\n"),
         ("proc/sys/kernel/osrelease", "6.12.9-amd64\n"),
-        ("proc/vmstat", "pgmigrate_success 7\n"),
         SWAP_OFF,
     ];
     machine(&[&files, more].concat(), TRIED)
@@ -185,7 +182,7 @@ fn a_server_of_64_cores() {
         ok table kept: 64KiB (clearing is cheaper than unmapping)
         ok decommit batch: 16 (memories given back together; the queues of all cores hold at most a quarter of the slots)
         ok warm slots: 100 (stay prepared for the module that used them last)
-        ok dirty-page scan: off (this kernel moves pages (compaction); one that is just moving would be missed, and the next instance could read it)
+        ok rewinding: PAGEMAP_SCAN (the kernel lists the pages that a request wrote)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
@@ -207,10 +204,10 @@ fn a_container_of_256_mib() {
             ("proc/sys/kernel/osrelease", "6.1.0-13-amd64\n"),
             ("proc/swaps", "Filename Type Size Used Priority\n/swapfile file 2097148 0 -2\n"),
         ],
-        Tried { pagemap_scan: false, ..TRIED },
+        Tried { written_pages: WrittenPages::Read, ..TRIED },
     );
     assert_eq!(machine.workers(), 2, "one and a half cores' worth of time keeps two busy");
-    assert!(!machine.swap.possible_now(), "the control group forbids it");
+    assert!(machine.swap.forbidden, "by the control group");
     check(
         &machine,
         &expect![[r#"
@@ -223,7 +220,7 @@ fn a_container_of_256_mib() {
         ok table kept: 64KiB (clearing is cheaper than unmapping)
         ok decommit batch: 2 (memories given back together; the queues of all cores hold at most a quarter of the slots)
         ok warm slots: 64 (stay prepared for the module that used them last)
-        ok dirty-page scan: off (needs Linux 6.7 or newer)
+        ok rewinding: /proc/self/pagemap (read entry by entry to find the pages that a request wrote, which is slower; PAGEMAP_SCAN takes Linux 6.7 or newer)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
@@ -234,7 +231,7 @@ fn a_container_of_256_mib() {
 #[test]
 fn a_machine_that_tells_nothing() {
     check(
-        &machine(&[], Tried { pagemap_scan: false, ..TRIED }),
+        &machine(&[], Tried { written_pages: WrittenPages::Unknown, ..TRIED }),
         &expect![[r#"
         warn memory: assumed 512MiB (the RAM is unknown: mount /proc to let Shoal use what there is)
         ok allocation: pool (an instance takes a prepared slot instead of mapping memory)
@@ -245,7 +242,7 @@ fn a_machine_that_tells_nothing() {
         ok table kept: 64KiB (clearing is cheaper than unmapping)
         ok decommit batch: 16 (memories given back together; the queues of all cores hold at most a quarter of the slots)
         ok warm slots: 100 (stay prepared for the module that used them last)
-        ok dirty-page scan: off (needs Linux 6.7 or newer)
+        warn rewinding: off (nothing tells which pages a request wrote, so each gets a new instance, which is slower; mount /proc to let Shoal read /proc/self/pagemap)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
@@ -263,6 +260,7 @@ fn little_address_space_means_no_pool() {
         &expect![[r#"
         ok memory: 24105MiB (all RAM)
         warn allocation: on demand (a pool of 3 slots is too small to be of use (a quarter of `ulimit -v` 4GiB, for 2 engines); each instance maps its own memory, which takes some 10 µs more per request)
+        ok rewinding: PAGEMAP_SCAN (the kernel lists the pages that a request wrote)
         ok largest memory: 128MiB (the most that any workload may ask for)
         warn address space per memory: 128MiB + 2MiB guard (the address space is too small for 4GiB each: code checks bounds, which costs some speed; code compiled elsewhere with other sizes is compiled again here)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
@@ -282,39 +280,45 @@ fn strict_overcommit_counts_what_is_reserved() {
     "#]].assert_eq(&print(&[row]));
 }
 
-/// The scan is used only where no dirty page can be missed.
 #[test]
-fn dirty_pages_are_scanned_only_where_none_can_be_missed() {
-    let still = ("proc/vmstat", "nr_free_pages 1\n");
+fn pages_that_nothing_is_rewound_with_are_named() {
+    let machine = machine(SMALL_SERVER, Tried { page_bytes: 16384, ..TRIED });
+    let rows = planned(&machine, &PoolWish::default()).rows();
+    let row = rows.into_iter().find(|row| row.key == "rewinding").expect("a row");
+    expect![[r#"
+        warn rewinding: off (pages are of 16KiB, so each request gets a new instance, which is slower; a kernel with pages of 4KiB allows it)
+    "#]].assert_eq(&print(&[row]));
+}
+
+#[test]
+fn swap_is_shown_in_all_its_forms() {
     let swapping = ("proc/swaps", "Filename Type Size Used Priority\n/swapfile file 2097148 0 -2\n");
     let zram = ("sys/block/zram0/disksize", "104857600\n");
     let unsized_zram = ("sys/block/zram0/disksize", "0\n");
+    let zswap = ("sys/module/zswap/parameters/enabled", "Y\n");
     let group = [
         ("proc/self/cgroup", "0::/app\n"),
         ("proc/self/mountinfo", "30 1 0:9 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n"),
         ("sys/fs/cgroup/app/memory.swap.max", "0\n"),
     ];
-    let scans = |machine: &Machine, scan: ScanMask| {
-        let plan = planned(machine, &PoolWish { scan, ..PoolWish::default() });
-        plan.pool.expect("a pool fits").pagemap_scan
-    };
-    for (name, files, present, written) in [
-        ("a kernel that moves pages", vec![], false, true),
-        ("one that does not", vec![still], true, true),
-        ("with swap", vec![still, swapping], false, true),
-        ("with zram that is not swap yet", vec![still, zram], false, true),
-        ("with zram that has no size", vec![still, unsized_zram], true, true),
-        ("with swap forbidden", [&[still, swapping, zram][..], &group].concat(), true, true),
+    for (files, value, verdict) in [
+        (vec![], "unknown", Verdict::Warn),
+        (vec![("proc/meminfo", "MemTotal: 16384000 kB\n")], "off", Verdict::Ok),
+        (vec![SWAP_OFF, zram], "off", Verdict::Ok),
+        (vec![swapping], "/swapfile", Verdict::Warn),
+        (vec![swapping, zswap], "/swapfile, zswap", Verdict::Warn),
+        ([&[swapping, zram][..], &group].concat(), "forbidden", Verdict::Ok),
     ] {
-        let machine = large_server(&files);
-        assert_eq!(scans(&machine, ScanMask::Present), present, "{name}, only present pages seen");
-        assert_eq!(scans(&machine, ScanMask::Written), written, "{name}, every written page seen");
-        assert!(!scans(&machine, ScanMask::Unwatched), "{name}, swap not watched");
-        let without = Machine { pagemap_scan: false, ..machine.clone() };
-        assert!(!scans(&without, ScanMask::Written), "{name}, without the ioctl");
-        let unknown = Machine { swap: shoal_host::machine::Swap::default(), ..machine };
-        assert!(!scans(&unknown, ScanMask::Present), "{name}, swap unknown");
+        let row = swap_row(&files);
+        assert_eq!((row.value.as_str(), row.verdict), (value, verdict), "{files:?}");
     }
+    assert_eq!(swap_row(&[SWAP_OFF, zram]).why, "zram0 may become swap");
+    assert_eq!(swap_row(&[SWAP_OFF, unsized_zram]).why, "");
+}
+
+fn swap_row(files: &[(&str, &str)]) -> Row {
+    let rows = machine_section(&machine(files, TRIED)).rows;
+    rows.into_iter().find(|row| row.key == "swap").expect("a row")
 }
 
 #[test]
@@ -331,16 +335,13 @@ fn a_wish_bounds_the_slots_and_a_large_memory_widens_the_reservation() {
 #[test]
 fn the_engine_accepts_the_plan_for_this_machine() {
     let machine = Machine::probe();
-    for scan in [ScanMask::Present, ScanMask::Written] {
-        let plan = planned(&machine, &PoolWish { scan, slots_max: Some(64), ..PoolWish::default() });
-        let mut config = wasmtime::Config::new();
-        plan.apply(&mut config);
-        let engine = wasmtime::Engine::new(&config).expect("an engine");
-        let module =
-            wasmtime::Module::new(&engine, "(module (memory 1) (table 10 funcref))").expect("compiled");
-        let mut store = wasmtime::Store::new(&engine, ());
-        wasmtime::Instance::new(&mut store, &module, &[]).expect("an instance");
-    }
+    let plan = planned(&machine, &PoolWish { slots_max: Some(64), ..PoolWish::default() });
+    let mut config = wasmtime::Config::new();
+    plan.apply(&mut config);
+    let engine = wasmtime::Engine::new(&config).expect("an engine");
+    let module = wasmtime::Module::new(&engine, "(module (memory 1) (table 10 funcref))").expect("compiled");
+    let mut store = wasmtime::Store::new(&engine, ());
+    wasmtime::Instance::new(&mut store, &module, &[]).expect("an instance");
 }
 
 #[test]
@@ -365,6 +366,6 @@ fn the_machine_of_the_test_is_read() {
     if Path::new("/proc/meminfo").exists() {
         assert!(machine.memory().expect("there is memory") > Bytes::mib(1));
     }
-    let watch = SwapWatch::open().map(|watch| watch.swap_seen());
-    assert!(watch.is_err() || watch.ok() == Some(Machine::swap_now()));
+    let pagemap = Path::new("/proc/self/pagemap").exists();
+    assert_eq!(machine.written_pages != WrittenPages::Unknown, pagemap);
 }

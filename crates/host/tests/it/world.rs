@@ -1,8 +1,8 @@
 //! What the tests share: a host, the guests, and a request in a line.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use http::{Request, Response};
@@ -102,4 +102,32 @@ pub(crate) async fn send(
 pub(crate) async fn get(invoke: &Arc<dyn Invoke>, path: &str) -> Result<String, Failure> {
     let response = send(invoke, request("GET", path, Body::empty())).await?;
     Ok(String::from_utf8_lossy(response.body()).into_owned())
+}
+
+/// Collects what is logged on this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let lines = self.clone();
+        let log =
+            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || lines.clone());
+        tracing::subscriber::set_default(log.with_max_level(tracing::Level::INFO).finish())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("not poisoned")).into_owned()
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Method, Response, StatusCode};
 use shoal_runtime::{Body, Failure};
+use wasmtime::component::ResourceTable;
 
 use super::fields::{Fields, content_length};
 use super::pipe::Pipe;
@@ -65,6 +66,13 @@ impl Drop for OutgoingBody {
 impl OutgoingBody {
     pub(crate) fn new(pipe: Pipe) -> Self {
         Self { pipe, stream_taken: false, finished: false }
+    }
+}
+
+/// Fails every body that the guest has not finished: it ended, and this is why.
+pub(crate) fn fail_bodies(table: &mut ResourceTable, failure: &Failure) {
+    for body in table.iter_mut().filter_map(|entry| entry.downcast_mut::<OutgoingBody>()) {
+        body.pipe.fail(failure.clone());
     }
 }
 
