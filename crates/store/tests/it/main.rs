@@ -1,0 +1,5 @@
+//! The store as its users see it: the same histories on every engine.
+
+mod history;
+mod sqlite;
+mod support;
