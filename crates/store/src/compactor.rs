@@ -53,7 +53,7 @@ impl Compactor {
                 Ok(Some(revision)) => tracing::debug!(%revision, "compacted the store"),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!("the store was not compacted: {error}; the next try is in {every:?}")
+                    tracing::warn!("the store was not compacted: {error}; the next try is in {every:?}");
                 }
             }
         }

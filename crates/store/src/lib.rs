@@ -1,7 +1,7 @@
 //! Versioned objects that never lose a write.
 //!
 //! Everything in Shoal reads and writes objects through one trait, [`Store`]. Two engines implement it and behave
-//! alike to the last revision: [`sqlite::SqliteStore`], embedded, for one machine; and `etcd::EtcdStore` for
+//! alike to the last revision: [`sqlite::SqliteStore`], embedded, for one machine; and [`etcd::EtcdStore`] for
 //! many. [`model::Model`] is the reference that both are tested against.
 //!
 //! What holds in each of them: there is one revision, which each change raises by one; a write that was
@@ -15,6 +15,7 @@ mod trait_store;
 mod transaction;
 mod watch;
 
+pub mod etcd;
 pub mod limits;
 pub mod metrics;
 pub mod model;

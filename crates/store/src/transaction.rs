@@ -236,7 +236,10 @@ mod tests {
         let twice = Transaction {
             writes: vec![Write::put("k", "", Expect::Absent), Write::delete("k", Revision(2))],
         };
-        assert_eq!(twice.validate().unwrap_err().to_string(), "the key `k` stands twice in one transaction");
+        assert_eq!(
+            twice.validate().expect_err("twice").to_string(),
+            "the key `k` stands twice in one transaction"
+        );
         let mut blind = Write::delete("k", Revision(2));
         blind.expect = Expect::Absent;
         assert_eq!(kind(&blind.into()), "invalid");

@@ -261,19 +261,6 @@ pub(crate) struct LeaseResponse {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct LeaseTimeToLiveRequest {
-    #[prost(int64, tag = "1")]
-    pub(crate) id: i64,
-}
-
-/// `ttl` is -1 for a lease that does not exist.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct LeaseTimeToLiveResponse {
-    #[prost(int64, tag = "3")]
-    pub(crate) ttl: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct StatusRequest {}
 
 #[derive(Clone, PartialEq, Message)]

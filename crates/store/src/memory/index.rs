@@ -86,10 +86,7 @@ impl Index {
         match self.keys.get_mut(&event.key) {
             Some(slots) => slots.push(slot),
             None => {
-                // Most keys have one version for long.
-                let mut slots = Vec::with_capacity(1);
-                slots.push(slot);
-                self.keys.insert(event.key.clone(), slots);
+                self.keys.insert(event.key.clone(), vec![slot]);
             }
         }
     }

@@ -141,8 +141,11 @@ pub(super) fn row_id(revision: Revision, ordinal: usize) -> i64 {
     signed(revision.0 << ORDINAL_BITS | ordinal as u64)
 }
 
+/// A row to be written: number, key, what it replaces, creation, version, lease, value.
+type Bound<'a> = (i64, &'a [u8], i64, i64, i64, i64, Option<&'a [u8]>);
+
 /// The columns of a change as they are bound to `INSERT INTO event VALUES (?1, … ?7)`.
-pub(super) fn bound(event: &Event, ordinal: usize) -> (i64, &[u8], i64, i64, i64, i64, Option<&[u8]>) {
+pub(super) fn bound(event: &Event, ordinal: usize) -> Bound<'_> {
     let id = row_id(event.revision, ordinal);
     let replaces = event.previous.as_ref().map_or(0, |previous| signed(previous.mod_revision.0));
     let key = event.key.as_ref();

@@ -17,7 +17,7 @@ use super::journal::{Journal, meta};
 use super::load::load_leases;
 use super::schema::{COLUMNS, Change, disk, row_id};
 use crate::limits::{LEASES_MAX, SLOW};
-use crate::memory::Commit;
+use crate::memory::{Commit, State};
 use crate::model::check_revision;
 use crate::{Error, Event, LeaseId, Outcome, Result, Revision, Transaction};
 
@@ -164,6 +164,16 @@ impl Writer {
         commits: &[Arc<Commit>],
         also: impl FnOnce(&mut Journal) -> Result<R>,
     ) -> Result<R> {
+        self.durably_then(commits, also, |_, _| {})
+    }
+
+    /// The same; `then` changes what is in memory in one step with the commits.
+    fn durably_then<R>(
+        &mut self,
+        commits: &[Arc<Commit>],
+        also: impl FnOnce(&mut Journal) -> Result<R>,
+        then: impl FnOnce(&mut State, &R),
+    ) -> Result<R> {
         if self.is_suspect {
             self.recover()?;
             if !commits.is_empty() && commits[0].revision != self.shared.read().revision.next() {
@@ -174,7 +184,7 @@ impl Writer {
         }
         match self.write(commits, also) {
             Ok(result) => {
-                self.publish(commits);
+                self.publish(commits, |state| then(state, &result));
                 self.measure();
                 Ok(result)
             }
@@ -225,7 +235,7 @@ impl Writer {
             return Err(Error::Corrupt(what));
         }
         let commits = self.read_commits(known)?;
-        self.publish(&commits);
+        self.publish(&commits, |_| {});
         let meta = meta(self.journal.connection())?;
         {
             let mut state = self.shared.write();
@@ -264,15 +274,13 @@ impl Writer {
     }
 
     /// Shows what is on the disk.
-    fn publish(&self, commits: &[Arc<Commit>]) {
-        if commits.is_empty() {
-            return;
-        }
+    fn publish(&self, commits: &[Arc<Commit>], then: impl FnOnce(&mut State)) {
         {
             let mut state = self.shared.write();
             for commit in commits {
                 state.apply(Arc::clone(commit));
             }
+            then(&mut state);
         }
         self.shared.wakes.tell(commits);
     }
@@ -327,9 +335,8 @@ impl Writer {
                 hint: "put several keys on one lease",
             });
         }
-        let id = self.durably(&[], |journal| journal.add_lease(ttl))?;
-        self.shared.write().leases.add(id, ttl, Instant::now());
-        Ok(id)
+        let keep = |state: &mut State, id: &LeaseId| state.leases.add(*id, ttl, Instant::now());
+        self.durably_then(&[], |journal| journal.add_lease(ttl), keep)
     }
 
     fn revoke(&mut self, id: LeaseId) -> Result<Revision> {
@@ -338,8 +345,7 @@ impl Writer {
             let mut group = Group::new(&state);
             (group.revoke(id)?, group.commits)
         };
-        self.durably(&commits, |journal| journal.remove_lease(id))?;
-        self.shared.write().leases.remove(id);
+        self.durably_then(&commits, |journal| journal.remove_lease(id), |state, ()| state.leases.remove(id))?;
         Ok(revision)
     }
 

@@ -1,18 +1,22 @@
 //! Generated histories: every engine must agree with the model in each answer, each event and each revision.
 
 mod concurrent;
+mod flawed;
 mod operations;
 mod play;
 mod watched;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use shoal_store::Store;
 use shoal_store::model::Model;
 use shoal_store::sqlite::SqliteStore;
-use shoal_store::{Revision, Store};
 
 use crate::support::Fresh;
+pub(crate) use concurrent::check as concurrent_check;
+use flawed::{Flaw, Flawed};
 pub(crate) use play::{Subject, play};
 
 /// Histories for each engine in an ordinary run; `SHOAL_HISTORIES` gives another number.
@@ -70,31 +74,25 @@ fn concurrent_histories_of_the_embedded_engine_are_linearizable() {
     for seed in 0..4 {
         // The second half has next to no history in memory.
         let fresh = Fresh::with(|options| options.ring_bytes = if seed < 2 { options.ring_bytes } else { 1 });
-        concurrent::check(std::sync::Arc::new(fresh.store), Model::default(), seed, 150);
+        let Fresh { store, dir: _dir, .. } = fresh;
+        concurrent_check(async || Arc::new(store) as Arc<dyn Store>, &Model::default(), seed, 150);
     }
 }
 
 #[test]
 fn concurrent_histories_of_the_model_are_linearizable() {
-    concurrent::check(std::sync::Arc::new(Model::default()), Model::default(), 7, 100);
+    concurrent_check(async || Arc::new(Model::default()) as Arc<dyn Store>, &Model::default(), 7, 100);
 }
 
 /// The checks themselves: they must find what is wrong.
 #[test]
-fn a_wrong_store_is_found() {
-    let found =
-        std::panic::catch_unwind(|| agree(|| (Wrong(Model::default()), Model::starting_at(Revision(2)))));
-    assert!(found.is_err(), "a store that begins elsewhere disagrees");
-}
-
-struct Wrong(Model);
-
-impl Subject for Wrong {
-    fn store(&self) -> &dyn Store {
-        &self.0
+fn a_flawed_store_is_found() {
+    for flaw in
+        [Flaw::StaleRead, Flaw::RepeatedBatch, Flaw::NoPrevious, Flaw::BlindWrite, Flaw::RevisionSkipped]
+    {
+        let found = std::panic::catch_unwind(|| agree(|| (Flawed::new(flaw), Model::default())));
+        assert!(found.is_err(), "{flaw:?} is not found");
     }
-
-    fn reopen(&mut self) {}
 }
 
 /// How long a lease lives in a history: none ends by itself.

@@ -1,5 +1,7 @@
 //! The store as its users see it: the same histories on every engine.
 
+mod etcd;
+mod faulty;
 mod history;
 mod sqlite;
 mod support;

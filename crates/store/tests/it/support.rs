@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use shoal_store::sqlite::{Options, SqliteStore};
-use shoal_store::{Committed, Conflict, Expect, Outcome, Revision, Store, Write};
+use shoal_store::{Committed, Error, Expect, Outcome, Revision, Store, WatchOptions, Write};
 use tempfile::TempDir;
 
 /// Longest wait for anything. Generous: a loaded machine is no failure.
@@ -65,13 +65,6 @@ pub(crate) fn committed(outcome: Outcome) -> Committed {
     }
 }
 
-pub(crate) fn conflict(outcome: Outcome) -> Conflict {
-    match outcome {
-        Outcome::Conflict(conflict) => conflict,
-        Outcome::Committed(committed) => panic!("it happened: {committed:?}"),
-    }
-}
-
 /// Numbers that look random and are the same for the same seed (splitmix64).
 pub(crate) struct Lot(pub(crate) u64);
 
@@ -86,4 +79,26 @@ impl Lot {
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
+}
+
+/// A lease that nobody keeps alive ends, and takes its keys with it.
+pub(crate) async fn lease_ends(store: &dyn Store) {
+    let lease = store.lease_grant(Duration::from_secs(1)).await.expect("a lease");
+    assert!(lease.ttl >= Duration::from_secs(1), "it may be lengthened: {lease:?}");
+    let put = |key: &'static str| store.put_if(key.into(), "".into(), Expect::Absent, Some(lease.id));
+    let first = put("a").await.expect("a write").expect("it happens");
+    put("b").await.expect("a write").expect("it happens");
+    let options = WatchOptions { from: Some(first), previous: true };
+    let mut watch = store.watch(b"", options).await.expect("a watch");
+    let mut deleted = Vec::new();
+    while deleted.len() < 2 {
+        let batch = soon("the end of the lease", watch.next()).await.expect("a batch");
+        deleted.extend(batch.events.into_iter().filter(shoal_store::Event::is_delete));
+    }
+    assert_eq!(deleted.iter().map(|event| &event.key[..]).collect::<Vec<_>>(), [b"a", b"b"]);
+    assert_eq!(deleted[0].revision, deleted[1].revision, "in one revision");
+    // etcd forgets the lease a moment after its keys.
+    let gone =
+        async { while store.lease_keep_alive(lease.id).await != Err(Error::LeaseNotFound(lease.id)) {} };
+    soon("the lease is forgotten", gone).await;
 }

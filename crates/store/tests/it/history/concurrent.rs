@@ -1,6 +1,7 @@
 //! Many writers, readers and watches at once. Revisions put all writes in one order; that order must explain every
 //! answer (linearizable), and every watch must have given just that.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,10 +47,14 @@ impl What {
 }
 
 /// Lets clients loose on a store that is empty at where the model is, and checks what they saw.
-pub(crate) fn check(store: Arc<dyn Store>, model: Model, seed: u64, calls: u64) {
+pub(crate) fn check<F>(open: impl FnOnce() -> F, model: &Model, seed: u64, calls: u64)
+where
+    F: Future<Output = Arc<dyn Store>>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
+        let store = open().await;
         let begin = model.progress().await.expect("the model can be read");
         let trusted = store.status().await.expect("the store answers").progress_trusted;
         let clock = Arc::new(AtomicU64::new(0));
@@ -82,10 +87,10 @@ pub(crate) fn check(store: Arc<dyn Store>, model: Model, seed: u64, calls: u64) 
         let (began, ended) = (clock.fetch_add(1, Ordering::SeqCst), clock.fetch_add(1, Ordering::SeqCst));
         all.push(Call { began, ended, what: What::Write(last, outcome) });
 
-        explain(&model, begin, &mut all).await;
+        explain(model, begin, &mut all).await;
         for watch in watches {
             let watched = watch.await.expect("a watch");
-            let mut reference = Watched::open(&model, &watched.prefix, begin.next(), true).await;
+            let mut reference = Watched::open(model, &watched.prefix, begin.next(), true).await;
             reference.read_to(model.progress().await.expect("the model can be read")).await;
             assert_eq!(
                 watched.events,

@@ -51,7 +51,7 @@ impl<S: Subject> World<S> {
             Operation::Transact(changes) => self.transact(changes).await,
             Operation::Get { key, at } => {
                 let (key, at) = (KEYS[usize::from(*key)], self.at(*at).await);
-                same(self.subject.store().get(key, at).await, self.model.get(key, at).await)
+                same(&self.subject.store().get(key, at).await, &self.model.get(key, at).await)
             }
             Operation::List { prefix, at, limit, after, keys_only } => {
                 let options = ListOptions {
@@ -62,12 +62,12 @@ impl<S: Subject> World<S> {
                 };
                 let prefix = PREFIXES[usize::from(*prefix)];
                 let ours = self.subject.store().list(prefix, options.clone()).await;
-                same(ours, self.model.list(prefix, options).await)
+                same(&ours, &self.model.list(prefix, options).await)
             }
             Operation::Pages { prefix, limit } => self.pages(*prefix, *limit).await,
             Operation::Count { prefix } => {
                 let prefix = PREFIXES[usize::from(*prefix)];
-                same(self.subject.store().count(prefix).await, self.model.count(prefix).await)
+                same(&self.subject.store().count(prefix).await, &self.model.count(prefix).await)
             }
             Operation::Compact(at) => self.compact(*at).await,
             Operation::Grant => {
@@ -80,11 +80,11 @@ impl<S: Subject> World<S> {
             Operation::KeepAlive(which) => {
                 let id = self.lease(*which);
                 let ours = self.subject.store().lease_keep_alive(id).await;
-                same(ours, self.model.lease_keep_alive(id).await)
+                same(&ours, &self.model.lease_keep_alive(id).await)
             }
             Operation::Revoke(which) => {
                 let id = self.lease(*which);
-                same(self.subject.store().lease_revoke(id).await, self.model.lease_revoke(id).await)
+                same(&self.subject.store().lease_revoke(id).await, &self.model.lease_revoke(id).await)
             }
             Operation::Watch { prefix, from, previous } => self.watch(*prefix, *from, *previous).await,
             Operation::Drain => self.drain().await,
@@ -106,7 +106,7 @@ impl<S: Subject> World<S> {
         }
         let transaction = Transaction { writes };
         let ours = self.subject.store().transact(transaction.clone()).await;
-        same(ours, self.model.transact(transaction).await)
+        same(&ours, &self.model.transact(transaction).await)
     }
 
     async fn write(&self, change: &operations::Change) -> Write {
@@ -169,7 +169,7 @@ impl<S: Subject> World<S> {
         if model.is_ok() {
             self.compacted = at;
         }
-        same(ours, model)
+        same(&ours, &model)
     }
 
     async fn watch(&mut self, prefix: u8, from: When, previous: bool) -> Result<(), String> {
@@ -217,8 +217,8 @@ impl<S: Subject> World<S> {
         }
         self.drain().await?;
         same(
-            self.subject.store().list(b"", ListOptions::default()).await,
-            self.model.list(b"", ListOptions::default()).await,
+            &self.subject.store().list(b"", ListOptions::default()).await,
+            &self.model.list(b"", ListOptions::default()).await,
         )
     }
 
@@ -241,8 +241,8 @@ impl<S: Subject> World<S> {
 }
 
 /// The same answer, or an error of the same kind.
-fn same<T: PartialEq + Debug>(ours: Result<T, Error>, model: Result<T, Error>) -> Result<(), String> {
-    let is_same = match (&ours, &model) {
+fn same<T: PartialEq + Debug>(ours: &Result<T, Error>, model: &Result<T, Error>) -> Result<(), String> {
+    let is_same = match (ours, model) {
         (Ok(ours), Ok(model)) => ours == model,
         (Err(ours), Err(model)) => ours.kind() == model.kind(),
         _ => false,
