@@ -454,6 +454,22 @@ impl Store for EtcdStore {
     }
 }
 
+/// Reads bytes as each kind of answer that etcd can give; says which could be. For the fuzz target.
+#[doc(hidden)]
+pub fn read_any_answer(bytes: &[u8]) -> [bool; 4] {
+    use prost::Message as _;
+    let mapping = Mapping { root: Bytes::from_static(b"/r/"), offset: 5 };
+    let range = wire::RangeResponse::decode(bytes).is_ok_and(|answer| {
+        mapping.header(answer.header).is_ok() && answer.kvs.into_iter().all(|kv| mapping.object(kv).is_ok())
+    });
+    let outcome = wire::TxnResponse::decode(bytes).is_ok_and(|answer| mapping.outcome(answer).is_ok());
+    let events = wire::WatchResponse::decode(bytes)
+        .is_ok_and(|answer| answer.events.into_iter().all(|event| mapping.event(event).is_ok()));
+    let status =
+        wire::StatusResponse::decode(bytes).is_ok_and(|answer| Version::parse(&answer.version).is_some());
+    [range, outcome, events, status]
+}
+
 /// Fills in which revision was asked for.
 fn of_revision(error: Error, asked: Revision) -> Error {
     match error {

@@ -15,6 +15,7 @@ mod trait_store;
 mod transaction;
 mod watch;
 
+pub mod backup;
 pub mod etcd;
 pub mod limits;
 pub mod metrics;

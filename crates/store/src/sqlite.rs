@@ -11,6 +11,8 @@ mod load;
 mod schema;
 mod writer;
 
+pub(crate) mod file;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};

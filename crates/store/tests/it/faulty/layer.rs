@@ -271,7 +271,7 @@ unsafe extern "C" fn write(
         let part = count / 2;
         let fault = note(file, |known, fault| match fault {
             Fault::None | Fault::Sync | Fault::Lie => {
-                known.pending.push(Change::Write(at as usize, bytes.to_vec()))
+                known.pending.push(Change::Write(at as usize, bytes.to_vec()));
             }
             Fault::TornWrite => {
                 known.pending.push(Change::Write(at as usize, bytes[..part as usize].to_vec()));
