@@ -11,7 +11,7 @@ pub(crate) mod convert;
 pub(crate) mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,10 @@ struct Shared {
     mapping: Mapping,
     metrics: Metrics,
     watchers: AtomicUsize,
+    /// The highest revision that was seen, and the size of the database and what of it is free, for the metrics.
+    seen: AtomicU64,
+    db_bytes: AtomicU64,
+    db_free_bytes: AtomicU64,
     /// The oldest version among the endpoints that have answered.
     version: RwLock<Option<Version>>,
 }
@@ -100,6 +104,9 @@ impl EtcdStore {
             mapping: Mapping { root: options.root.clone(), offset: 0 },
             metrics: Metrics::default(),
             watchers: AtomicUsize::new(0),
+            seen: AtomicU64::new(0),
+            db_bytes: AtomicU64::new(0),
+            db_free_bytes: AtomicU64::new(0),
             version: RwLock::new(None),
         };
         let statuses = shared.statuses().await?;
@@ -183,6 +190,12 @@ impl Shared {
         if statuses.is_empty() {
             return Err(last);
         }
+        let size = |pick: fn(&wire::StatusResponse) -> i64| {
+            u64::try_from(statuses.iter().map(pick).max().unwrap_or_default()).unwrap_or_default()
+        };
+        let (db_bytes, in_use) = (size(|status| status.db_size), size(|status| status.db_size_in_use));
+        self.db_bytes.store(db_bytes, Ordering::Relaxed);
+        self.db_free_bytes.store(db_bytes.saturating_sub(in_use), Ordering::Relaxed);
         let oldest = statuses.iter().filter_map(|status| Version::parse(&status.version)).min();
         *self.version.write().unwrap_or_else(PoisonError::into_inner) = oldest;
         Ok(statuses)
@@ -240,7 +253,13 @@ impl Shared {
     async fn current(&self) -> Result<Revision> {
         let key = self.mapping.root.clone();
         let request = wire::RangeRequest { key, count_only: true, ..wire::RangeRequest::default() };
-        self.mapping.header(self.range(request).await?.header)
+        let revision = self.mapping.header(self.range(request).await?.header)?;
+        self.saw(revision);
+        Ok(revision)
+    }
+
+    fn saw(&self, revision: Revision) {
+        self.seen.fetch_max(revision.0, Ordering::Relaxed);
     }
 
     fn took(&self, what: &str, began: Instant) {
@@ -326,6 +345,9 @@ impl Store for EtcdStore {
             });
             self.shared.metrics.commit_took(1, began.elapsed());
             self.shared.metrics.count(&result);
+            if let Ok(Outcome::Committed(committed)) = &result {
+                self.shared.saw(committed.revision);
+            }
             self.shared.took("a transaction", began);
             result
         })
@@ -423,12 +445,11 @@ impl Store for EtcdStore {
             if silent > 0 {
                 warnings.push(format!("{silent} of the endpoints of etcd do not answer"));
             }
-            let db_bytes = statuses.iter().map(|status| status.db_size).max().unwrap_or_default();
             Ok(Status {
                 engine: version.map_or_else(|| "etcd".into(), |version| format!("etcd {version}")),
                 revision: self.shared.current().await?,
                 compacted: None,
-                db_bytes: number("a size", db_bytes)?,
+                db_bytes: self.shared.db_bytes.load(Ordering::Relaxed),
                 watchers: self.shared.watchers.load(Ordering::Relaxed),
                 progress_trusted: self.shared.progress_trusted(),
                 watch_at_compaction: version.is_some_and(Version::keeps_deletion_at_compaction),
@@ -450,7 +471,21 @@ impl Store for EtcdStore {
     }
 
     fn metrics(&self) -> String {
-        self.shared.metrics.render("etcd", None)
+        let gauges = [
+            ("revision", "The highest revision that was seen.", self.shared.seen.load(Ordering::Relaxed)),
+            (
+                "db_bytes",
+                "Size of the database at the last look, free space in it included.",
+                self.shared.db_bytes.load(Ordering::Relaxed),
+            ),
+            (
+                "db_free_bytes",
+                "Free space in the database at the last look.",
+                self.shared.db_free_bytes.load(Ordering::Relaxed),
+            ),
+            ("watchers", "Watches that are open.", self.shared.watchers.load(Ordering::Relaxed) as u64),
+        ];
+        self.shared.metrics.render("etcd", &gauges)
     }
 }
 

@@ -37,15 +37,8 @@ pub(crate) struct Metrics {
     lag: Histogram<7>,
 }
 
-/// What is read off a store at the moment it is asked.
-pub(crate) struct Gauges {
-    pub(crate) revision: u64,
-    pub(crate) compacted: u64,
-    pub(crate) db_bytes: u64,
-    pub(crate) db_free_bytes: u64,
-    pub(crate) watchers: u64,
-    pub(crate) leases: u64,
-}
+/// What is read off a store at the moment it is asked: name, help, value.
+pub(crate) type Gauge = (&'static str, &'static str, u64);
 
 impl Metrics {
     /// A commit of so many transactions took so long.
@@ -81,19 +74,10 @@ impl Metrics {
     }
 
     /// All of it, for `engine`.
-    pub(crate) fn render(&self, engine: &str, gauges: Option<&Gauges>) -> String {
+    pub(crate) fn render(&self, engine: &str, gauges: &[Gauge]) -> String {
         let mut text = String::with_capacity(4 << 10);
-        if let Some(gauges) = gauges {
-            for (name, help, value) in [
-                ("revision", "Where the store is.", gauges.revision),
-                ("compacted_revision", "The oldest revision that can be read.", gauges.compacted),
-                ("db_bytes", "Size of the database on disk, free space in it included.", gauges.db_bytes),
-                ("db_free_bytes", "Free space in the database.", gauges.db_free_bytes),
-                ("watchers", "Watches that are open.", gauges.watchers),
-                ("leases", "Leases that have not ended.", gauges.leases),
-            ] {
-                line(&mut text, engine, name, "gauge", help, value);
-            }
+        for (name, help, value) in gauges {
+            line(&mut text, engine, name, "gauge", help, *value);
         }
         for (name, help, counter) in [
             ("transactions_committed_total", "Transactions that happened.", &self.committed),
@@ -202,7 +186,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.commit_took(2, Duration::from_micros(250));
         metrics.commit_took(300, Duration::from_secs(60));
-        let text = metrics.render("sqlite", None);
+        let text = metrics.render("sqlite", &[]);
         for line in [
             "shoal_store_commit_seconds_bucket{engine=\"sqlite\",le=\"0.00025\"} 1",
             "shoal_store_commit_seconds_bucket{engine=\"sqlite\",le=\"10\"} 1",

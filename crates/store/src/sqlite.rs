@@ -30,7 +30,7 @@ use self::journal::{Journal, at};
 use self::writer::{Job, Work, Writer};
 use crate::limits::{KEY_BYTES_MAX, OPERATIONS_MAX, QUOTA_BYTES, REQUEST_BYTES_MAX, SLOW};
 use crate::memory::{Found, State, Wakes};
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::Metrics;
 use crate::model::check_ttl;
 use crate::{
     Count, Error, Got, Lease, LeaseId, ListOptions, Object, Outcome, Page, Result, Revision, Status, Store,
@@ -338,18 +338,24 @@ impl Store for SqliteStore {
     }
 
     fn metrics(&self) -> String {
-        let gauges = {
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let (revision, compacted, leases) = {
             let state = self.shared.read();
-            Gauges {
-                revision: state.revision.0,
-                compacted: state.compacted.0,
-                db_bytes: self.shared.db_bytes.load(Ordering::Relaxed),
-                db_free_bytes: self.shared.db_free_bytes.load(Ordering::Relaxed),
-                watchers: self.shared.wakes.watchers() as u64,
-                leases: state.leases.len() as u64,
-            }
+            (state.revision.0, state.compacted.0, state.leases.len() as u64)
         };
-        self.shared.metrics.render("sqlite", Some(&gauges))
+        let gauges = [
+            ("revision", "Where the store is.", revision),
+            ("compacted_revision", "The oldest revision that can be read.", compacted),
+            (
+                "db_bytes",
+                "Size of the database on disk, free space in it included.",
+                load(&self.shared.db_bytes),
+            ),
+            ("db_free_bytes", "Free space in the database.", load(&self.shared.db_free_bytes)),
+            ("watchers", "Watches that are open.", self.shared.wakes.watchers() as u64),
+            ("leases", "Leases that have not ended.", leases),
+        ];
+        self.shared.metrics.render("sqlite", &gauges)
     }
 }
 

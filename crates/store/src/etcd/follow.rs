@@ -185,7 +185,9 @@ impl Follow {
         let Some(last) = events.last() else { return Ok(None) };
         let revision = last.revision;
         self.from = revision.next();
-        self.shared.metrics.delivered(events.len(), 0);
+        self.shared.saw(revision);
+        let behind = self.shared.seen.load(Ordering::Relaxed).saturating_sub(revision.0);
+        self.shared.metrics.delivered(events.len(), behind);
         Ok(Some(Batch { events, revision }))
     }
 

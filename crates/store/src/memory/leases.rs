@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::limits::LEASE_KEYS_MAX;
+use crate::limits::{LEASE_KEYS_MAX, LEASES_MAX};
 use crate::{Error, Event, LeaseId, Result};
 
 /// The leases of a store.
@@ -32,6 +32,19 @@ impl Leases {
 
     pub(crate) fn len(&self) -> usize {
         self.leases.len()
+    }
+
+    /// Whether there may be another lease.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        if self.leases.len() >= LEASES_MAX {
+            return Err(Error::TooLarge {
+                what: "the number of leases",
+                size: self.leases.len() + 1,
+                limit: LEASES_MAX,
+                hint: "put several keys on one lease",
+            });
+        }
+        Ok(())
     }
 
     /// Begins the life of a lease anew.
@@ -108,5 +121,40 @@ impl Leases {
     /// When the next one ends.
     pub(crate) fn next_end(&self) -> Option<Instant> {
         self.ends.first().map(|(ends, _)| *ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_may_be_as_many_leases_and_keys_as_their_limits() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        for id in 1..LEASES_MAX {
+            leases.add(LeaseId(id as i64), Duration::from_secs(9), now);
+        }
+        assert_eq!(leases.check_room(), Ok(()));
+        leases.add(LeaseId(LEASES_MAX as i64), Duration::from_secs(9), now);
+        assert_eq!(leases.check_room().map_err(|error| error.kind()), Err("too_large"));
+        for key in 1..LEASE_KEYS_MAX {
+            leases.attach(LeaseId(1), &Bytes::from(key.to_string()));
+        }
+        assert_eq!(leases.check(LeaseId(1)), Ok(()));
+        leases.attach(LeaseId(1), &Bytes::from_static(b"last"));
+        assert_eq!(leases.check(LeaseId(1)).map_err(|error| error.kind()), Err("too_large"));
+    }
+
+    #[test]
+    fn a_lease_that_is_kept_alive_ends_later() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        let later = |seconds| now + Duration::from_secs(seconds);
+        leases.add(LeaseId(1), Duration::from_secs(5), now);
+        leases.add(LeaseId(2), Duration::from_secs(5), now);
+        assert_eq!(leases.keep_alive(LeaseId(1), later(3)), Ok(Duration::from_secs(5)));
+        assert_eq!(leases.ended(later(5)), [LeaseId(2)]);
+        leases.remove(LeaseId(2));
+        assert_eq!(leases.next_end(), Some(later(8)));
+        assert_eq!(leases.keep_alive(LeaseId(2), now), Err(Error::LeaseNotFound(LeaseId(2))));
     }
 }

@@ -16,7 +16,7 @@ use super::group::Group;
 use super::journal::{Journal, meta};
 use super::load::load_leases;
 use super::schema::{COLUMNS, Change, disk, row_id};
-use crate::limits::{LEASES_MAX, SLOW};
+use crate::limits::SLOW;
 use crate::memory::{Commit, State};
 use crate::model::check_revision;
 use crate::{Error, Event, LeaseId, Outcome, Result, Revision, Transaction};
@@ -327,14 +327,7 @@ impl Writer {
     }
 
     fn grant(&mut self, ttl: Duration) -> Result<LeaseId> {
-        if self.shared.read().leases.len() >= LEASES_MAX {
-            return Err(Error::TooLarge {
-                what: "the number of leases",
-                size: LEASES_MAX + 1,
-                limit: LEASES_MAX,
-                hint: "put several keys on one lease",
-            });
-        }
+        self.shared.read().leases.check_room()?;
         let keep = |state: &mut State, id: &LeaseId| state.leases.add(*id, ttl, Instant::now());
         self.durably_then(&[], |journal| journal.add_lease(ttl), keep)
     }

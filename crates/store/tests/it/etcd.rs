@@ -238,6 +238,13 @@ async fn an_old_etcd_is_not_trusted_with_progress_and_says_so() {
     assert_eq!(store.status().await.expect("it answers").watchers, 1);
     drop(watch);
     assert_eq!(store.status().await.expect("it answers").watchers, 0);
+    let metrics = store.metrics();
+    for line in [
+        format!("shoal_store_revision{{engine=\"etcd\"}} {}", status.revision),
+        "shoal_store_watchers{engine=\"etcd\"} 0".into(),
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line} in\n{metrics}");
+    }
     assert!(store.health().await.expect("it is well") > Duration::ZERO);
     assert_eq!(store.progress().await.expect("a revision"), status.revision, "its health is no revision");
 }
