@@ -47,8 +47,8 @@ const LOCK: &str = "store.lock";
 /// waits, in the order of coming.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// What a job costs in the queue beside what it carries.
-const JOB_BYTES: usize = 1024;
+/// What a job costs in the queue beside what it carries: so much that the queue, which is made whole, stays small.
+const JOB_BYTES: usize = 16 << 10;
 
 /// Jobs that fit into the queue; the bytes are what fills it.
 const JOBS_MAX: usize = QUEUE_BYTES_MAX / JOB_BYTES;
@@ -85,6 +85,7 @@ pub struct SqliteStore {
     /// None: the store is being dropped.
     queue: Option<SyncSender<Job>>,
     room: Arc<Semaphore>,
+    quota_bytes: u64,
     writer: Option<JoinHandle<()>>,
     /// Locked while it lives.
     _lock: std::fs::File,
@@ -141,7 +142,8 @@ impl SqliteStore {
                 |error| Error::Unavailable(format!("no thread for the store: {error}; raise ulimit -u")),
             )?;
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok(Self { shared, queue: Some(queue), room, writer: Some(writer), _lock: lock })
+        let quota_bytes = options.quota_bytes;
+        Ok(Self { shared, queue: Some(queue), room, quota_bytes, writer: Some(writer), _lock: lock })
     }
 
     /// Gives work to the writer and waits for its answer.
@@ -315,6 +317,12 @@ impl Store for SqliteStore {
     }
 
     fn status(&self) -> BoxFuture<'_, Result<Status>> {
+        let used = self.shared.db_bytes.load(Ordering::Relaxed);
+        let used = used.saturating_sub(self.shared.db_free_bytes.load(Ordering::Relaxed));
+        let quota = self.quota_bytes;
+        let is_filling = used > quota / 10 * 8;
+        let warning =
+            || format!("the database holds {used} of its quota of {quota} bytes: delete, or raise the quota");
         let state = self.shared.read();
         let status = Status {
             engine: "sqlite".into(),
@@ -324,7 +332,7 @@ impl Store for SqliteStore {
             watchers: self.shared.wakes.watchers(),
             progress_trusted: true,
             watch_at_compaction: true,
-            warnings: Vec::new(),
+            warnings: is_filling.then(warning).into_iter().collect(),
         };
         Box::pin(future::ready(Ok(status)))
     }
@@ -364,7 +372,7 @@ fn own(dir: &Path) -> Result<std::fs::File> {
     let named = |what: &str, error: &std::io::Error| {
         Error::Unavailable(format!("{}: {what}: {error}", dir.display()))
     };
-    std::fs::create_dir_all(dir).map_err(|error| named("cannot be made", &error))?;
+    make_dir(dir).map_err(|error| named("cannot be made", &error))?;
     let lock = std::fs::File::create(dir.join(LOCK)).map_err(|error| named("cannot be written", &error))?;
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
@@ -374,6 +382,22 @@ fn own(dir: &Path) -> Result<std::fs::File> {
         }
         Err(error) => Err(named("cannot be locked", &error.into())),
     }
+}
+
+/// Makes a directory that nobody else can read, and its name durable: what is acknowledged below it is there after a
+/// power cut only if it is.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(parent)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    std::fs::File::open(parent)?.sync_all()
 }
 
 /// Runs what waits for the disk on a thread that may.

@@ -17,6 +17,9 @@ use crate::{Error, LeaseId, Result, Revision};
 /// How long a call may take, all tries together. etcd itself gives up after some 7 s.
 const CALL: Duration = Duration::from_secs(15);
 
+/// How long one endpoint may take for a read before another is asked. A write has all the time: it is not made twice.
+const TRY: Duration = Duration::from_secs(5);
+
 /// How long connecting to one endpoint may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -82,6 +85,7 @@ impl Client {
             let mut last = None;
             for at in self.order() {
                 let left = ends.saturating_duration_since(Instant::now());
+                let left = if kind == Kind::Read { left.min(TRY) } else { left };
                 let call = unary(self.channels[at].clone(), path, message.clone());
                 let status = match tokio::time::timeout(left, call).await {
                     Ok(Ok(answer)) => {

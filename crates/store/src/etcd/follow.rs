@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long etcd may take to confirm a watch.
 const CONFIRM: Duration = Duration::from_secs(10);
 
+/// A stream that broke before this gets a pause before the next.
+const YOUNG: Duration = Duration::from_secs(1);
+
 /// Requests on their way to etcd: one to create, a few for progress.
 const REQUESTS_MAX: usize = 8;
 
@@ -43,6 +46,7 @@ pub(super) struct Follow {
 }
 
 struct Open {
+    since: Instant,
     answers: Streaming<WatchResponse>,
     requests: mpsc::Sender<WatchRequest>,
     /// What came of an answer that is not whole yet.
@@ -107,7 +111,7 @@ impl Follow {
             return Err(self.cancelled(&first));
         }
         let requests = requests.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(Open { answers, requests: requests.ok_or_else(ended)?, pieces: Vec::new() })
+        Ok(Open { since: Instant::now(), answers, requests: requests.ok_or_else(ended)?, pieces: Vec::new() })
     }
 
     /// The stream, opened anew when it broke.
@@ -134,13 +138,16 @@ impl Follow {
         let open = self.connected().await?;
         let answer = match open.answers.message().await {
             Ok(Some(answer)) => answer,
-            Ok(None) => {
+            broken => {
+                if let Err(status) = broken {
+                    tracing::debug!("a watch broke off: {status}");
+                }
+                // One that broke at once would break again at once.
+                let is_young = open.since.elapsed() < YOUNG;
                 self.stream = None;
-                return Ok(None);
-            }
-            Err(status) => {
-                tracing::debug!("a watch broke off: {status}");
-                self.stream = None;
+                if is_young {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 return Ok(None);
             }
         };

@@ -35,6 +35,7 @@ impl NewFile {
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
         remove(&partial);
+        make_private(&partial)?;
         let journal = Journal::open(&partial, None)?;
         Ok(Self { journal, partial, path: path.to_owned(), ordinals: std::collections::HashMap::new() })
     }
@@ -90,6 +91,13 @@ fn publish(partial: &Path, path: &Path) -> Result<()> {
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
+/// Makes an empty file that nobody else can read: a store holds secrets.
+fn make_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))
+}
+
 fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut path = path.as_os_str().to_owned();
@@ -114,7 +122,11 @@ pub(crate) fn restore(from: &Path, dir: &Path, revision: Revision) -> Result<()>
     let partial = PathBuf::from(partial);
     remove(&partial);
     let failed = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", partial.display()));
-    std::fs::copy(from, &partial).map_err(failed)?;
+    make_private(&partial)?;
+    let mut source = std::fs::File::open(from).map_err(failed)?;
+    let mut target = std::fs::OpenOptions::new().write(true).open(&partial).map_err(failed)?;
+    std::io::copy(&mut source, &mut target).map_err(failed)?;
+    drop(target);
     let connection = connect(&partial, None, false)?;
     connection
         .execute_batch("DELETE FROM lease; UPDATE event SET lease = 0 WHERE lease <> 0")
@@ -137,7 +149,9 @@ pub(crate) fn objects(path: &Path) -> Result<(Vec<Arc<Object>>, Revision)> {
         check_identity(&connection)?;
         check_all_pages(&connection)?;
         let (state, _) = load(&connection, 0)?;
-        Ok((state.index.live().cloned().collect(), state.revision))
+        let mut objects: Vec<_> = state.index.live().cloned().collect();
+        objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        Ok((objects, state.revision))
     };
     read().map_err(|error| at(path, error))
 }

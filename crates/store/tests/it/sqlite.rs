@@ -91,6 +91,7 @@ async fn at_its_quota_only_what_adds_is_refused() {
         assert!(written.len() < 64, "the quota is never reached");
     };
     assert_eq!(error.kind(), "no_space", "{error}");
+    assert!(store.status().await.expect("it answers").warnings[0].contains("of its quota"));
     assert!(error.to_string().contains("raise the quota"), "{error}");
     // Reads and watches go on, and what removes is taken.
     assert_eq!(store.count(b"").await.expect("a count").count, written.len() as u64);
@@ -125,7 +126,7 @@ async fn compaction_leaves_one_row_for_each_object() {
     let fresh = Fresh::new();
     let store = &fresh.store;
     let mut revision = put(store, "a", "0", Expect::Absent).await;
-    for value in 1..2000 {
+    for value in 1..700 {
         revision = put(store, "a", value.to_string(), Expect::At(revision)).await;
     }
     let gone = put(store, "b", "", Expect::Absent).await;
@@ -173,6 +174,38 @@ async fn the_compactor_keeps_one_period_of_history() {
     assert_eq!(compactor.step().await, Ok(Some(second)));
     assert_eq!(store.get(b"a", Some(first)).await.expect_err("it is gone").kind(), "compacted");
     assert_eq!(compactor.step().await, Ok(Some(second)), "again is no error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_compactor_works_once_a_period_until_the_drain() {
+    let store: Arc<dyn Store> = Arc::new(shoal_store::model::Model::default());
+    let drain = shoal_base::drain::Drain::new();
+    let first = put(&*store, "a", "1", Expect::Absent).await;
+    let period = Duration::from_secs(300);
+    let running = tokio::spawn(Compactor::new(Arc::clone(&store)).run(period, drain.clone()));
+    // Time passes as soon as everyone waits.
+    tokio::time::sleep(period / 2).await;
+    put(&*store, "a", "2", Expect::At(first)).await;
+    assert!(store.get(b"a", Some(first.before())).await.is_ok());
+    tokio::time::sleep(period).await;
+    assert_eq!(store.get(b"a", Some(first.before())).await.expect_err("it is gone").kind(), "compacted");
+    assert!(store.get(b"a", Some(first)).await.is_ok());
+    drain.begin();
+    running.await.expect("it ends with the drain");
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("one/two");
+    let store = SqliteStore::open(&Options::new(&dir)).expect("it makes its directory");
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    let backup = dir.join("backup");
+    shoal_store::backup::backup(&store, &backup).await.expect("a backup");
+    assert_eq!(mode(&backup), 0o600);
 }
 
 #[tokio::test]
