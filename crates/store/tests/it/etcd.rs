@@ -3,6 +3,7 @@
 mod live;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -187,6 +188,70 @@ async fn endpoints_may_come_and_go() {
     };
     let batch = soon("the watch goes on", waiting).await.expect("no panic").expect("a batch");
     assert_eq!(batch.events.iter().map(|event| event.revision).collect::<Vec<_>>(), [second]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_member_may_fail_while_the_others_go_on() {
+    let Some(mut members) = Live::start_three() else { return };
+    let mut options = members[0].options("/three/");
+    options.endpoints = members.iter().map(Live::endpoint).collect();
+    let store = Arc::new(EtcdStore::open(&options).await.expect("they answer"));
+    let begin = store.progress().await.expect("a revision");
+    let options = WatchOptions { from: Some(begin.next()), previous: true };
+    let mut watch = store.watch(b"", options).await.expect("a watch");
+    let done = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn(write_through(Arc::clone(&store), Arc::clone(&done)));
+    let mut seen = Vec::new();
+    for at in 0..members.len() {
+        let enough = seen.len() + 20;
+        while seen.len() < enough {
+            seen.extend(soon("events", watch.next()).await.expect("a batch").events);
+        }
+        members[at].stop();
+        // The other two elect a leader if it was this one, and go on.
+        let enough = seen.len() + 20;
+        while seen.len() < enough {
+            seen.extend(soon("events without it", watch.next()).await.expect("a batch").events);
+        }
+        let mut member = members.remove(at);
+        members.insert(
+            at,
+            tokio::task::spawn_blocking(move || (member.restart(), member).1).await.expect("it starts"),
+        );
+    }
+    done.store(true, Ordering::Relaxed);
+    let acknowledged = soon("the writer", writing).await.expect("no panic");
+    let last = *acknowledged.last().expect("it has written");
+    while seen.last().is_none_or(|event| event.revision < last) {
+        seen.extend(soon("the rest", watch.next()).await.expect("a batch").events);
+    }
+    assert!(seen.windows(2).all(|pair| pair[0].revision.next() == pair[1].revision), "each revision once");
+    assert_eq!(seen[0].revision, begin.next());
+    for revision in acknowledged {
+        assert!(seen.iter().any(|event| event.revision == revision), "{revision} was acknowledged");
+    }
+}
+
+/// Changes one key until told to stop; returns the revisions that were acknowledged.
+async fn write_through(store: Arc<EtcdStore>, done: Arc<AtomicBool>) -> Vec<Revision> {
+    let mut acknowledged = Vec::new();
+    let mut expect = Expect::Absent;
+    while !done.load(Ordering::Relaxed) {
+        match store.transact(Write::put("k", "v", expect).into()).await {
+            Ok(Outcome::Committed(committed)) => {
+                acknowledged.push(committed.revision);
+                expect = Expect::At(committed.revision);
+            }
+            // One whose outcome was not known has come about.
+            Ok(Outcome::Conflict(conflict)) => {
+                let current = conflict.current[0].as_ref();
+                expect = current.map_or(Expect::Absent, |object| Expect::At(object.mod_revision));
+            }
+            Err(Error::OutcomeUnknown(_) | Error::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    acknowledged
 }
 
 #[tokio::test]

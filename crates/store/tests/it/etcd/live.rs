@@ -19,8 +19,11 @@ const REQUIRED: &str = "SHOAL_CI";
 /// A running etcd.
 pub(crate) struct Live {
     child: Option<Child>,
+    name: String,
     client: String,
     peer: String,
+    /// All members with their peer URLs.
+    cluster: String,
     tls: Option<Tls>,
     /// Certificates of the server, below the directory.
     has_tls: bool,
@@ -61,16 +64,46 @@ impl Live {
             Some((dir, tls)) => (dir, Some(tls)),
             None => (tempfile::tempdir().expect("a directory"), None),
         };
+        let peer = format!("http://127.0.0.1:{}", free_port());
         let mut live = Self {
             child: None,
+            name: "one".into(),
             client: format!("{scheme}://127.0.0.1:{}", free_port()),
-            peer: format!("http://127.0.0.1:{}", free_port()),
+            cluster: format!("one={peer}"),
+            peer,
             has_tls: tls.is_some(),
             tls,
             dir,
         };
         live.restart();
         Some(live)
+    }
+
+    /// Starts three members of one etcd.
+    pub(crate) fn start_three() -> Option<Vec<Self>> {
+        // Says so where etcd is missing.
+        drop(Self::start()?);
+        let names = ["one", "two", "three"];
+        let peers: Vec<_> = names.iter().map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let cluster: Vec<_> = names.iter().zip(&peers).map(|(name, peer)| format!("{name}={peer}")).collect();
+        let mut members: Vec<_> = names
+            .iter()
+            .zip(peers)
+            .map(|(name, peer)| Self {
+                child: None,
+                name: (*name).into(),
+                client: format!("http://127.0.0.1:{}", free_port()),
+                peer,
+                cluster: cluster.join(","),
+                tls: None,
+                has_tls: false,
+                dir: tempfile::tempdir().expect("a directory"),
+            })
+            .collect();
+        // None answers before a second is there.
+        members.iter_mut().for_each(Self::spawn);
+        members.iter_mut().for_each(Self::wait);
+        Some(members)
     }
 
     /// How to reach it, with keys below `root`.
@@ -84,14 +117,19 @@ impl Live {
 
     /// Starts it, again with the same data, and waits until it answers.
     pub(crate) fn restart(&mut self) {
+        self.spawn();
+        self.wait();
+    }
+
+    fn spawn(&mut self) {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
         let mut command = Command::new("etcd");
         command
+            .args(["--name", &self.name, "--initial-cluster", &self.cluster])
             .args(["--data-dir", &path("data")])
             .args(["--listen-client-urls", &self.client, "--advertise-client-urls", &self.client])
             .args(["--listen-peer-urls", &self.peer, "--initial-advertise-peer-urls", &self.peer])
-            .args(["--initial-cluster", &format!("default={}", self.peer)])
             .stdout(Stdio::null())
             .stderr(log);
         if self.has_tls {
@@ -99,12 +137,21 @@ impl Live {
             command.args(["--trusted-ca-file", &path("ca.pem"), "--client-cert-auth"]);
         }
         self.child = Some(command.spawn().expect("etcd starts"));
+    }
+
+    /// Waits until it answers.
+    fn wait(&mut self) {
         let options = self.options("/ready/");
         let ends = Instant::now() + DEADLINE;
         while self.try_on_other_thread(&options).is_none() {
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < ends, "etcd does not answer:\n{}", log());
         }
+    }
+
+    /// Where clients reach it.
+    pub(crate) fn endpoint(&self) -> String {
+        self.client.clone()
     }
 
     /// Kills it as a crash would.
