@@ -53,6 +53,9 @@ const JOB_BYTES: usize = 16 << 10;
 /// Jobs that fit into the queue; the bytes are what fills it.
 const JOBS_MAX: usize = QUEUE_BYTES_MAX / JOB_BYTES;
 
+/// Reads of history from the disk at once: each has a thread and a connection. Others wait for their turn.
+const DISK_READS_MAX: usize = 8;
+
 /// History in memory when nothing else was asked for: some minutes of a busy cluster.
 pub const RING_BYTES: usize = 64 << 20;
 
@@ -96,6 +99,7 @@ struct Shared {
     state: RwLock<State>,
     wakes: Arc<Wakes>,
     history: History,
+    disk: Semaphore,
     metrics: Metrics,
     is_closed: AtomicBool,
     db_bytes: AtomicU64,
@@ -129,6 +133,7 @@ impl SqliteStore {
             state: RwLock::new(state),
             wakes: Arc::default(),
             history: History::new(path, options.vfs.clone()),
+            disk: Semaphore::new(DISK_READS_MAX),
             metrics: Metrics::default(),
             is_closed: AtomicBool::new(false),
             db_bytes: AtomicU64::new(0),
@@ -199,6 +204,25 @@ impl Shared {
         }
     }
 
+    /// Reads history from the file, on a thread that may wait for the disk.
+    async fn from_disk<R: Send + 'static>(
+        self: &Arc<Self>,
+        at: Revision,
+        read: impl FnOnce(&History) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let stopped = |error: String| Error::Unavailable(format!("a read of the store was stopped: {error}"));
+        let _turn = self.disk.acquire().await.map_err(|error| stopped(error.to_string()))?;
+        self.metrics.disk_reads.fetch_add(1, Ordering::Relaxed);
+        let (shared, began) = (Arc::clone(self), Instant::now());
+        let result = tokio::task::spawn_blocking(move || read(&shared.history)).await;
+        if began.elapsed() >= SLOW {
+            self.metrics.slow.fetch_add(1, Ordering::Relaxed);
+            let took_ms = began.elapsed().as_millis();
+            tracing::warn!(took_ms, revision = %at, "a read of history took long; look at the disk");
+        }
+        result.map_err(|error| stopped(error.to_string()))?
+    }
+
     /// The content of what was found; reads the disk where it must.
     async fn fetch(self: Arc<Self>, at: Revision, found: Vec<(Bytes, Found)>) -> Result<Vec<Arc<Object>>> {
         let on_disk = |(key, found): &(Bytes, Found)| match found {
@@ -208,15 +232,7 @@ impl Shared {
         let wanted: Vec<_> = found.iter().filter_map(on_disk).collect();
         let mut read = Vec::new().into_iter();
         if !wanted.is_empty() {
-            self.metrics.disk_reads.fetch_add(1, Ordering::Relaxed);
-            let shared = Arc::clone(&self);
-            let began = Instant::now();
-            read = blocking(move || shared.history.objects(at, &wanted)).await?.into_iter();
-            if began.elapsed() >= SLOW {
-                self.metrics.slow.fetch_add(1, Ordering::Relaxed);
-                let took_ms = began.elapsed().as_millis();
-                tracing::warn!(took_ms, revision = %at, "a read of history took long; look at the disk");
-            }
+            read = self.from_disk(at, move |history| history.objects(at, &wanted)).await?.into_iter();
         }
         let object = |(_, found)| match found {
             Found::Here(object) => Some(object),
@@ -398,10 +414,4 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
         _ => {}
     }
     std::fs::File::open(parent)?.sync_all()
-}
-
-/// Runs what waits for the disk on a thread that may.
-async fn blocking<R: Send + 'static>(read: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
-    let stopped = |error| Error::Unavailable(format!("a read of the store was stopped: {error}"));
-    tokio::task::spawn_blocking(read).await.map_err(stopped)?
 }

@@ -7,12 +7,15 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{Shared, blocking};
+use super::Shared;
 use crate::memory::Registration;
 use crate::{Batch, Error, Event, Result, Revision, Source, WatchOptions};
 
 /// Events in one batch from memory; a revision with more comes whole.
 const EVENTS_MAX: usize = 512;
+
+/// Revisions that one read from disk looks through: it holds the write-ahead log back while it lasts.
+const REVISIONS_MAX: u64 = 2_000;
 
 /// A watch's place in history.
 pub(super) struct Follow {
@@ -94,10 +97,10 @@ impl Follow {
     }
 
     async fn read_disk(&mut self, until: Revision) -> Result<Option<Batch>> {
-        let (shared, prefix) = (Arc::clone(&self.shared), self.prefix.clone());
-        let (from, previous) = (self.from, self.previous);
-        shared.metrics.disk_reads.fetch_add(1, Ordering::Relaxed);
-        let read = blocking(move || shared.history.changes(&prefix, from, until, previous));
+        let (prefix, from, previous) = (self.prefix.clone(), self.from, self.previous);
+        let until = until.min(Revision(from.0.saturating_add(REVISIONS_MAX)));
+        let read =
+            self.shared.from_disk(from, move |history| history.changes(&prefix, from, until, previous));
         let (events, next) = read.await?;
         self.from = next;
         let current = self.shared.read().revision;

@@ -208,6 +208,37 @@ async fn nobody_else_can_read_it() {
     assert_eq!(mode(&backup), 0o600);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_finds_its_changes_however_many_others_are_between() {
+    let fresh = Fresh::new();
+    let first = put(&fresh.store, "/mine/1", "", Expect::Absent).await;
+    let store = Arc::new(fresh.store);
+    let others: Vec<_> = (0..50)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for at in 0..90 {
+                    put(&*store, &format!("/others/{writer}/{at}"), "", Expect::Absent).await;
+                }
+            })
+        })
+        .collect();
+    for other in others {
+        soon("the others", other).await.expect("a writer");
+    }
+    let last = put(&*store, "/mine/2", "", Expect::Absent).await;
+    assert!(last.0 - first.0 > 4000, "more than one read from disk goes through");
+    // Opened again, it has no history in memory.
+    drop(store);
+    let store = SqliteStore::open(&fresh.options).expect("it opens again");
+    let options = WatchOptions { from: Some(first), previous: false };
+    let mut watch = store.watch(b"/mine/", options).await.expect("a watch");
+    for revision in [first, last] {
+        let batch = soon("a change", watch.next()).await.expect("a batch");
+        assert_eq!(batch.events.iter().map(|event| event.revision).collect::<Vec<_>>(), [revision]);
+    }
+}
+
 #[tokio::test]
 async fn a_watch_that_is_too_far_behind_ends() {
     let fresh = Fresh::new();
