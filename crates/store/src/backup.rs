@@ -29,7 +29,7 @@ pub struct Report {
 /// Leases are not kept: what hung on one stays, as an object without.
 ///
 /// # Errors
-/// The file exists, or cannot be written; those of the store.
+/// The file exists, or cannot be written; those of the store. Nothing is left behind then.
 pub async fn backup(store: &dyn Store, to: &Path) -> Result<Report> {
     let mut target = file::NewFile::create(to)?;
     let mut pages = Pages::new(store);

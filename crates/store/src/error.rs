@@ -51,7 +51,7 @@ pub enum Error {
     #[error("it is not known whether this was written: {0}; read before writing again")]
     OutcomeUnknown(String),
     /// What is stored contradicts itself.
-    #[error("the store is damaged: {0}; restore a backup (`shoal store restore`)")]
+    #[error("the store is damaged: {0}; restore a backup (docs/store.md says how)")]
     Corrupt(String),
 }
 

@@ -17,7 +17,8 @@ const PARTIAL: &str = ".partial";
 /// A file that is being written.
 pub(crate) struct NewFile {
     journal: Journal,
-    partial: PathBuf,
+    // After the journal: it goes when the file is closed.
+    partial: Partial,
     path: PathBuf,
     /// Changes so far of each revision, for their numbers.
     ordinals: std::collections::HashMap<Revision, usize>,
@@ -31,12 +32,8 @@ impl NewFile {
         if path.exists() {
             return Err(named("exists already; name another file"));
         }
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(PARTIAL);
-        let partial = PathBuf::from(partial);
-        remove(&partial);
-        make_private(&partial)?;
-        let journal = Journal::open(&partial, None)?;
+        let partial = Partial::create(path)?;
+        let journal = Journal::open(&partial.0, None)?;
         Ok(Self { journal, partial, path: path.to_owned(), ordinals: std::collections::HashMap::new() })
     }
 
@@ -67,9 +64,34 @@ impl NewFile {
 
     /// All objects are there: the file is of this revision. It gets its name when it is on the disk.
     pub(crate) fn finish(self, revision: Revision) -> Result<()> {
-        settle(self.journal.connection(), revision)?;
-        drop(self.journal);
-        publish(&self.partial, &self.path)
+        let Self { journal, partial, path, .. } = self;
+        settle(journal.connection(), revision)?;
+        drop(journal);
+        publish(&partial.0, &path)
+    }
+}
+
+/// A file that is not whole, under a name of its own; gone when this is, unless it got its real name.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// An empty one for the file that is to be at `path`, readable for nobody else: a store holds secrets.
+    fn create(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(PARTIAL);
+        let partial = Self(PathBuf::from(partial));
+        // One that a crash has left.
+        remove(&partial.0);
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial.0);
+        made.map_err(|error| Error::Unavailable(format!("{}: {error}", partial.0.display())))?;
+        Ok(partial)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        remove(&self.0);
     }
 }
 
@@ -91,13 +113,6 @@ fn publish(partial: &Path, path: &Path) -> Result<()> {
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
-/// Makes an empty file that nobody else can read: a store holds secrets.
-fn make_private(path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    made.map(drop).map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))
-}
-
 fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut path = path.as_os_str().to_owned();
@@ -117,23 +132,20 @@ pub(crate) fn restore(from: &Path, dir: &Path, revision: Revision) -> Result<()>
             dir.display()
         )));
     }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(PARTIAL);
-    let partial = PathBuf::from(partial);
-    remove(&partial);
+    let partial = Partial::create(&path)?;
+    let partial = &partial.0;
     let failed = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", partial.display()));
-    make_private(&partial)?;
     let mut source = std::fs::File::open(from).map_err(failed)?;
-    let mut target = std::fs::OpenOptions::new().write(true).open(&partial).map_err(failed)?;
+    let mut target = std::fs::OpenOptions::new().write(true).open(partial).map_err(failed)?;
     std::io::copy(&mut source, &mut target).map_err(failed)?;
     drop(target);
-    let connection = connect(&partial, None, false)?;
+    let connection = connect(partial, None, false)?;
     connection
         .execute_batch("DELETE FROM lease; UPDATE event SET lease = 0 WHERE lease <> 0")
         .map_err(disk)?;
     settle(&connection, revision)?;
     drop(connection);
-    publish(&partial, &path)
+    publish(partial, &path)
 }
 
 /// Checks a file, all pages and all changes. Returns how many objects live in it, and its revision.

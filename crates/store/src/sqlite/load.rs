@@ -12,7 +12,7 @@ use crate::memory::{Body, State};
 use crate::{Error, LeaseId, Result, Revision};
 
 /// Files up to this size have all their pages checked when they are opened, which takes some 100 ms. Of larger
-/// ones the pages that hold changes are read anyway; `shoal store check` looks at all.
+/// ones the pages that hold changes are read anyway; [`check`](crate::backup::check) looks at all.
 const CHECKED_FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Column of the value behind [`COLUMNS`].

@@ -11,6 +11,7 @@ use shoal_store::sqlite::{FILE, Options, SqliteStore};
 use shoal_store::{Expect, ListOptions, Object, Revision, Store, Transaction, WatchOptions, Write};
 
 use crate::etcd::Live;
+use crate::history::{Flaw, Flawed};
 use crate::support::{Fresh, committed, delete, put, soon};
 
 /// A thousand objects, some changed, some deleted, one on a lease.
@@ -125,6 +126,25 @@ async fn nothing_is_overwritten() {
     drop(store);
     let error = backup::restore(&file, &options.dir).expect_err("it is there");
     assert!(error.to_string().contains("there is a store already"), "{error}");
+}
+
+#[tokio::test]
+async fn a_backup_that_fails_leaves_nothing_behind() {
+    let store = Flawed::new(Flaw::BrokenPages);
+    fill(&store).await;
+    let files = |dir: &Path| std::fs::read_dir(dir).expect("it can be read").count();
+    let target = tempfile::tempdir().expect("a directory");
+    let file = target.path().join("backup");
+    assert_eq!(
+        backup::backup(&store, &file).await.expect_err("the second page is missing").kind(),
+        "unavailable"
+    );
+    assert_eq!(files(target.path()), 0);
+    assert!(backup::backup(&store, &target.path().join("none/backup")).await.is_err());
+    let broken = target.path().join("broken");
+    std::fs::write(&broken, b"no store").expect("it is written");
+    assert!(backup::restore(&broken, &target.path().join("new")).is_err());
+    assert_eq!(files(target.path()), 1, "the broken one itself");
 }
 
 #[tokio::test]

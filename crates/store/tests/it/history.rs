@@ -16,7 +16,7 @@ use shoal_store::sqlite::SqliteStore;
 
 use crate::support::Fresh;
 pub(crate) use concurrent::check as concurrent_check;
-use flawed::{Flaw, Flawed};
+pub(crate) use flawed::{Flaw, Flawed};
 pub(crate) use play::{Subject, play};
 
 /// Histories for each engine in an ordinary run; `SHOAL_HISTORIES` gives another number.
@@ -87,9 +87,14 @@ fn concurrent_histories_of_the_model_are_linearizable() {
 /// The checks themselves: they must find what is wrong.
 #[test]
 fn a_flawed_store_is_found() {
-    for flaw in
-        [Flaw::StaleRead, Flaw::RepeatedBatch, Flaw::NoPrevious, Flaw::BlindWrite, Flaw::RevisionSkipped]
-    {
+    for flaw in [
+        Flaw::StaleRead,
+        Flaw::RepeatedBatch,
+        Flaw::NoPrevious,
+        Flaw::BlindWrite,
+        Flaw::RevisionSkipped,
+        Flaw::BrokenPages,
+    ] {
         let found = std::panic::catch_unwind(|| agree(|| (Flawed::new(flaw), Model::default())));
         assert!(found.is_err(), "{flaw:?} is not found");
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -144,6 +144,8 @@ impl Live {
         let options = self.options("/ready/");
         let ends = Instant::now() + DEADLINE;
         while self.try_on_other_thread(&options).is_none() {
+            // It leaves the processor to the one that is waited for.
+            self.on_other_thread(async || tokio::time::sleep(Duration::from_millis(20)).await);
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < ends, "etcd does not answer:\n{}", log());
         }

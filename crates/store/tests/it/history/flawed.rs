@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shoal_store::model::Model;
 use shoal_store::{
-    Batch, Count, Expect, Got, Lease, LeaseId, ListOptions, Outcome, Page, Result, Revision, Source, Status,
-    Store, Transaction, Watch, WatchOptions, Write,
+    Batch, Count, Error, Expect, Got, Lease, LeaseId, ListOptions, Outcome, Page, Result, Revision, Source,
+    Status, Store, Transaction, Watch, WatchOptions, Write,
 };
 
 use super::Subject;
@@ -24,6 +24,8 @@ pub(crate) enum Flaw {
     BlindWrite,
     /// A check raises the revision.
     RevisionSkipped,
+    /// A list breaks off after its first page.
+    BrokenPages,
 }
 
 /// The model with a flaw.
@@ -58,6 +60,9 @@ impl Store for Flawed {
     }
 
     fn list<'a>(&'a self, prefix: &'a [u8], options: ListOptions) -> BoxFuture<'a, Result<Page>> {
+        if self.flaw == Flaw::BrokenPages && options.after.is_some() {
+            return Box::pin(async { Err(Error::Unavailable("it broke off".into())) });
+        }
         self.model.list(prefix, options)
     }
 
