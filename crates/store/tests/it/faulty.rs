@@ -52,6 +52,41 @@ async fn a_full_disk_refuses_writes_and_nothing_else_and_recovers_by_itself() {
 }
 
 #[tokio::test]
+async fn writes_that_wait_together_share_a_sync() {
+    let layer = Layer::new();
+    let fresh = on(&layer);
+    let store = &fresh.store;
+    put(store, "before", "", Expect::Absent).await;
+    let before = store.commits();
+    // One is on its way to the disk, and fifteen come behind it.
+    layer.set(Fault::Hold);
+    let write = |at: usize| store.transact(Write::put(format!("{at}"), "", Expect::Absent).into());
+    let mut first = write(0);
+    let mut others = futures_util::future::join_all((1..16).map(write));
+    assert!(futures_util::future::poll_immediate(&mut first).await.is_none());
+    soon("the disk", async {
+        while layer.disk().held == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(futures_util::future::poll_immediate(&mut others).await.is_none());
+    assert_eq!(store.count(b"").await.expect("a count").count, 1, "nobody sees what is not on the disk");
+    layer.set(Fault::None);
+    let (first, others) = soon("the writes", async { tokio::join!(first, others) }).await;
+    let revisions: Vec<_> = std::iter::once(first)
+        .chain(others)
+        .map(|outcome| crate::support::committed(outcome.expect("a write")).revision)
+        .collect();
+    assert!(
+        revisions.windows(2).all(|pair| pair[0].next() == pair[1]),
+        "in the order of their coming: {revisions:?}"
+    );
+    assert_eq!(store.commits() - before, 2, "one sync for the first, one for all others");
+    assert!(store.metrics().contains("shoal_store_transactions_committed_total{engine=\"sqlite\"} 17"));
+}
+
+#[tokio::test]
 async fn after_an_error_of_the_disk_the_file_tells_what_happened() {
     for fault in [Fault::TornWrite, Fault::Sync, Fault::Gone] {
         let layer = Layer::new();

@@ -30,32 +30,6 @@ async fn what_was_written_is_there_after_opening_again() {
     assert_eq!(revoked, third.next(), "and its key hangs on it");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_that_wait_together_share_a_sync() {
-    let fresh = Fresh::new();
-    let store = Arc::new(fresh.store);
-    let (writers, each) = (16, 50);
-    let writing: Vec<_> = (0..writers)
-        .map(|writer| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move {
-                for at in 0..each {
-                    put(&*store, &format!("{writer}/{at}"), "v", Expect::Absent).await;
-                }
-            })
-        })
-        .collect();
-    for writer in writing {
-        soon("the writes", writer).await.expect("a writer");
-    }
-    let commits = store.commits();
-    assert!(commits <= writers * each / 2, "{commits} commits for {} writes", writers * each);
-    let metrics = store.metrics();
-    let committed =
-        format!("shoal_store_transactions_committed_total{{engine=\"sqlite\"}} {}", writers * each);
-    assert!(metrics.contains(&committed), "{metrics}");
-}
-
 #[tokio::test]
 async fn what_fits_into_a_transaction_fits_here_too() {
     let fresh = Fresh::new();

@@ -23,8 +23,10 @@ use crate::support::Lot;
 pub(crate) struct Disk {
     files: HashMap<String, File>,
     pub(crate) fault: Fault,
-    /// Calls that failed.
+    /// Calls that met a fault.
     pub(crate) faults: u64,
+    /// Syncs that were held.
+    pub(crate) held: u64,
 }
 
 /// What goes wrong from now on.
@@ -38,6 +40,8 @@ pub(crate) enum Fault {
     TornWrite,
     /// Writes are taken, and syncing them fails.
     Sync,
+    /// Syncing waits until there is another fault, or none.
+    Hold,
     /// Syncing says that all is well, and does nothing.
     Lie,
     /// Everything fails.
@@ -215,6 +219,19 @@ unsafe fn real(file: *mut ffi::sqlite3_file) -> *mut ffi::sqlite3_file {
     unsafe { file.cast::<u8>().add(size_of::<Wrapped>()).cast() }
 }
 
+/// Waits while syncing is held.
+unsafe fn hold(file: *mut ffi::sqlite3_file) {
+    unsafe {
+        let disk = &*(*file.cast::<Wrapped>()).disk;
+        if lock(disk).fault == Fault::Hold {
+            lock(disk).held += 1;
+        }
+        while lock(disk).fault == Fault::Hold {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// Calls a function of the layer below.
 macro_rules! below {
     ($file:ident, $method:ident $(, $argument:expr)*) => {{
@@ -270,7 +287,7 @@ unsafe extern "C" fn write(
         let bytes = std::slice::from_raw_parts(from.cast::<u8>(), count as usize);
         let part = count / 2;
         let fault = note(file, |known, fault| match fault {
-            Fault::None | Fault::Sync | Fault::Lie => {
+            Fault::None | Fault::Sync | Fault::Lie | Fault::Hold => {
                 known.pending.push(Change::Write(at as usize, bytes.to_vec()));
             }
             Fault::TornWrite => {
@@ -285,7 +302,7 @@ unsafe extern "C" fn write(
                 below!(file, xWrite, from, part, at);
                 ffi::SQLITE_IOERR_WRITE
             }
-            Fault::None | Fault::Sync | Fault::Lie => below!(file, xWrite, from, count, at),
+            Fault::None | Fault::Sync | Fault::Lie | Fault::Hold => below!(file, xWrite, from, count, at),
         }
     }
 }
@@ -303,6 +320,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     unsafe {
+        hold(file);
         let fault = note(file, |known, fault| {
             if matches!(fault, Fault::None | Fault::Full) {
                 for change in std::mem::take(&mut known.pending) {
