@@ -6,3 +6,4 @@ pub mod edge;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod runtime;
+pub mod store;

@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask TASK`. The rules of the house are this package's tests.
 
+mod crash;
 mod guests;
 mod test;
 
@@ -7,6 +8,11 @@ use std::process::ExitCode;
 
 /// Tasks: the name, what it does, and the function that does it with the words after its name.
 const TASKS: &[(&str, &str, Task)] = &[
+    (
+        "crash",
+        "kills a process that writes to a store, again and again: [--rounds N] [--seed N] [--dir DIR]",
+        crash::run,
+    ),
     ("guests", "rebuilds guests: [--check] [NAME…]", guests::run),
     ("test", "everything that a change must pass: [STEP…]", test::run),
     ("tidy", "checks the rules of the house", tidy),

@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy },
     Step { name: "build", run: build },
     Step { name: "nextest", run: nextest },
+    Step { name: "crash", run: crash },
     Step { name: "doctests", run: doctests },
     Step { name: "adapter", run: adapter },
 ];
@@ -106,6 +107,12 @@ fn nextest(root: &Path) -> Result<Outcome> {
     let mut command = cargo(root, "nextest", &["run", "--workspace", "--no-fail-fast"]);
     command.env("SHOAL", binary(root)).args(["--status-level", "slow", "--final-status-level", "fail"]);
     finish(command)
+}
+
+/// A few rounds of the crash campaign; `cargo xtask crash` runs more.
+fn crash(root: &Path) -> Result<Outcome> {
+    let words = ["--quiet", "--package", "shoal-store", "--example", "crash", "--", "--rounds", "10"];
+    finish(cargo(root, "run", &words))
 }
 
 fn doctests(root: &Path) -> Result<Outcome> {
