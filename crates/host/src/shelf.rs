@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An instance that no request wanted for between one and two of these is dropped.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -139,7 +139,11 @@ fn sweep(shelves: &Weak<Shelves>) {
             std::thread::park();
             continue;
         }
-        std::thread::park_timeout(SWEEP);
+        // Whatever wakes this thread early, nothing has rested for the whole time yet.
+        let began = Instant::now();
+        while began.elapsed() < SWEEP && shelves.strong_count() > 0 {
+            std::thread::park_timeout(SWEEP.saturating_sub(began.elapsed()));
+        }
         let Some(shelves) = shelves.upgrade() else { return };
         if shelves.trim(false) == 0 {
             shelves.sweeping.store(false, Relaxed);
