@@ -142,10 +142,46 @@ impl Pagemap {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
 
     #[test]
     fn the_ioctl_number_is_that_of_the_kernel_header() {
         assert_eq!(PAGEMAP_SCAN, 0xc060_6610);
+    }
+
+    /// `cargo nextest run -p shoal-host --run-ignored only no_page_is_missed`, as root.
+    #[test]
+    #[ignore = "makes the kernel compact all memory for seconds, which needs root"]
+    fn no_page_is_missed_while_the_kernel_moves_them() {
+        const PAGES: usize = 32_768;
+        const SCANS: usize = 500;
+        let page_bytes = rustix::param::page_size();
+        let mut memory = vec![0_u8; (PAGES + 1) * page_bytes];
+        let first = memory.as_ptr().addr().next_multiple_of(page_bytes) - memory.as_ptr().addr();
+        let start = memory.as_ptr().addr() + first;
+        memory[first..].iter_mut().step_by(page_bytes).for_each(|byte| *byte = 1);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    std::fs::write("/proc/sys/vm/compact_memory", "1").expect("root");
+                }
+            });
+            for pagemap in [Pagemap::open(), Pagemap::open_to_read()] {
+                let pagemap = pagemap.expect("Linux");
+                for _ in 0..SCANS {
+                    let mut found = 0;
+                    let all = start..start + PAGES * page_bytes;
+                    pagemap.owned(all, |range| found += range.len() / page_bytes).expect("the kernel tells");
+                    if found != PAGES {
+                        done.store(true, Relaxed);
+                    }
+                    assert_eq!(found, PAGES);
+                }
+            }
+            done.store(true, Relaxed);
+        });
     }
 }

@@ -151,8 +151,7 @@ async fn obey(mut signals: Signals, drain: &Drain, certificates: Option<&Certifi
         }
     }
     drain.begin();
-    let running = drain.running();
-    tracing::info!(target: "shoal", running, "draining; a second signal ends at once");
+    tracing::info!(target: "shoal", "draining; a second signal ends at once");
     tokio::select! {
         () = ended(drain) => {}
         _ = signals.next() => end_at_once(),
