@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// Separates these digests from all others; the number changes when the meaning of an entry does.
-const KEY_CONTEXT: &str = "shoal compile cache entry 2";
+const KEY_CONTEXT: &str = "shoal compile cache entry 3";
 const ENGINE_CONTEXT: &str = "shoal compile cache engine 1";
 
 macro_rules! digest {

@@ -7,7 +7,10 @@ use wasm_encoder::{
     ComponentExportSection, ComponentSection, ComponentTypeSection, ComponentValType, Encode, ExportKind,
     PrimitiveValType,
 };
-use wasmparser::{ComponentType, ComponentTypeSectionReader, Encoding, Instance, Parser, Payload, Validator};
+use wasmparser::{
+    CanonicalFunction, ComponentAlias, ComponentType, ComponentTypeSectionReader, Encoding, ExternalKind,
+    Instance, Parser, Payload, Validator,
+};
 
 use super::module::{HEAP, MEMORY, MEMORY_DONE, Module, REWIND, SAVE, Way};
 use super::{EXPORT_PREFIX, MEMORY_EXPORT, NotRewindable, rewind_export, save_export};
@@ -26,6 +29,10 @@ struct Walk<'a> {
     sections: Vec<(u8, Range<usize>, Option<usize>)>,
     parts: Vec<Part<'a>>,
     core_instances: u32,
+    /// Each core function: the core instance that exports it and its name there, if that is where it is from.
+    core_functions: Vec<Option<(u32, &'a str)>>,
+    /// Core functions that can be called from outside.
+    lifted: Vec<u32>,
     /// Components and modules around the payload at hand.
     depth: usize,
 }
@@ -106,6 +113,27 @@ impl<'a> Walk<'a> {
                     self.instance(&instance?)?;
                 }
             }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section {
+                    if let ComponentAlias::CoreInstanceExport {
+                        kind: ExternalKind::Func,
+                        instance_index,
+                        name,
+                    } = alias?
+                    {
+                        self.core_functions.push(Some((instance_index, name)));
+                    }
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    match function? {
+                        CanonicalFunction::Lift { core_func_index, .. } => self.lifted.push(core_func_index),
+                        // All others make a core function.
+                        _ => self.core_functions.push(None),
+                    }
+                }
+            }
             Payload::ComponentTypeSection(section) => no_resources(section)?,
             Payload::ComponentImportSection(section) => {
                 for import in section {
@@ -165,10 +193,10 @@ impl<'a> Walk<'a> {
         if memories > 1 {
             return Err(NotRewindable("more than one of its modules has a memory".into()));
         }
-        let way = Way {
-            own_size: !self.parts.iter().any(|part| part.module.sizes_foreign_memory()),
-            at_entry: matches!(stateful.as_slice(), [(module, _)] if module.rewinds_at_entry()),
-        };
+        let own_size = !self.parts.iter().any(|part| part.module.sizes_foreign_memory());
+        // A memory without a size of its own has to be asked whether it grew.
+        let at_entry = if own_size { self.only_entry(&stateful) } else { None };
+        let way = Way { own_size, at_entry };
         let mut output = binary[..8].to_vec();
         for (id, range, module) in &self.sections {
             output.push(*id);
@@ -179,6 +207,14 @@ impl<'a> Walk<'a> {
         }
         exports(&stateful, way, counts, &mut output);
         Ok(output)
+    }
+
+    /// The export of the only module with state, if nothing else can be called from outside and it can rewind the
+    /// module first. Whatever its name is: a component may answer requests with any function.
+    fn only_entry(&self, stateful: &[(&Module<'_>, u32)]) -> Option<&'a str> {
+        let ([(module, instance)], [entry]) = (stateful, self.lifted.as_slice()) else { return None };
+        let (of, export) = (*self.core_functions.get(*entry as usize)?)?;
+        (of == *instance && module.rewinds_at_entry(export)).then_some(export)
     }
 }
 
@@ -200,7 +236,7 @@ fn no_resources(section: ComponentTypeSectionReader<'_>) -> Result<(), NotRewind
 }
 
 /// Lifts the functions that were added to the modules, and exports them.
-fn exports(stateful: &[(&Module<'_>, u32)], way: Way, counts: &Counts, output: &mut Vec<u8>) {
+fn exports(stateful: &[(&Module<'_>, u32)], way: Way<'_>, counts: &Counts, output: &mut Vec<u8>) {
     let mut aliases = ComponentAliasSection::new();
     let mut lifts = CanonicalFunctionSection::new();
     let mut exports = ComponentExportSection::new();
@@ -218,7 +254,7 @@ fn exports(stateful: &[(&Module<'_>, u32)], way: Way, counts: &Counts, output: &
         };
         lifts.lift(alias(SAVE), nothing, []);
         lifted(&save_export(number), &mut exports);
-        if !way.at_entry {
+        if way.at_entry.is_none() {
             lifts.lift(alias(REWIND), flag, []);
             lifted(&rewind_export(number), &mut exports);
         }

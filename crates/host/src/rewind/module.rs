@@ -62,8 +62,8 @@ pub(super) struct Module<'a> {
     /// The type of each function that is defined here, and the number of the first.
     defined: Vec<u32>,
     functions_imported: u32,
-    /// The function that answers requests.
-    handler: Option<u32>,
+    /// Functions that are exported: name and number.
+    exported: Vec<(&'a str, u32)>,
     globals: u32,
     mutable: Vec<(u32, ValType)>,
     memory: Option<MemoryType>,
@@ -76,17 +76,14 @@ pub(super) struct Module<'a> {
 const HANDLER_TYPE: (&[wasmparser::ValType], &[wasmparser::ValType]) =
     (&[wasmparser::ValType::I32, wasmparser::ValType::I32], &[]);
 
-fn is_handler(export: &str) -> bool {
-    export.starts_with("wasi:http/incoming-handler@") && export.ends_with("#handle")
-}
-
 /// How a module is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Way<'a> {
     /// The guest sees a memory size of its own.
     pub(super) own_size: bool,
-    /// It is rewound by the call that answers the next request.
-    pub(super) at_entry: bool,
+    /// The export that answers requests, where nothing else of the component is called from outside: it rewinds
+    /// the module first.
+    pub(super) at_entry: Option<&'a str>,
 }
 
 /// A change of the code.
@@ -101,7 +98,7 @@ enum Edit {
 }
 
 /// Indices of what is added to a module.
-struct Added {
+struct Added<'a> {
     types: u32,
     functions: u32,
     /// A saved value for each mutable global, in their order.
@@ -115,8 +112,8 @@ struct Added {
     marked: u32,
     /// Whether the guest sees a size of its own.
     own_size: bool,
-    /// The function that answers requests, where it is called through one that rewinds first.
-    handler: Option<u32>,
+    /// The function that answers requests, by name and number, where it is called through one that rewinds first.
+    handler: Option<(&'a str, u32)>,
 }
 
 impl<'a> Module<'a> {
@@ -130,7 +127,7 @@ impl<'a> Module<'a> {
             functions: 0,
             defined: Vec::new(),
             functions_imported: 0,
-            handler: None,
+            exported: Vec::new(),
             globals: 0,
             mutable: Vec::new(),
             memory: None,
@@ -165,13 +162,18 @@ impl<'a> Module<'a> {
         self.memories_imported > 0 && self.edits.iter().any(|(_, edit)| *edit != Edit::Taint)
     }
 
-    /// Whether nothing of it changes but its memory and its globals, so that the function that answers requests
-    /// can bring them back itself when it is called.
-    pub(super) fn rewinds_at_entry(&self) -> bool {
-        let handler = self.handler.and_then(|handler| handler.checked_sub(self.functions_imported));
-        let ty = handler.and_then(|handler| self.defined.get(handler as usize));
+    /// Whether nothing of it changes but its memory and its globals, so that `export`, if it is a function like
+    /// one that answers requests, can bring them back itself when it is called.
+    pub(super) fn rewinds_at_entry(&self, export: &str) -> bool {
+        let function = self.function(export).and_then(|number| number.checked_sub(self.functions_imported));
+        let ty = function.and_then(|function| self.defined.get(function as usize));
         ty.is_some_and(|ty| self.handler_types.contains(ty))
             && self.edits.iter().all(|(_, edit)| *edit != Edit::Taint)
+    }
+
+    /// The number of the function that is exported under this name.
+    fn function(&self, export: &str) -> Option<u32> {
+        self.exported.iter().find(|(name, _)| *name == export).map(|(_, number)| *number)
     }
 
     fn section(&mut self, payload: Payload<'a>) -> Result<(), NotRewindable> {
@@ -216,8 +218,8 @@ impl<'a> Module<'a> {
             Payload::ExportSection(section) => {
                 for export in section {
                     let export = export?;
-                    if is_handler(export.name) && export.kind == ExternalKind::Func {
-                        self.handler = Some(export.index);
+                    if export.kind == ExternalKind::Func {
+                        self.exported.push((export.name, export.index));
                     }
                     if export.name.starts_with("shoal:") {
                         return Err(NotRewindable(
@@ -295,7 +297,7 @@ impl<'a> Module<'a> {
     }
 
     /// The module with what is added.
-    pub(super) fn rewritten(&self, way: Way) -> Vec<u8> {
+    pub(super) fn rewritten(&self, way: Way<'_>) -> Vec<u8> {
         let saved = self.globals;
         let taint = saved + u32::try_from(self.mutable.len()).unwrap_or(u32::MAX);
         let added = Added {
@@ -307,7 +309,7 @@ impl<'a> Module<'a> {
             words: taint + 3,
             marked: taint + 5,
             own_size: way.own_size && self.memory.is_some(),
-            handler: self.handler.filter(|_| way.at_entry),
+            handler: way.at_entry.and_then(|export| Some((export, self.function(export)?))),
         };
         let mut output = self.binary[..8].to_vec();
         let mut due = EXTENDED.into_iter().peekable();
@@ -327,7 +329,7 @@ impl<'a> Module<'a> {
     }
 
     /// The new content of a section.
-    fn content(&self, id: u8, old: &[u8], added: &Added) -> Vec<u8> {
+    fn content(&self, id: u8, old: &[u8], added: &Added<'_>) -> Vec<u8> {
         match id {
             TYPE => joined(old, &types()),
             FUNCTION => joined(old, &self.function_types(added)),
@@ -342,7 +344,7 @@ impl<'a> Module<'a> {
         }
     }
 
-    fn function_types(&self, added: &Added) -> FunctionSection {
+    fn function_types(&self, added: &Added<'_>) -> FunctionSection {
         let mut functions = FunctionSection::new();
         functions.function(added.types).function(added.types + 1);
         if self.has_memory() {
@@ -375,14 +377,12 @@ impl<'a> Module<'a> {
     }
 
     /// The exports, with the function that answers requests behind the one that rewinds first.
-    fn turned_exports(&self, old: &[u8], added: &Added) -> Vec<u8> {
-        let Some(handler) = added.handler else { return old.to_vec() };
+    fn turned_exports(&self, old: &[u8], added: &Added<'_>) -> Vec<u8> {
+        let Some((handler, _)) = added.handler else { return old.to_vec() };
         let Ok(section) = ExportSectionReader::new(BinaryReader::new(old, 0)) else { return old.to_vec() };
         let mut exports = ExportSection::new();
         for export in section.into_iter().flatten() {
-            let turned =
-                is_handler(export.name) && (export.kind, export.index) == (ExternalKind::Func, handler);
-            let index = if turned { self.entry(added) } else { export.index };
+            let index = if export.name == handler { self.entry(added) } else { export.index };
             let kind = match export.kind {
                 ExternalKind::Func | ExternalKind::FuncExact => ExportKind::Func,
                 ExternalKind::Table => ExportKind::Table,
@@ -396,11 +396,11 @@ impl<'a> Module<'a> {
     }
 
     /// The number of the function that rewinds and then answers: the last one.
-    fn entry(&self, added: &Added) -> u32 {
+    fn entry(&self, added: &Added<'_>) -> u32 {
         added.functions + if self.has_memory() { 5 } else { 2 }
     }
 
-    fn exports(&self, added: &Added) -> ExportSection {
+    fn exports(&self, added: &Added<'_>) -> ExportSection {
         let mut exports = ExportSection::new();
         exports.export(SAVE, ExportKind::Func, added.functions);
         exports.export(REWIND, ExportKind::Func, added.functions + 1);
@@ -413,7 +413,7 @@ impl<'a> Module<'a> {
     }
 
     /// The code of the guest, with its edits.
-    fn edited_code(&self, added: &Added) -> Vec<u8> {
+    fn edited_code(&self, added: &Added<'_>) -> Vec<u8> {
         let mut content = Vec::new();
         u32::try_from(self.bodies.len()).unwrap_or(u32::MAX).encode(&mut content);
         let mut edits = self.edits.iter().peekable();
@@ -448,7 +448,7 @@ impl<'a> Module<'a> {
     }
 
     /// The functions that are added.
-    fn code(&self, added: &Added) -> CodeSection {
+    fn code(&self, added: &Added<'_>) -> CodeSection {
         let mut code = CodeSection::new();
         code.function(&self.save(added)).function(&self.rewind(added));
         if let Some(memory) = &self.memory {
@@ -456,14 +456,14 @@ impl<'a> Module<'a> {
             code.function(&take_back_memory(added));
             code.function(&grow(added, memory));
         }
-        if let Some(handler) = added.handler {
+        if let Some((_, handler)) = added.handler {
             code.function(&rewind_and_answer(added, handler));
         }
         code
     }
 
     /// `save()`: this is the state to come back to.
-    fn save(&self, added: &Added) -> Function {
+    fn save(&self, added: &Added<'_>) -> Function {
         let mut function = Function::new([]);
         let mut code = function.instructions();
         for (saved, (global, _)) in (added.saved..).zip(&self.mutable) {
@@ -479,7 +479,7 @@ impl<'a> Module<'a> {
     }
 
     /// `rewind() -> i32`: back to the saved state; 1 when that is not to be had.
-    fn rewind(&self, added: &Added) -> Function {
+    fn rewind(&self, added: &Added<'_>) -> Function {
         let mut function = Function::new([]);
         let mut code = function.instructions();
         for (saved, (global, _)) in (added.saved..).zip(&self.mutable) {
@@ -498,7 +498,7 @@ impl<'a> Module<'a> {
 }
 
 /// `handle(i32, i32)`: back to the saved state, if there is one, and then what the guest does.
-fn rewind_and_answer(added: &Added, handler: u32) -> Function {
+fn rewind_and_answer(added: &Added<'_>, handler: u32) -> Function {
     let mut function = Function::new([]);
     let mut code = function.instructions();
     code.global_get(added.marked).if_(BlockType::Empty).call(added.functions + 1).drop().end();
@@ -536,7 +536,7 @@ fn at(offset: u64) -> MemArg {
 }
 
 /// `memory() -> i32`: all of the memory as a `list<u8>`, whose address and length lie in its first words.
-fn give_memory(added: &Added) -> Function {
+fn give_memory(added: &Added<'_>) -> Function {
     let mut function = Function::new([]);
     let mut code = function.instructions();
     code.i32_const(0).i32_load(at(0)).global_set(added.words);
@@ -548,7 +548,7 @@ fn give_memory(added: &Added) -> Function {
 }
 
 /// `memory-done(i32)`: puts back the words that `memory` used.
-fn take_back_memory(added: &Added) -> Function {
+fn take_back_memory(added: &Added<'_>) -> Function {
     let mut function = Function::new([]);
     let mut code = function.instructions();
     code.i32_const(0).global_get(added.words).i32_store(at(0));
@@ -557,7 +557,7 @@ fn take_back_memory(added: &Added) -> Function {
 }
 
 /// `memory.grow` on the count of pages that the guest sees.
-fn grow(added: &Added, memory: &MemoryType) -> Function {
+fn grow(added: &Added<'_>, memory: &MemoryType) -> Function {
     const PAGES: u32 = 0;
     const OLD: u32 = 1;
     const NEW: u32 = 2;

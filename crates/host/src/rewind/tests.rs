@@ -14,6 +14,9 @@ fn binary(wat: &str) -> Vec<u8> {
     crate::inspect::to_binary(wat.as_bytes()).expect("valid text").into_owned()
 }
 
+/// The export that toolchains make of a function that answers requests.
+const HANDLE: &str = "wasi:http/incoming-handler@0.2.12#handle";
+
 /// An instance of a module that was rewritten.
 struct Running {
     store: Store<()>,
@@ -31,7 +34,8 @@ impl Running {
         let binary = binary(wat);
         let module = Rewritten::read(&binary).expect("can be rewound");
         let engine = Engine::new(&Config::new()).expect("an engine");
-        let rewritten = module.rewritten(Way { own_size, at_entry: module.rewinds_at_entry() });
+        let at_entry = module.rewinds_at_entry(HANDLE).then_some(HANDLE);
+        let rewritten = module.rewritten(Way { own_size, at_entry });
         let module = Module::new(&engine, &rewritten).expect("the rewritten module is valid");
         let mut store = Store::new(&engine, ());
         let instance = wasmtime::Instance::new(&mut store, &module, &[]).expect("an instance");
@@ -90,14 +94,14 @@ fn a_function_that_answers_requests_finds_the_saved_state() {
             (func (export "seen") (result i32) (global.get $seen)))"#;
     let mut running = Running::new(ANSWERS, true);
     for _ in 0..2 {
-        running.call("wasi:http/incoming-handler@0.2.12#handle", &[1, 2]);
+        running.call(HANDLE, &[1, 2]);
         assert_eq!(running.call("seen", &[]), 10);
     }
     running.call("other", &[1, 2]);
     assert_eq!(running.call("seen", &[]), 103, "only requests begin anew");
     let mut unmarked = Running::unmarked(ANSWERS, true);
     for seen in [10, 103] {
-        unmarked.call("wasi:http/incoming-handler@0.2.12#handle", &[1, 2]);
+        unmarked.call(HANDLE, &[1, 2]);
         assert_eq!(unmarked.call("seen", &[]), seen, "nothing was saved to come back to");
     }
 }
@@ -240,6 +244,59 @@ fn components_that_cannot_be_rewound_say_why() {
     ] {
         let refused = super::rewindable(&binary(wat)).err().unwrap_or_else(|| panic!("{wat} can be rewound"));
         assert!(refused.to_string().contains(why), "{wat}: {refused}");
+    }
+}
+
+/// A component with one stateful module `$main`, which has `body`, and after its instance `$i` what `rest` says.
+fn component(body: &str, rest: &str) -> String {
+    format!(
+        r#"(component
+            (core module $main
+                (memory (export "memory") 1) (global $g (mut i32) (i32.const 0))
+                (func (export "answer") (param i32 i32) (global.set $g (local.get 0)))
+                (func (export "other") (param i32 i32)) {body})
+            (core instance $i (instantiate $main))
+            (type $t (func (param "a" u32) (param "b" u32)))
+            {rest})"#
+    )
+}
+
+#[test]
+fn a_component_rewinds_itself_only_where_nothing_else_of_it_can_be_called() {
+    const ANSWER: &str = r#"(func (export "one") (type $t) (canon lift (core func $i "answer")))"#;
+    let two = format!(r#"{ANSWER} (func (export "two") (type $t) (canon lift (core func $i "other")))"#);
+    let elsewhere = r#"
+        (core module $plain (func (export "answer") (param i32 i32)))
+        (core instance $j (instantiate $plain))
+        (func (export "one") (type $t) (canon lift (core func $j "answer")))"#;
+    let sized_by_another = format!(
+        r#"(core module $sizer (import "m" "memory" (memory 1)) (func (drop (memory.grow (i32.const 1)))))
+        (core instance (instantiate $sizer (with "m" (instance $i))))
+        {ANSWER}"#
+    );
+    let engine = Engine::new(&Config::new()).expect("an engine");
+    for (what, body, rest, itself) in [
+        ("one function, whatever its name", "", ANSWER, true),
+        (
+            "a function of another name beside it",
+            &format!(r#"(func (export "{HANDLE}") (param i32 i32))"#),
+            ANSWER,
+            true,
+        ),
+        ("two functions", "", &two, false),
+        ("a function of another module", "", elsewhere, false),
+        ("a memory that another module may grow", "", &sized_by_another, false),
+        (
+            "a table that may change",
+            "(table $u 1 funcref) (func (table.set $u (i32.const 0) (ref.null func)))",
+            ANSWER,
+            false,
+        ),
+    ] {
+        let rewritten = super::rewindable(&binary(&component(body, rest))).expect("can be rewound");
+        let rewritten = wasmtime::component::Component::new(&engine, rewritten).expect("it is valid");
+        let is_called = rewritten.get_export_index(None, "shoal-rewind-0").is_some();
+        assert_eq!(!is_called, itself, "{what}");
     }
 }
 
