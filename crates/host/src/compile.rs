@@ -69,7 +69,7 @@ pub(crate) fn compiled(
     }
     let (bytes, facts) = read(path)?;
     let artifact = Artifact { path, bytes: &bytes, facts: &facts, engine: engines.get(facts.flavour), cache };
-    let form = artifact.form();
+    let form = form(&facts);
     let mut code = artifact.code(form, progress)?;
     if form == Form::Rewindable && !code.starts_within(memory_max) {
         // The room that a rewindable memory has beyond what it needs is too much here.
@@ -88,10 +88,6 @@ struct Artifact<'a> {
 }
 
 impl Artifact<'_> {
-    fn form(&self) -> Form {
-        form(self.facts)
-    }
-
     /// The code of a form, from the cache or compiled now.
     fn code(&self, form: Form, progress: &dyn Progress) -> Result<Code, Refusal> {
         let Self { path, facts, engine, cache, .. } = self;

@@ -24,6 +24,7 @@ use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
 use crate::machine::{self, Machine};
 use crate::outbound::{Outbound, OutboundSetup};
+use crate::pagemap::Pagemap;
 use crate::pool::{self, PoolWish};
 use crate::rewind::Rewinder;
 use crate::serve::{Service, Shared, Source};
@@ -48,6 +49,8 @@ pub struct Host {
     engines: Engines,
     cache: Cache,
     linkers: Linkers,
+    /// None where nothing can be rewound for want of `/proc`.
+    pagemap: Option<Arc<Pagemap>>,
     drain: Drain,
 }
 
@@ -62,7 +65,8 @@ impl Host {
             Some(key) => Cache::open_with(&config.data_dir, InstallationKey::open(key)?)?,
         };
         let engines = Engines::new(pool::plan(&Machine::probe(), &config.pool))?;
-        Ok(Self { engines, cache, linkers: Linkers::default(), drain: config.drain.clone() })
+        let pagemap = Pagemap::open().map(Arc::new);
+        Ok(Self { engines, cache, linkers: Linkers::default(), pagemap, drain: config.drain.clone() })
     }
 
     /// A `.cwasm` file with the machine code of an artifact, for this machine or for `target` (a triple such
@@ -151,7 +155,10 @@ impl Host {
                     ticker,
                     drain: self.drain.clone(),
                     shelf: self.engines.shelves.shelf(),
-                    source: Source::new(spec.instances, Rewinder::of(&component)),
+                    source: Source::new(
+                        spec.instances,
+                        self.pagemap.as_ref().and_then(|pagemap| Rewinder::of(&component, pagemap)),
+                    ),
                 })))
             }
             Kind::Http(Wasi::P3) => {

@@ -20,6 +20,8 @@ mod module;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc, WasmList};
 
@@ -66,7 +68,7 @@ pub(crate) struct Rewinder {
     rewind: Vec<ComponentExportIndex>,
     memory: Option<ComponentExportIndex>,
     image: Image,
-    pagemap: Pagemap,
+    pagemap: Arc<Pagemap>,
 }
 
 /// Handles that requests may leave open in one instance before it is dropped: each stays taken.
@@ -81,7 +83,7 @@ pub(crate) struct Mark {
 
 impl Rewinder {
     /// How instances of a component are rewound that was made by [`rewindable`]; none for others.
-    pub(crate) fn of(component: &Component) -> Option<Self> {
+    pub(crate) fn of(component: &Component, pagemap: &Arc<Pagemap>) -> Option<Self> {
         let export = |name: &str| component.get_export_index(None, name);
         let save: Vec<_> = (0..).map_while(|module| export(&save_export(module))).collect();
         let rewind = (0..).map_while(|module| export(&rewind_export(module))).collect();
@@ -89,7 +91,7 @@ impl Rewinder {
             return None;
         }
         let memory = export(MEMORY_EXPORT);
-        Some(Self { save, rewind, memory, image: Image::default(), pagemap: Pagemap::open()? })
+        Some(Self { save, rewind, memory, image: Image::default(), pagemap: Arc::clone(pagemap) })
     }
 
     /// Notes the state of an instance that was just made; none when it is too large to be brought back.

@@ -74,7 +74,10 @@ impl Shelves {
 
     /// Drops all instances at rest: somebody needs their slots.
     pub(crate) fn clear(&self) {
-        self.trim(true);
+        // On an overloaded node nothing rests, and every request that finds no slot comes here.
+        if self.resting.load(Relaxed) > 0 {
+            self.trim(true);
+        }
     }
 
     /// A request got a new instance.
