@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::Path;
 
+use shoal_base::splitmix::SplitMix64;
+
 /// Calls `check` with each seed of a target, in the order of their names, which it is told too.
 pub fn replay(target: &str, mut check: impl FnMut(&str, &[u8])) {
     for (name, bytes) in seeds(target) {
@@ -20,7 +22,7 @@ pub fn replay(target: &str, mut check: impl FnMut(&str, &[u8])) {
 pub fn vary(target: &str, mut check: impl FnMut(&[u8])) {
     let asked = std::env::var("SHOAL_FUZZ_INPUTS").ok().map(|text| text.parse().expect("a number of inputs"));
     let seeds = seeds(target);
-    let mut lot = Lot(0x5EED);
+    let mut lot = Lot(SplitMix64::new(0x5EED));
     replay(target, |_, bytes| check(bytes));
     for _ in 0..asked.unwrap_or(INPUTS) {
         let mut bytes = lot.one_of(&seeds).1.clone();
@@ -56,7 +58,7 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], lot: &mut Lot) {
     let at = lot.below(bytes.len() + 1);
     let end = at + lot.below((bytes.len() - at).min(64) + 1);
     match lot.below(7) {
-        0 if at < bytes.len() => bytes[at] = lot.next().to_le_bytes()[0],
+        0 if at < bytes.len() => bytes[at] = lot.0.draw().to_le_bytes()[0],
         1 if at < bytes.len() => bytes[at] ^= 1 << lot.below(8),
         2 => drop(bytes.drain(at..end)),
         3 => bytes.extend_from_within(at..end),
@@ -71,19 +73,12 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], lot: &mut Lot) {
     bytes.truncate(BYTES_MAX);
 }
 
-/// Numbers that look random and are the same in every run (splitmix64).
-struct Lot(u64);
+/// Numbers that look random and are the same in every run.
+struct Lot(SplitMix64);
 
 impl Lot {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("it is below a usize")
+        usize::try_from(self.0.below(end as u64)).expect("it is below a usize")
     }
 
     fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {

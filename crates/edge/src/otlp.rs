@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use http::uri::Scheme;
 use http::{Method, Version};
+use shoal_base::splitmix::SplitMix64;
 use shoal_runtime::{CollectorUrl, SampleRatio, TraceContext};
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -157,9 +158,6 @@ impl Delivery {
 /// Numbers that nobody else draws: SplitMix64 from a random beginning. Identifiers are no secrets.
 struct Random(AtomicU64);
 
-/// The step of SplitMix64: 2^64 divided by the golden ratio, made odd.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
 impl Default for Random {
     fn default() -> Self {
         Self(AtomicU64::new(RandomState::new().build_hasher().finish()))
@@ -169,11 +167,10 @@ impl Default for Random {
 impl Random {
     /// The next number; never zero. One thread draws: no locked instruction is needed.
     fn next(&self) -> u64 {
-        let state = self.0.load(Relaxed).wrapping_add(STEP);
-        self.0.store(state, Relaxed);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31).max(1)
+        let mut numbers = SplitMix64::new(self.0.load(Relaxed));
+        let number = numbers.draw();
+        self.0.store(numbers.seed(), Relaxed);
+        number.max(1)
     }
 }
 

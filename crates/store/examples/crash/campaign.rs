@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use shoal_base::splitmix::SplitMix64;
 use shoal_store::sqlite::{Options, SqliteStore};
 use shoal_store::{Error, ListOptions, Revision, Store, WatchOptions};
 
-use super::{Lot, hash, say};
+use super::{hash, say};
 
 /// Most lines that a worker may tell before it is killed.
 const LINES_MAX: u64 = 3000;
@@ -43,10 +44,10 @@ pub(crate) fn run(words: &[&str]) -> Result<(), String> {
     let dir = arguments.dir.unwrap_or_else(|| scratch.path().join("store"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let (mut lot, mut known, began) = (Lot(arguments.seed), Known::default(), Instant::now());
+    let (mut lot, mut known, began) = (SplitMix64::new(arguments.seed), Known::default(), Instant::now());
     for round in 1..=arguments.rounds {
         let lines = 1 + lot.below(LINES_MAX);
-        let told = live_and_die(&dir, lot.next(), lines)?;
+        let told = live_and_die(&dir, lot.draw(), lines)?;
         let found = runtime.block_on(look(&dir, &mut known, &told));
         found.map_err(|what| {
             format!("round {round} of seed {}: {what}; the store is in {}", arguments.seed, dir.display())

@@ -6,10 +6,11 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use shoal_base::splitmix::SplitMix64;
 use shoal_store::sqlite::{Options, SqliteStore};
 use shoal_store::{Expect, Object, Outcome, Revision, Store, WatchOptions, Write};
 
-use super::{Lot, hash};
+use super::hash;
 
 /// Tasks that write, each to keys of its own.
 const WRITERS: u64 = 12;
@@ -37,7 +38,11 @@ pub(crate) fn run(dir: &str, seed: u64) -> Result<(), String> {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(watch(Arc::clone(&store)));
         for writer in 0..WRITERS {
-            tasks.spawn(write(Arc::clone(&store), writer, Lot(seed.wrapping_mul(WRITERS) + writer)));
+            tasks.spawn(write(
+                Arc::clone(&store),
+                writer,
+                SplitMix64::new(seed.wrapping_mul(WRITERS) + writer),
+            ));
         }
         match tasks.join_next().await {
             Some(Ok(Err(error))) => Err(error),
@@ -47,7 +52,7 @@ pub(crate) fn run(dir: &str, seed: u64) -> Result<(), String> {
     })
 }
 
-async fn write(store: Arc<SqliteStore>, writer: u64, mut lot: Lot) -> Result<(), String> {
+async fn write(store: Arc<SqliteStore>, writer: u64, mut lot: SplitMix64) -> Result<(), String> {
     let text = |error: shoal_store::Error| error.to_string();
     for at in 1_u64.. {
         let key = format!("/{writer:02}/{}", lot.below(KEYS));

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use layer::{Fault, Layer};
+use shoal_base::splitmix::SplitMix64;
 use shoal_store::sqlite::{Options, SqliteStore};
 use shoal_store::{Expect, ListOptions, Outcome, Revision, Store, WatchOptions, Write};
 
-use crate::support::{Fresh, Lot, put, soon};
+use crate::support::{Fresh, put, soon};
 
 /// Power cuts under load in an ordinary run; `SHOAL_POWER_CUTS` gives another number.
 const POWER_CUTS: usize = 40;
@@ -156,7 +157,7 @@ fn cut_power(cuts: usize, fault: Fault) -> Option<String> {
                 tokio::spawn(write(Arc::clone(&store), Arc::clone(&known), writer, Arc::clone(&done)))
             })
             .collect();
-        let mut lot = Lot(0xC07);
+        let mut lot = SplitMix64::new(0xC07);
         let (mut last, mut lost) = (Revision(0), None);
         for cut in 0..cuts {
             // Something happens between two cuts.

@@ -65,22 +65,6 @@ pub(crate) fn committed(outcome: Outcome) -> Committed {
     }
 }
 
-/// Numbers that look random and are the same for the same seed (splitmix64).
-pub(crate) struct Lot(pub(crate) u64);
-
-impl Lot {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
 /// A lease that nobody keeps alive ends, and takes its keys with it.
 pub(crate) async fn lease_ends(store: &dyn Store) {
     let lease = store.lease_grant(Duration::from_secs(1)).await.expect("a lease");

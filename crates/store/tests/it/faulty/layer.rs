@@ -15,8 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::ffi;
-
-use crate::support::Lot;
+use shoal_base::splitmix::SplitMix64;
 
 /// What the disk does, shared by all files of one layer.
 #[derive(Default)]
@@ -91,7 +90,7 @@ impl Layer {
     }
 
     /// What a power cut leaves, now, as files in `to`: of each write since the last sync all, a part, or nothing.
-    pub(crate) fn cut_power(&self, to: &Path, lot: &mut Lot) {
+    pub(crate) fn cut_power(&self, to: &Path, lot: &mut SplitMix64) {
         let files = self.disk().files.clone();
         for (name, file) in files {
             let mut bytes = file.synced;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use shoal_base::splitmix::SplitMix64;
 use shoal_store::model::Model;
 use shoal_store::{Change, Expect, Got, ListOptions, Outcome, Page, Revision, Store, Transaction, Write};
 
 use super::watched::Watched;
-use crate::support::Lot;
 
 /// Clients that write and read.
 const CLIENTS: u64 = 6;
@@ -104,7 +104,7 @@ where
 
 /// Writes and reads at random, most writes expecting what was seen last.
 async fn work(store: Arc<dyn Store>, clock: Arc<AtomicU64>, seed: u64, calls: u64) -> Vec<Call> {
-    let mut lot = Lot(seed);
+    let mut lot = SplitMix64::new(seed);
     let mut seen = std::collections::HashMap::<Bytes, Option<Revision>>::new();
     let mut done = Vec::new();
     for call in 0..calls {
