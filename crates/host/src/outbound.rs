@@ -225,3 +225,13 @@ impl Outbound {
         Ok(headers::incoming(response).map(|incoming| body::response(incoming, between, lease)))
     }
 }
+
+/// A listener that never takes a connection, and the requests of a workload that may reach it: none ends by itself.
+#[cfg(test)]
+pub(crate) fn to_silence() -> (std::net::TcpListener, Outbound) {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let rules = OutboundRules(vec![format!("http://{address}").parse().expect("a pattern")]);
+    let outbound = Outbound::new(rules, OutboundSetup::default()).expect("no certificates to read");
+    (silent, outbound)
+}

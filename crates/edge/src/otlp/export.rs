@@ -4,7 +4,7 @@
 //! or beside it, is the place for queues on disk. Each batch has a connection of its own, so that none meets
 //! one that the collector has just closed.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,12 +158,12 @@ async fn post(collector: &CollectorUrl, body: String) -> Result<u64, String> {
         return exchange(stream, collector, body).await;
     }
     let name = ServerName::try_from(collector.host.clone()).map_err(|error| error.to_string())?;
-    let stream = connector().connect(name, stream).await.map_err(|error| error.to_string())?;
+    let stream = TLS.connect(name, stream).await.map_err(|error| error.to_string())?;
     exchange(stream, collector, body).await
 }
 
-/// TLS with the authorities that browsers trust.
-fn connector() -> TlsConnector {
+/// TLS with the authorities that browsers trust, made for the first batch that needs it.
+static TLS: LazyLock<TlsConnector> = LazyLock::new(|| {
     let roots: rustls::RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -171,7 +171,7 @@ fn connector() -> TlsConnector {
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
-}
+});
 
 async fn exchange<S>(stream: S, collector: &CollectorUrl, body: String) -> Result<u64, String>
 where

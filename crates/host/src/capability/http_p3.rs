@@ -115,18 +115,14 @@ pub(crate) fn from_body_error(error: BodyError) -> Error {
 #[cfg(test)]
 mod tests {
     use http_body_util::Empty;
-    use shoal_runtime::OutboundRules;
 
     use super::*;
-    use crate::outbound::OutboundSetup;
+    use crate::outbound;
 
     #[tokio::test]
     async fn as_many_requests_are_in_flight_as_the_limit() {
-        // Nobody takes the connections, so no request ends by itself.
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (silent, outbound) = outbound::to_silence();
         let address = silent.local_addr().expect("an address");
-        let rules = OutboundRules(vec![format!("http://{address}").parse().expect("a pattern")]);
-        let outbound = Outbound::new(rules, OutboundSetup::default()).expect("no certificates to read");
         let mut hooks =
             Hooks { outbound: Arc::new(outbound), in_flight_max: 2, in_flight: None, trace: None };
         let mut send = || {

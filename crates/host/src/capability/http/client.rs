@@ -123,22 +123,18 @@ fn into_request(request: OutgoingRequest) -> Result<Request<Body>, ErrorCode> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_runtime::OutboundRules;
     use wasmtime::component::ResourceTable;
 
     use super::outgoing_handler::Host as _;
     use super::*;
     use crate::capability::http::HttpContext;
     use crate::capability::http::outgoing::BodySlot;
-    use crate::outbound::{Outbound, OutboundSetup};
+    use crate::outbound;
 
     #[tokio::test]
     async fn as_many_requests_are_in_flight_as_the_limit() {
-        // Nobody takes the connections, so no request ends by itself.
-        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (silent, outbound) = outbound::to_silence();
         let address = silent.local_addr().expect("an address");
-        let rules = OutboundRules(vec![format!("http://{address}").parse().expect("a pattern")]);
-        let outbound = Outbound::new(rules, OutboundSetup::default()).expect("no certificates to read");
         let context = HttpContext {
             header_list_bytes: 1 << 10,
             body_bytes: 0,
