@@ -1,7 +1,6 @@
 """One measurement: wrk against a running server, with the server's CPU time around it."""
 
 import json
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,20 +56,8 @@ def wrk(url: str, connections: int, seconds: float, cpu: int) -> dict:
     # wrk takes whole seconds.
     whole = max(1, round(seconds))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "20s", "-s", str(WRK_SCRIPT), url]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=whole + WRK_GRACE_SECONDS,
-            preexec_fn=process.pin(cpu),
-        )
-    except FileNotFoundError as error:
-        raise Failed("wrk is not installed; bench/setup.sh installs it") from error
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"wrk did not end: {url}") from error
-    for line in done.stdout.splitlines():
+    printed = process.output(f"wrk of {url}", command, cpu, whole + WRK_GRACE_SECONDS, install="bench/setup.sh installs it")
+    for line in printed.splitlines():
         if line.startswith("RESULT "):
             return json.loads(line.removeprefix("RESULT "))
-    raise Failed(f"wrk failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    raise Failed(f"wrk of {url} gave no result: {printed.strip()[-300:]}")

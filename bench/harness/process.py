@@ -62,6 +62,29 @@ class Running:
         stop(self.process)
 
 
+def output(
+    what: str, command: list[str], cpu: int | None, seconds: float, env: dict[str, str] | None = None, install: str = ""
+) -> str:
+    """Runs a program to its end on one core and returns what it printed. `install` says how to get it."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env=env,
+            preexec_fn=pin(cpu),
+        )
+    except FileNotFoundError as error:
+        raise Failed(f"{what}: {command[0]} is not there{'; ' if install else ''}{install}") from error
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{what} did not end in {seconds:.0f} s") from error
+    if done.returncode != 0:
+        raise Failed(f"{what} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout
+
+
 def start(server: Server, cpu: int | None, logs: Path) -> Running:
     """Starts a server on one core and waits until it answers."""
     running = launch(server, cpu, logs)

@@ -1,12 +1,10 @@
 """What loaded apps cost in memory, and how quickly one answers: many copies of a component in one process."""
 
 import json
-import subprocess
 import time
 
 from .. import process
 from ..context import CACHE, GUESTS, SERVER_CPU, Context, environment, say
-from ..process import Failed
 from ..table import Column, Table
 
 # Each app is compiled once before it is measured: some 20 to 60 ms.
@@ -40,23 +38,8 @@ def one_guest(context: Context, guest: str, count: int) -> dict:
 
 def example(context: Context, *arguments: object, timeout: float, cpu: int | None) -> str:
     command = [context.example("density"), *(str(argument) for argument in arguments)]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=environment(context),
-            preexec_fn=process.pin(cpu),
-        )
-    except FileNotFoundError as error:
-        raise Failed("the example `density` is not built; see docs/benchmarks.md") from error
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"`density {arguments[0]}` did not end in {timeout:.0f} s") from error
-    if done.returncode != 0:
-        raise Failed(f"`density {arguments[0]}` failed: {done.stderr.strip()[-300:]}")
-    return done.stdout
+    what = f"`density {arguments[0]}`"
+    return process.output(what, command, cpu, timeout, environment(context), "see docs/benchmarks.md for how it is built")
 
 
 def memory_table(results: dict[str, dict]) -> Table:

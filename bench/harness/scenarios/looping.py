@@ -2,7 +2,6 @@
 
 import json
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -92,14 +91,5 @@ def begin_loop(running: Running) -> socket.socket:
 def run_paced(running: Running, context: Context) -> dict[str, float]:
     seconds = context.effort.seconds
     command = [sys.executable, str(CLIENT), str(running.port), "/hello", str(RATE), str(seconds)]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds * 2 + CLIENT_GRACE_SECONDS,
-        preexec_fn=process.pin(context.cpus[1]),
-    )
-    if done.returncode != 0:
-        raise Failed(f"the paced client failed: {done.stderr.strip()[-200:]}")
-    return json.loads(done.stdout)
+    longest = seconds * 2 + CLIENT_GRACE_SECONDS
+    return json.loads(process.output("the paced client", command, context.cpus[1], longest))

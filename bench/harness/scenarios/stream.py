@@ -1,7 +1,6 @@
 """A large body through a guest and back."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -79,17 +78,9 @@ def one_round(table: Table, order: list[Running], mebibytes: int) -> None:
 
 
 def send(running: Running, mebibytes: int, *options: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, str(CLIENT), str(running.port), str(mebibytes), *options],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=CLIENT_SECONDS_MAX,
-        preexec_fn=process.pin(CLIENT_CPU),
-    )
-    if done.returncode != 0:
-        raise Failed(f"streaming through {running.server.name} failed: {done.stderr.strip()[-200:]}")
-    result = json.loads(done.stdout)
+    command = [sys.executable, str(CLIENT), str(running.port), str(mebibytes), *options]
+    what = f"streaming through {running.server.name}"
+    result = json.loads(process.output(what, command, CLIENT_CPU, CLIENT_SECONDS_MAX))
     if result["bytes"] != mebibytes * 2**20:
         raise Failed(f"{running.server.name} sent back {result['bytes']} bytes of {mebibytes} MiB")
     return result
