@@ -72,8 +72,8 @@ def time_table(results: dict[str, dict]) -> Table:
     table = Table("in process: from the cache, and each request", columns, plot="first_byte_us_p50")
     table.notes.append(
         "`load` takes an artifact whose code is in the cache on disk: read, recognised, its seal verified, mapped, linked. "
-        "`instantiate` is what each request reports (store and instance made); the time to drop them is in `whole request`, "
-        "which has no sockets in it. 5,000 requests, one after the other."
+        "`instantiate` is what each request reports: an instance made, or brought back to its first state; `whole request` includes it, "
+        "and has no sockets in it. 5,000 requests, one after the other."
     )
     for guest, figures in results.items():
         row = table.row(f"shoal, {guest}")

@@ -5,7 +5,8 @@
 //!
 //! The memory gets some pages more than it asks for, and `memory.size` and `memory.grow` work on a count of
 //! pages of their own, so that a heap that grows a little costs no system call and can be shrunk again. A
-//! guest that reads beyond its own size then finds zeros, where it would trap, up to [`HEADROOM_PAGES`].
+//! guest that reads beyond its own size then finds zeros, where it would trap, as far as the real memory goes:
+//! [`HEADROOM_PAGES`], or what an earlier request grew it to.
 //!
 //! Everything is added at the end of its index space, so the rest of the module stays as it is, byte by byte.
 
