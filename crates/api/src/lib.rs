@@ -1,0 +1,17 @@
+//! The language: Kubernetes objects and our own kinds.
+//!
+//! An object is a [`serde_json::Value`], whatever its kind: nothing that a user wrote is lost on the way through a
+//! struct. What its kind means stands in one [`schema`] table, for built-in kinds and custom resources alike; from
+//! it follow decoding, pruning, defaulting, merging, server-side apply, protobuf and the OpenAPI documents.
+//!
+//! Nothing here does IO, knows the time, or draws a random number.
+
+pub mod field;
+pub mod kind;
+pub mod object;
+pub mod schema;
+pub mod status;
+
+pub use kind::{GroupKind, GroupVersion, GroupVersionKind};
+pub use schema::{Node, Schema};
+pub use status::Status;
