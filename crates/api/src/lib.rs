@@ -6,9 +6,13 @@
 //!
 //! Nothing here does IO, knows the time, or draws a random number.
 
+pub mod discovery;
 pub mod field;
+#[cfg(test)]
+mod golden;
 pub mod kind;
 pub mod object;
+pub mod resources;
 pub mod schema;
 pub mod status;
 
