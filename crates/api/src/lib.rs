@@ -12,6 +12,7 @@ pub mod field;
 mod golden;
 pub mod kind;
 pub mod object;
+pub mod printer;
 pub mod resources;
 pub mod schema;
 pub mod status;
