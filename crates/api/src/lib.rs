@@ -8,9 +8,14 @@
 
 pub mod field;
 pub mod kind;
+pub mod names;
 pub mod object;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
+pub mod time;
 
 pub use kind::{GroupKind, GroupVersion, GroupVersionKind};
 pub use schema::{Node, Schema};
