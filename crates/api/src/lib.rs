@@ -11,11 +11,16 @@ pub mod field;
 #[cfg(test)]
 mod golden;
 pub mod kind;
+pub mod names;
 pub mod object;
 pub mod printer;
 pub mod resources;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
+pub mod time;
 
 pub use kind::{GroupKind, GroupVersion, GroupVersionKind};
 pub use schema::{Node, Schema};

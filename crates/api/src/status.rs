@@ -210,6 +210,9 @@ impl Status {
         if let Some(details) = &self.details {
             status["details"] = details.to_value();
         }
+        if self.reason.is_empty() {
+            status.as_object_mut().and_then(|status| status.remove("reason"));
+        }
         status
     }
 
