@@ -40,7 +40,7 @@ pub struct Resource {
     pub namespaced: bool,
     /// What can be done with it, in the order in which discovery says it.
     pub verbs: Vec<Verb>,
-    /// By name.
+    /// In the order in which discovery says them.
     pub subresources: Vec<Subresource>,
     /// Whether `metadata.generation` counts the changes of its objects.
     pub generation: bool,
@@ -254,7 +254,7 @@ fn rank(version: &str) -> Option<(u8, u64, u64)> {
 
 fn custom_subresources(declared: &Value, kind: &GroupVersionKind) -> Vec<Subresource> {
     let scale = GroupVersionKind::new("autoscaling", "v1", "Scale");
-    let known = [("scale", &scale), ("status", kind)];
+    let known = [("status", kind), ("scale", &scale)];
     let present = known.into_iter().filter(|(name, _)| declared[name].is_object());
     present
         .map(|(name, kind)| Subresource {
@@ -307,7 +307,8 @@ mod tests {
         let shown: Vec<String> =
             resources.iter().map(|one| format!("{} {:?}", one.group_version, one.short_names)).collect();
         assert_eq!(shown, [r#"example.com/v1 ["wd"]"#, r#"example.com/v1beta1 ["wd"]"#]);
-        assert_eq!(resources[0].subresources.len(), 2);
+        let names: Vec<&str> = resources[0].subresources.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["status", "scale"]);
         assert_eq!(resources[1].subresources, []);
         assert_eq!(resources[1].storage.version, "v1");
     }

@@ -1,6 +1,7 @@
 //! JSONPath as Kubernetes reads it: `.spec.size`, `.metadata.labels.app\.kubernetes\.io/name`, `.spec.ports[0].port`,
 //! `.status.conditions[?(@.type=="Ready")].status`, `..name`.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use serde_json::Value;
@@ -9,6 +10,8 @@ use serde_json::Value;
 const STEPS_MAX: usize = 64;
 /// Only the first value is shown, so this is plenty.
 const VALUES_MAX: usize = 1024;
+/// Steps taken from one value to another, over all: filters and descents within each other would multiply.
+const VISITS_MAX: usize = 100_000;
 /// Filters within filters.
 const FILTER_DEPTH_MAX: usize = 4;
 
@@ -65,18 +68,30 @@ impl JsonPath {
         self.all(value).into_iter().next()
     }
 
-    /// The values that it leads to, 1024 at most.
+    /// The values that it leads to, 1024 at most; fewer where the way to them is very long.
     pub fn all<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
-        walk(&self.0, value)
+        walk(&self.0, value, &Visits(Cell::new(VISITS_MAX)))
     }
 }
 
-fn walk<'v>(steps: &[Step], value: &'v Value) -> Vec<&'v Value> {
+/// How many visits are left.
+struct Visits(Cell<usize>);
+
+impl Visits {
+    /// Whether there was one more.
+    fn take(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+fn walk<'v>(steps: &[Step], value: &'v Value, visits: &Visits) -> Vec<&'v Value> {
     let mut values = vec![value];
     for step in steps {
         let mut next = Vec::new();
         for value in values {
-            take(step, value, &mut next);
+            take(step, value, visits, &mut next);
             if next.len() >= VALUES_MAX {
                 next.truncate(VALUES_MAX);
                 break;
@@ -87,7 +102,10 @@ fn walk<'v>(steps: &[Step], value: &'v Value) -> Vec<&'v Value> {
     values
 }
 
-fn take<'v>(step: &Step, value: &'v Value, into: &mut Vec<&'v Value>) {
+fn take<'v>(step: &Step, value: &'v Value, visits: &Visits, into: &mut Vec<&'v Value>) {
+    if !visits.take() {
+        return;
+    }
     let list = || value.as_array().map_or(&[][..], Vec::as_slice);
     match step {
         Step::Field(name) => into.extend(value.as_object().and_then(|object| object.get(name))),
@@ -101,10 +119,10 @@ fn take<'v>(step: &Step, value: &'v Value, into: &mut Vec<&'v Value>) {
             into.extend(list().get(start..end).unwrap_or_default().iter().step_by(stride));
         }
         Step::All => into.extend(children(value)),
-        Step::Descend => descend(value, into),
-        Step::Union(steps) => steps.iter().for_each(|step| take(step, value, into)),
+        Step::Descend => descend(value, visits, into),
+        Step::Union(steps) => steps.iter().for_each(|step| take(step, value, visits, into)),
         Step::Filter(left, comparison) => {
-            into.extend(list().iter().filter(|item| passes(item, left, comparison.as_ref())));
+            into.extend(list().iter().filter(|item| passes(item, left, comparison.as_ref(), visits)));
         }
     }
 }
@@ -126,20 +144,20 @@ fn children(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
 }
 
 /// A value and all below it, each before what it holds. No deeper than the parser of JSON let it be.
-fn descend<'v>(value: &'v Value, into: &mut Vec<&'v Value>) {
-    if into.len() >= VALUES_MAX {
+fn descend<'v>(value: &'v Value, visits: &Visits, into: &mut Vec<&'v Value>) {
+    if into.len() >= VALUES_MAX || !visits.take() {
         return;
     }
     into.push(value);
     for child in children(value) {
-        descend(child, into);
+        descend(child, visits, into);
     }
 }
 
-fn passes(item: &Value, left: &Operand, comparison: Option<&(Comparison, Operand)>) -> bool {
-    let Some(left) = resolve(left, item) else { return false };
+fn passes(item: &Value, left: &Operand, comparison: Option<&(Comparison, Operand)>, visits: &Visits) -> bool {
+    let Some(left) = resolve(left, item, visits) else { return false };
     let Some((comparison, right)) = comparison else { return true };
-    let Some(right) = resolve(right, item) else { return false };
+    let Some(right) = resolve(right, item, visits) else { return false };
     let order = match (left, right) {
         (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
         (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
@@ -155,10 +173,10 @@ fn passes(item: &Value, left: &Operand, comparison: Option<&(Comparison, Operand
     }
 }
 
-fn resolve<'v>(operand: &'v Operand, item: &'v Value) -> Option<&'v Value> {
+fn resolve<'v>(operand: &'v Operand, item: &'v Value, visits: &Visits) -> Option<&'v Value> {
     match operand {
         Operand::Literal(value) => Some(value),
-        Operand::Path(steps) => walk(steps, item).into_iter().next(),
+        Operand::Path(steps) => walk(steps, item, visits).into_iter().next(),
     }
 }
 
@@ -416,5 +434,12 @@ mod tests {
         let deep = json!({"a": [[[[[[1, 2, 3], [4, 5]]]]], {"b": {"c": {"d": [1]}}}]});
         let path = JsonPath::parse(&"..*".repeat(STEPS_MAX / 2)).expect("only descents");
         assert!(path.all(&deep).len() <= VALUES_MAX);
+        let wide = json!({"a": vec![json!({"b": vec![0; 50]}); 5_000]});
+        assert_eq!(JsonPath::parse("..*").expect("a descent").all(&wide).len(), VALUES_MAX);
+        // Each filter looks at all that is below each item: without a limit of its own this would take hours.
+        let nested = JsonPath::parse(".a[?(@..*[?(@..*[?(@..*)])])]").expect("filters");
+        assert!(nested.all(&json!({"a": vec![wide; 50]})).is_empty());
+        let visits = Visits(Cell::new(2));
+        assert_eq!([visits.take(), visits.take(), visits.take()], [true, true, false]);
     }
 }
