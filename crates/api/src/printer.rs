@@ -16,7 +16,6 @@ mod jsonpath;
 mod network;
 mod own;
 mod pod;
-mod quantity;
 mod storage;
 mod text;
 mod workload;

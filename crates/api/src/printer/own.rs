@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::quantity::sum;
-use super::text::{NONE, age, amount, items, name, number, text, text_or};
+use super::text::{NONE, UNKNOWN, age, amount, items, name, number, text, text_or};
+use crate::quantity::Quantity;
 
 /// `NAME CPU MEMORY WINDOW`.
 pub(super) fn node_metrics(object: &Value) -> Vec<Value> {
@@ -14,8 +14,11 @@ pub(super) fn node_metrics(object: &Value) -> Vec<Value> {
 /// The same, summed over the containers.
 pub(super) fn pod_metrics(object: &Value) -> Vec<Value> {
     let of = |resource: &str| {
-        let amounts = items(&object["containers"]).iter().map(|container| &container["usage"][resource]);
-        sum(amounts.map(amount))
+        let mut amounts = items(&object["containers"])
+            .iter()
+            .map(|container| amount(&container["usage"][resource]).parse());
+        let sum = amounts.try_fold(Quantity::ZERO, |sum, amount| amount.map(|amount| sum.plus(amount)));
+        sum.map_or_else(|_| UNKNOWN.into(), |sum| sum.to_string())
     };
     metrics(object, of("cpu"), of("memory"))
 }

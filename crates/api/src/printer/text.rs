@@ -1,10 +1,11 @@
 //! How values are written in cells.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::object;
+use crate::quantity::Quantity;
+use crate::selector::label::Selector;
+use crate::time::Moment;
 
 /// What is not known.
 pub(super) const UNKNOWN: &str = "<unknown>";
@@ -48,7 +49,7 @@ pub fn human_duration(seconds: i64) -> String {
 
 /// An RFC 3339 timestamp in whole seconds since 1970.
 pub(super) fn seconds(timestamp: &Value) -> Option<i64> {
-    timestamp.as_str()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+    timestamp.as_str()?.parse::<Moment>().ok().map(Moment::seconds)
 }
 
 /// How old an object is.
@@ -99,13 +100,14 @@ pub(super) fn is_true(conditions: &Value, ty: &str) -> bool {
     condition(conditions, ty).is_some_and(|condition| condition["status"] == "True")
 }
 
-/// An amount. What is absent is nothing: 0.
+/// An amount, in the one way in which it is written. What is absent is nothing: 0.
 pub(super) fn amount(value: &Value) -> String {
-    match value {
+    let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        _ => "0".into(),
-    }
+        _ => return "0".into(),
+    };
+    Quantity::canonical(&text).unwrap_or(text)
 }
 
 /// A map of labels: `a=1,b=2`; `<none>` when it is empty.
@@ -117,25 +119,7 @@ pub(super) fn labels(map: &Value) -> String {
 
 /// A `LabelSelector` as requests write it: `a=1,b in (x,y),!c`; none when it is not valid.
 pub(super) fn label_selector(selector: &Value) -> Option<String> {
-    let mut parts: Vec<(&str, String)> = Vec::new();
-    for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
-        parts.push((key, format!("{key}={}", text(value))));
-    }
-    for expression in items(&selector["matchExpressions"]) {
-        let key = text(&expression["key"]);
-        let values: BTreeSet<&str> = items(&expression["values"]).iter().map(text).collect();
-        let listed = values.iter().copied().collect::<Vec<_>>().join(",");
-        let part = match text(&expression["operator"]) {
-            "In" if !values.is_empty() => format!("{key} in ({listed})"),
-            "NotIn" if !values.is_empty() => format!("{key} notin ({listed})"),
-            "Exists" if values.is_empty() => key.into(),
-            "DoesNotExist" if values.is_empty() => format!("!{key}"),
-            _ => return None,
-        };
-        parts.push((key, part));
-    }
-    parts.sort_by_key(|(key, _)| *key);
-    Some(parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join(","))
+    Selector::from_object(selector).ok().map(|selector| selector.to_string())
 }
 
 /// A `LabelSelector`, with a word for one that is empty and for one that is not valid.
@@ -217,19 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn selectors_read_as_in_requests() {
-        let selector = json!({
-            "matchLabels": {"b": "2", "d": ""},
-            "matchExpressions": [
-                {"key": "c", "operator": "NotIn", "values": ["y", "x"]},
-                {"key": "a", "operator": "In", "values": ["z"]},
-                {"key": "f", "operator": "Exists"},
-                {"key": "e", "operator": "DoesNotExist", "values": []},
-            ],
-        });
-        assert_eq!(label_selector(&selector).expect("valid"), "a in (z),b=2,c notin (x,y),d=,!e,f");
+    fn what_is_not_right_is_said() {
         let wrong = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
+        let right =
+            json!({"matchLabels": {"b": "2"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]});
         assert_eq!(label_selector_or_none(&wrong), "<error>");
+        assert_eq!(label_selector_or_none(&right), "a,b=2");
         assert_eq!(label_selector_or_none(&Value::Null), "<none>");
+        let amounts = [json!("0.5"), json!(2), json!("10%"), Value::Null];
+        assert_eq!(amounts.map(|value| amount(&value)), ["500m", "2", "10%", "0"]);
     }
 }
