@@ -1,6 +1,7 @@
 //! What must hold for any bytes, one function per parser. The fuzz targets call these with generated inputs; the
 //! tests of the owning crates call the same functions with the seeds.
 
+pub mod api;
 pub mod base;
 pub mod edge;
 #[cfg(feature = "host")]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod guests;
+mod schema;
 mod test;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ const TASKS: &[(&str, &str, Task)] = &[
         crash::run,
     ),
     ("guests", "rebuilds guests: [--check] [NAME…]", guests::run),
+    ("schema", "writes the table of built-in kinds from its sources: [--check]", schema::run),
     ("test", "everything that a change must pass: [STEP…]", test::run),
     ("tidy", "checks the rules of the house", tidy),
 ];

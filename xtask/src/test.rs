@@ -25,6 +25,7 @@ enum Outcome {
 const STEPS: &[Step] = &[
     Step { name: "format", run: format },
     Step { name: "deny", run: deny },
+    Step { name: "schema", run: schema },
     Step { name: "clippy", run: clippy },
     Step { name: "build", run: build },
     Step { name: "nextest", run: nextest },
@@ -85,6 +86,20 @@ fn deny(root: &Path) -> Result<Outcome> {
         return Ok(Outcome::Skipped("cargo-deny is not installed: `cargo install --locked cargo-deny`"));
     }
     finish(cargo(root, "deny", &["--offline", "check", "bans", "licenses", "sources"]))
+}
+
+/// The table of built-in kinds is what its sources say; only where they are at hand, since they are large.
+fn schema(root: &Path) -> Result<Outcome> {
+    if !crate::schema::sources_are_here(root) {
+        return Ok(Outcome::Skipped("the sources are not here: `cargo xtask schema --check` fetches them"));
+    }
+    match crate::schema::run(&["--check".into()]) {
+        Ok(_) => Ok(Outcome::Passed),
+        Err(error) => {
+            say(&format!("{error:#}"));
+            Ok(Outcome::Failed)
+        }
+    }
 }
 
 fn clippy(root: &Path) -> Result<Outcome> {

@@ -7,6 +7,8 @@
 //! Nothing here does IO, knows the time, or draws a random number.
 
 pub mod discovery;
+pub mod decode;
+pub mod defaults;
 pub mod field;
 #[cfg(test)]
 mod golden;
@@ -17,6 +19,7 @@ pub mod patch;
 pub mod printer;
 pub mod quantity;
 pub mod resources;
+pub mod proto;
 pub mod schema;
 pub mod selector;
 pub mod status;

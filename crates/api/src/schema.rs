@@ -3,12 +3,40 @@
 //! A [`Schema`] holds types; types refer to each other by [`TypeId`], so that they can recur. Readers walk it with
 //! a [`Node`], which is a type together with its schema.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
+
+pub mod builtin;
+pub(crate) mod table;
 
 /// Types that refer to each other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schema {
     types: Vec<Type>,
+    go: GoFacts,
+}
+
+/// What the Go types of built-in kinds say beyond their shape. Empty for custom resources.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct GoFacts {
+    /// Scalars held by pointer, whose zero is a value of its own: type and place of the field.
+    pointers: HashSet<(TypeId, usize)>,
+    /// Names of the types of fields where the shape does not tell them: `v1.PullPolicy`.
+    names: HashMap<(TypeId, usize), Box<str>>,
+    /// Types of [`Type::Any`] with a form of their own in protobuf.
+    unions: HashMap<TypeId, Union>,
+}
+
+/// A value that is an object of one type, or something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Union {
+    /// The object, or `true` or `false`.
+    OrBoolean(TypeId),
+    /// The object, or a list of them.
+    OrList(TypeId),
+    /// The object, or a list of text.
+    OrStrings(TypeId),
 }
 
 /// Names a type within its [`Schema`].
@@ -86,7 +114,8 @@ pub struct Field {
     pub nullable: bool,
     /// What it is when it was left out.
     pub default: Option<Value>,
-    /// Its number in protobuf; 0 where the kind has no protobuf form.
+    /// Its number in protobuf; 0 where the kind has no protobuf form. Where Go inlines a struct, the numbers from the
+    /// outside in, a byte each.
     pub tag: u32,
     /// How a strategic merge patch treats it.
     pub patch: Patch,
@@ -201,6 +230,22 @@ impl<'s> Node<'s> {
         }
     }
 
+    /// Whether the zero of a scalar field is a value of its own (`replicas: 0`), rather than as good as left out.
+    /// Custom resources have no field of the other sort.
+    pub(crate) fn keeps_zero(self, field: usize) -> bool {
+        self.schema.go.pointers.contains(&(self.id, field))
+    }
+
+    /// The Go type of a field where its shape does not tell it.
+    pub(crate) fn go_name(self, field: usize) -> Option<&'s str> {
+        self.schema.go.names.get(&(self.id, field)).map(|name| &**name)
+    }
+
+    /// The form of a type that is an object or something else.
+    pub(crate) fn union(self) -> Option<Union> {
+        self.schema.go.unions.get(&self.id).copied()
+    }
+
     /// The type of the items of a list type.
     pub fn item(self) -> Option<Node<'s>> {
         let Type::List(list) = self.ty() else { return None };
@@ -211,7 +256,11 @@ impl<'s> Node<'s> {
 impl Object {
     /// A field by its name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let at = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
-        Some(&self.fields[at])
+        self.position(name).map(|at| &self.fields[at])
+    }
+
+    /// Its place among the fields.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()
     }
 }

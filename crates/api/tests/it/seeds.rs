@@ -1,0 +1,16 @@
+//! The fuzz targets that this crate owns: their seeds, and changes of them.
+
+#[path = "../../../../fuzz/checks/api.rs"]
+mod checks;
+#[path = "../../../../fuzz/checks/seeds.rs"]
+mod fuzz;
+
+#[test]
+fn decode_holds_for_every_input() {
+    fuzz::vary("decode", checks::decode);
+}
+
+#[test]
+fn proto_holds_for_every_input() {
+    fuzz::vary("proto", checks::proto);
+}

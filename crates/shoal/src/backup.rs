@@ -1,0 +1,87 @@
+//! `shoal server backup`: of a server that runs, through its API; of a store that nobody has open, from the store.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use shoal_cli::{Common, Exit, StoreChoice, exit};
+use shoal_server::pki::Pki;
+use shoal_store::backup::{self, Report};
+use tempfile::NamedTempFile;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{process, server};
+
+/// Writes a backup into a file that does not exist.
+pub(crate) fn write(
+    common: &Common,
+    file: &Path,
+    store: &StoreChoice,
+    address: SocketAddr,
+) -> Result<Report, Exit> {
+    if file.exists() {
+        return Err(Exit::error(exit::USAGE, format!("{} exists already", file.display()))
+            .hint("a backup is written into a new file"));
+    }
+    process::runtime()?.block_on(async {
+        match TcpStream::connect(address).await {
+            Ok(stream) => fetch(common, file, stream, address).await,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let store = server::open(common, store).await?;
+                let written = backup::backup(store.as_ref(), file).await;
+                written.map_err(|error| server::failed(&file.display(), &error))
+            }
+            Err(error) => Err(Exit::error(exit::UNAVAILABLE, format!("cannot reach the server on {address}: {error}"))),
+        }
+    })
+}
+
+/// Writes what a server that runs sends, and checks it before it has its name.
+async fn fetch(common: &Common, file: &Path, stream: TcpStream, address: SocketAddr) -> Result<Report, Exit> {
+    let broken = |error: &dyn std::fmt::Display| {
+        Exit::error(exit::UNAVAILABLE, format!("the server on {address} broke off: {error}"))
+    };
+    let answer = ask(common, stream, address).await?;
+    if !answer.status().is_success() {
+        let code = answer.status();
+        let text = answer.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        return Err(Exit::error(exit::UNAVAILABLE, format!("the server on {address} answered {code}: {text}")));
+    }
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unwritten =
+        |error: io::Error| Exit::error(exit::UNAVAILABLE, format!("cannot write {}: {error}", file.display()));
+    let mut target = NamedTempFile::new_in(dir).map_err(unwritten)?;
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broken(&error))?;
+        target.write_all(frame.data_ref().map(AsRef::as_ref).unwrap_or_default()).map_err(unwritten)?;
+    }
+    target.as_file().sync_all().map_err(unwritten)?;
+    let report = backup::check(target.path()).map_err(|error| server::failed(&"what the server sent", &error))?;
+    target.persist_noclobber(file).map_err(|error| unwritten(error.error))?;
+    Ok(report)
+}
+
+async fn ask(common: &Common, stream: TcpStream, address: SocketAddr) -> Result<Response<Incoming>, Exit> {
+    let refused = |error: &dyn std::fmt::Display| {
+        Exit::error(exit::UNAVAILABLE, format!("cannot talk to the server on {address}: {error}"))
+            .hint("--data-dir must be that of the server, whose keys lie in it")
+    };
+    let pki = Pki::open(&server::pki_dir(common), &[], Timestamp::now()).map_err(|error| refused(&error))?;
+    let tls = pki.admin_client_config(Timestamp::now()).map_err(|error| refused(&error))?;
+    let name = rustls_pki_types::ServerName::from(address.ip());
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| refused(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| refused(&error))?;
+    tokio::spawn(connection);
+    let request = Request::get("/backup").header("host", address.to_string()).body(Empty::<Bytes>::new());
+    sender.send_request(request.map_err(|error| refused(&error))?).await.map_err(|error| refused(&error))
+}
