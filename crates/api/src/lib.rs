@@ -6,6 +6,7 @@
 //!
 //! Nothing here does IO, knows the time, or draws a random number.
 
+pub mod apply;
 pub mod field;
 pub mod kind;
 pub mod names;

@@ -1,0 +1,4 @@
+//! What the crate does for those who use it.
+
+mod golden;
+mod openapi;
