@@ -9,6 +9,7 @@
 pub mod discovery;
 pub mod decode;
 pub mod defaults;
+pub mod apply;
 pub mod field;
 #[cfg(test)]
 mod golden;

@@ -2,5 +2,7 @@
 
 mod decode;
 mod golden;
+mod openapi;
+mod ownership;
 mod proto;
 mod seeds;

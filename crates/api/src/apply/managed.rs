@@ -1,0 +1,208 @@
+//! `metadata.managedFields`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::compare::Delta;
+use super::conflict::{Conflict, Conflicts};
+use super::set::Set;
+use crate::field::{Error, Path};
+use crate::time::Moment;
+
+/// What tells managers apart, in the order in which conflicts name them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    pub(super) manager: String,
+    pub(super) operation: Operation,
+    /// Empty for one that applies.
+    pub(super) api_version: String,
+    pub(super) subresource: String,
+}
+
+/// How a manager writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Operation {
+    Apply,
+    Update,
+}
+
+/// What a manager owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owned {
+    pub(super) api_version: String,
+    /// When it last changed something.
+    pub(super) time: Option<String>,
+    pub(super) set: Set,
+}
+
+/// All managers of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Managed(pub(super) BTreeMap<Id, Owned>);
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Update => "Update",
+        }
+    }
+}
+
+impl Managed {
+    /// Reads `metadata.managedFields`; what is absent is empty.
+    ///
+    /// # Errors
+    /// What is wrong with an entry.
+    pub(super) fn decode(entries: &Value) -> Result<Self, String> {
+        let mut managed = Self::default();
+        for (at, entry) in entries.as_array().into_iter().flatten().enumerate() {
+            let text = |field: &str| entry[field].as_str().unwrap_or_default().to_string();
+            let operation = match entry["operation"].as_str() {
+                Some("Apply") => Operation::Apply,
+                Some("Update") => Operation::Update,
+                _ => return Err("operation must be `Apply` or `Update`".into()),
+            };
+            let api_version = text("apiVersion");
+            if api_version.is_empty() {
+                return Err("apiVersion must not be empty".into());
+            }
+            match entry["fieldsType"].as_str().unwrap_or_default() {
+                "FieldsV1" => {}
+                "" => return Err(format!("missing fieldsType in managed fields entry {at}")),
+                other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {at}")),
+            }
+            let set = match &entry["fieldsV1"] {
+                Value::Null => Set::default(),
+                fields => Set::from_value(fields).map_err(|error| {
+                    format!("error decoding versioned set from {entry}: error decoding set: {error}")
+                })?,
+            };
+            let id = Id {
+                manager: text("manager"),
+                operation,
+                api_version: if operation == Operation::Apply { String::new() } else { api_version.clone() },
+                subresource: text("subresource"),
+            };
+            let time = entry["time"].as_str().map(Into::into);
+            managed.0.insert(id, Owned { api_version, time, set });
+        }
+        Ok(managed)
+    }
+
+    /// As `metadata.managedFields`: appliers first, then by time and name.
+    pub(super) fn encode(&self) -> Vec<Value> {
+        let seconds = |owned: &Owned| {
+            let moment = owned.time.as_ref().and_then(|time| time.parse::<Moment>().ok());
+            moment.map_or(0, Moment::seconds)
+        };
+        let mut entries: Vec<(&Id, &Owned)> = self.0.iter().collect();
+        entries.sort_by(|(one, owned), (other, other_owned)| {
+            let key = |id: &Id, owned: &Owned| (id.operation, seconds(owned));
+            let by_time = key(one, owned).cmp(&key(other, other_owned));
+            by_time
+                .then_with(|| one.manager.cmp(&other.manager))
+                .then_with(|| owned.api_version.cmp(&other_owned.api_version))
+                .then_with(|| one.subresource.cmp(&other.subresource))
+        });
+        entries.into_iter().map(|(id, owned)| entry(id, owned)).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn remove(&mut self, id: &Id) -> Option<Owned> {
+        self.0.remove(id)
+    }
+
+    pub(super) fn insert(&mut self, id: Id, owned: Owned) {
+        self.0.insert(id, owned);
+    }
+
+    /// What anybody owns.
+    pub(super) fn union(&self) -> Set {
+        self.0.values().fold(Set::default(), |all, owned| all.union(&owned.set))
+    }
+
+    /// Who owns what has another value now.
+    pub(super) fn conflicts(&self, delta: &Delta) -> Conflicts {
+        let changed = delta.changed();
+        let mut conflicts = Vec::new();
+        for (id, owned) in &self.0 {
+            let fields = owned.set.intersection(&changed);
+            if !fields.is_empty() {
+                conflicts.push(Conflict { id: id.clone(), fields });
+            }
+        }
+        Conflicts(conflicts)
+    }
+
+    /// Takes from all what has another value now, or none; whoever has nothing left goes.
+    pub(super) fn give_up(&mut self, delta: &Delta) {
+        self.0.retain(|_, owned| {
+            owned.set.difference(&delta.added);
+            owned.set.difference(&delta.modified);
+            owned.set.difference(&delta.removed);
+            !owned.set.is_empty()
+        });
+    }
+}
+
+fn entry(id: &Id, owned: &Owned) -> Value {
+    let mut entry = Map::new();
+    if !id.manager.is_empty() {
+        entry.insert("manager".into(), json!(id.manager));
+    }
+    entry.insert("operation".into(), json!(id.operation.name()));
+    entry.insert("apiVersion".into(), json!(owned.api_version));
+    if let Some(time) = &owned.time {
+        entry.insert("time".into(), json!(time));
+    }
+    entry.insert("fieldsType".into(), json!("FieldsV1"));
+    entry.insert("fieldsV1".into(), owned.set.to_value());
+    if !id.subresource.is_empty() {
+        entry.insert("subresource".into(), json!(id.subresource));
+    }
+    Value::Object(entry)
+}
+
+/// Longest name of a manager, in bytes.
+const MANAGER_BYTES_MAX: usize = 128;
+
+/// Longest name of a subresource, in bytes.
+const SUBRESOURCE_BYTES_MAX: usize = 256;
+
+/// What is wrong with `managedFields` that a client sent, at a path.
+pub fn validate(entries: &Value, path: &Path) -> Vec<Error> {
+    let mut wrong = Vec::new();
+    for (at, entry) in entries.as_array().into_iter().flatten().enumerate() {
+        let path = path.index(at);
+        let text = |field: &str| entry[field].as_str().unwrap_or_default();
+        if !matches!(text("operation"), "Apply" | "Update") {
+            wrong.push(Error::invalid(
+                &path.child("operation"),
+                &text("operation").into(),
+                "must be `Apply` or `Update`",
+            ));
+        }
+        if !matches!(text("fieldsType"), "" | "FieldsV1") {
+            wrong.push(Error::invalid(
+                &path.child("fieldsType"),
+                &text("fieldsType").into(),
+                "must be `FieldsV1`",
+            ));
+        }
+        if text("manager").len() > MANAGER_BYTES_MAX {
+            wrong.push(Error::too_long(&path.child("fieldManager"), MANAGER_BYTES_MAX));
+        }
+        if text("manager").chars().any(char::is_control) {
+            let words = "should not contain unprintable characters";
+            wrong.push(Error::invalid(&path.child("fieldManager"), &text("manager").into(), words));
+        }
+        if text("subresource").len() > SUBRESOURCE_BYTES_MAX {
+            wrong.push(Error::too_long(&path.child("subresource"), SUBRESOURCE_BYTES_MAX));
+        }
+    }
+    wrong
+}
