@@ -4,8 +4,10 @@ pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
+pub(crate) mod kubeconfig;
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod server;
 pub(crate) mod usage;
 pub(crate) mod version;
 
@@ -51,6 +53,10 @@ pub enum Request {
     Inspect(InspectRequest),
     /// Compile ahead of time.
     Compile(CompileRequest),
+    /// Run the API server, or look after its store.
+    Server(Box<ServerRequest>),
+    /// Write a kubeconfig.
+    Kubeconfig(KubeconfigRequest),
     /// Report on this machine.
     Doctor(DoctorRequest),
     /// Name the versions.
@@ -113,7 +119,9 @@ impl Color {
 use compile::CompileRequest;
 use doctor::DoctorRequest;
 use inspect::InspectRequest;
+use kubeconfig::KubeconfigRequest;
 use run::RunRequest;
+use server::ServerRequest;
 use version::VersionRequest;
 
 /// Reads the arguments of this process, the program's name first.
@@ -139,6 +147,8 @@ pub fn parse_in(
         Verb::Run(typed) => Request::Run(Box::new(typed.meaning()?)),
         Verb::Inspect(typed) => Request::Inspect(typed.meaning()?),
         Verb::Compile(typed) => Request::Compile(typed.meaning()?),
+        Verb::Server(typed) => Request::Server(Box::new(typed.meaning()?)),
+        Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
         Verb::Version(typed) => Request::Version(typed.meaning()),
         Verb::Completions(typed) => Request::Write(vec![typed.meaning()]),
@@ -217,6 +227,8 @@ enum Verb {
     Run(Box<run::TypedRun>),
     Inspect(inspect::TypedInspect),
     Compile(compile::TypedCompile),
+    Server(Box<server::TypedServer>),
+    Kubeconfig(kubeconfig::TypedKubeconfig),
     Doctor(doctor::TypedDoctor),
     Version(version::TypedVersion),
     Completions(completions::TypedCompletions),

@@ -1,8 +1,10 @@
 //! `shoal`: a table of contents.
 
+mod backup;
 mod commands;
 mod process;
 mod serve;
+mod server;
 mod watch;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Run(request) => commands::run(&common, &request),
         Request::Inspect(request) => commands::inspect(&request),
         Request::Compile(request) => commands::compile(&common, &request),
+        Request::Server(request) => server::server(&common, &request),
+        Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),
         Request::Version(request) => commands::version(&request),
         Request::Write(documents) => commands::write(&documents),

@@ -1,0 +1,146 @@
+//! What admission let through, in the store: one transaction, with all that must hold at the same moment.
+
+use serde_json::Value;
+use shoal_api::{Status, object};
+use shoal_store::{Change, Expect, LeaseId, Transaction, Write};
+
+use crate::admit::Admission;
+use crate::allocate;
+use crate::delete::is_done;
+use crate::objects::Stored;
+use crate::registry::Served;
+use crate::stored;
+
+/// What was written.
+pub struct Written {
+    /// The object, as it is now.
+    pub stored: Stored,
+    /// What the client should be told.
+    pub warnings: Vec<String>,
+    /// Whether it did not exist before.
+    pub created: bool,
+}
+
+/// Makes an object; none: something that it rests on changed meanwhile.
+///
+/// # Errors
+/// 409: there is one of this name; and those of the store.
+pub async fn create(
+    admission: &Admission<'_>,
+    served: &Served,
+    object: &Value,
+    dry_run: bool,
+) -> Result<Option<Stored>, Status> {
+    let objects = &admission.api.objects;
+    let (namespace, name) = (object::namespace(object), object::name(object));
+    let key = served.key(namespace, name);
+    let mut object = std::borrow::Cow::Borrowed(object);
+    let mut extra = allocate::create(admission, served, &mut object).await?;
+    extra.extend(admission.charges(&object, None).await?);
+    let bytes = encode(served, &object);
+    let taken = || Err(Status::already_exists(served.named(), name));
+    if dry_run {
+        let exists = objects.get(&key).await?.is_some();
+        return if exists { taken() } else { Ok(Some(Stored { key, bytes: bytes.into(), revision: shoal_store::Revision(0) })) };
+    }
+    if served.resource.namespaced {
+        extra.extend(namespace_stays(admission, namespace).await?);
+    }
+    let lease = lease(admission, served).await?;
+    let value = objects.close(&key, bytes.clone())?;
+    let mut writes = vec![Write { key: key.clone(), expect: Expect::Absent, change: Change::Put { value, lease } }];
+    writes.extend(extra);
+    match objects.transact(Transaction { writes }).await? {
+        Some(revision) => Ok(Some(Stored { key, bytes: bytes.into(), revision })),
+        None if objects.get(&key).await?.is_some() => taken(),
+        None => Ok(None),
+    }
+}
+
+/// Puts an object in place of what was read, or deletes it when that was all it waited for; none: it changed meanwhile.
+///
+/// # Errors
+/// Those of the store.
+pub async fn update(
+    admission: &Admission<'_>,
+    served: &Served,
+    current: &Stored,
+    old: &Value,
+    new: &Value,
+    dry_run: bool,
+) -> Result<Option<Stored>, Status> {
+    let objects = &admission.api.objects;
+    let mut new = std::borrow::Cow::Borrowed(new);
+    let mut extra = allocate::update(admission, served, old, &mut new).await?;
+    let bytes = encode(served, &new);
+    if *bytes == *current.bytes {
+        return Ok(Some(current.clone()));
+    }
+    let written = |revision| Some(Stored { key: current.key.clone(), bytes: bytes.clone().into(), revision });
+    if is_done(served, &new) {
+        let gone = delete(admission, served, current, &new, dry_run).await?;
+        return Ok(gone.and_then(|_| written(current.revision)));
+    }
+    if dry_run {
+        return Ok(written(current.revision));
+    }
+    extra.extend(admission.charges(&new, Some(old)).await?);
+    let value = objects.close(&current.key, bytes.clone())?;
+    let lease = lease(admission, served).await?;
+    let mut writes = vec![Write {
+        key: current.key.clone(),
+        expect: Expect::At(current.revision),
+        change: Change::Put { value, lease },
+    }];
+    writes.extend(extra);
+    Ok(objects.transact(Transaction { writes }).await?.and_then(written))
+}
+
+/// Deletes an object; none: it changed meanwhile. Returns what it was.
+///
+/// # Errors
+/// Those of the store.
+pub async fn delete(
+    admission: &Admission<'_>,
+    served: &Served,
+    current: &Stored,
+    old: &Value,
+    dry_run: bool,
+) -> Result<Option<Value>, Status> {
+    if dry_run {
+        return Ok(Some(old.clone()));
+    }
+    let mut writes = vec![Write::delete(current.key.clone(), current.revision)];
+    writes.extend(allocate::release(admission, served, old).await?);
+    let revision = admission.api.objects.transact(Transaction { writes }).await?;
+    Ok(revision.map(|revision| {
+        let mut gone = old.clone();
+        gone["metadata"]["resourceVersion"] = revision.to_string().into();
+        gone
+    }))
+}
+
+/// An object as it is stored, in the version that its resource is stored in.
+fn encode(served: &Served, object: &Value) -> Vec<u8> {
+    if served.is_converted() {
+        return stored::encode(&served.to_storage(object));
+    }
+    stored::encode(object)
+}
+
+/// A look at the namespace that holds only while the namespace is what it is, so that nothing is made in one that is
+/// being deleted. None: the object's kind is allowed to be there before its namespace.
+async fn namespace_stays(admission: &Admission<'_>, namespace: &str) -> Result<Option<Write>, Status> {
+    let key = admission.api.namespace_key(namespace);
+    let found = admission.api.objects.get(&key).await?;
+    Ok(found.map(|namespace| Write::check(key, Expect::At(namespace.revision))))
+}
+
+/// Events end by themselves.
+async fn lease(admission: &Admission<'_>, served: &Served) -> Result<Option<LeaseId>, Status> {
+    if served.resource.storage.kind != "Event" {
+        return Ok(None);
+    }
+    admission.api.event_leases.current(admission.api.objects.store()).await.map(Some)
+}
+

@@ -1,0 +1,169 @@
+//! Custom resources: from their definitions to what is served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shoal_api::field::Error;
+use shoal_api::printer::CustomColumns;
+use shoal_api::{GroupVersion, Node, object, openapi, resources, schema};
+use shoal_control::cel::Budget;
+use shoal_control::custom::definition::{self, conditions};
+use shoal_control::custom::publish::{self, OpenApi};
+use shoal_control::custom::{Compiled, Verdict, conversion};
+use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
+use shoal_control::snapshot::Snapshot;
+use shoal_control::kinds;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::api::Api;
+use crate::registry::{Registry, Served};
+
+/// How long the rules of one object may take; their cost is limited apart from that.
+const RULES_TIME: Duration = Duration::from_secs(2);
+
+/// A version of a custom resource, ready for its objects.
+pub struct Custom {
+    compiled: Compiled,
+    columns: CustomColumns,
+}
+
+impl Custom {
+    /// From a version of a definition; none when the definition cannot be used.
+    fn new(crd: &Value, version: &str) -> Option<Self> {
+        let metadata = schema::builtin::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        let compiled = Compiled::new(crd, version, metadata)
+            .inspect_err(|error| tracing::warn!(definition = object::name(crd), %error, "a version is not served"))
+            .ok()?;
+        let columns = CustomColumns::new(&definition::version(crd, version)?["additionalPrinterColumns"]);
+        Some(Self { compiled, columns })
+    }
+
+    /// What its objects look like.
+    pub fn node(&self) -> Node<'_> {
+        self.compiled.node()
+    }
+
+    /// What is shown of them.
+    pub fn columns(&self) -> &CustomColumns {
+        &self.columns
+    }
+
+    /// The fields that they can be selected by.
+    pub fn selectable_fields(&self) -> impl Iterator<Item = &str> {
+        self.compiled.selectable.iter().map(|(field, _)| field.as_str())
+    }
+
+    /// What a new object looks like.
+    pub fn prepare_create(&self, new: &mut Value) {
+        self.compiled.prepare_create(new);
+    }
+
+    /// What a changed object looks like.
+    pub fn prepare_update(&self, subresource: &str, new: &mut Value, old: &Value) {
+        if subresource == "status" {
+            self.compiled.prepare_status_update(new, old);
+        } else {
+            self.compiled.prepare_update(new, old);
+        }
+    }
+
+    /// What is wrong with an object, and what was wrong with it before and is let be.
+    pub fn validate(&self, new: &Value, old: Option<&Value>) -> (Vec<Error>, Vec<String>) {
+        let mut errors = match old {
+            None => kinds::validate_metadata(new, self.compiled.namespaced),
+            Some(old) => kinds::validate_metadata_update(new, old),
+        };
+        let begun = Instant::now();
+        let is_over = || begun.elapsed() > RULES_TIME;
+        let mut budget = Budget::of_request().until(&is_over);
+        let Verdict { errors: more, warnings } = self.compiled.validate(new, old, &mut budget);
+        errors.extend(more);
+        (errors, warnings)
+    }
+
+    /// How many replicas an object has, as a `Scale`.
+    ///
+    /// # Errors
+    /// A sentence: the object does not say.
+    pub fn scale(&self, object: &Value) -> Result<Value, String> {
+        let paths = self.compiled.scale.as_ref().ok_or("the resource has no scale")?;
+        paths.get(object)
+    }
+
+    /// An object with so many replicas.
+    ///
+    /// # Errors
+    /// A sentence: the object has something else where they belong.
+    pub fn with_scale(&self, old: &Value, replicas: i64) -> Result<Value, String> {
+        let paths = self.compiled.scale.as_ref().ok_or("the resource has no scale")?;
+        let mut new = old.clone();
+        paths.set(&mut new, &json!({"spec": {"replicas": replicas}}))?;
+        Ok(new)
+    }
+
+    /// An object in another version of the same resource.
+    pub fn converted(&self, object: &Value, version: &GroupVersion) -> Value {
+        let mut converted = object.clone();
+        conversion::rewrite(&mut converted, &version.to_string());
+        converted
+    }
+}
+
+/// What was made of definitions that have not changed since.
+type Known = HashMap<(String, i64, String), Arc<Custom>>;
+
+/// Serves what the definitions say now.
+pub fn read(api: &Api) {
+    serve(api, &mut Known::default());
+}
+
+/// Serves what the definitions say, until the drain begins.
+pub async fn follow(api: &Arc<Api>) {
+    let mut changes = api.world.changes();
+    let mut known = Known::default();
+    while !api.drain.has_begun() {
+        serve(api, &mut known);
+        let is_ours = |table: &str| table == "/registry/apiextensions.k8s.io/customresourcedefinitions/";
+        loop {
+            tokio::select! {
+                batch = changes.recv() => match batch {
+                    Ok(batch) if batch.iter().any(|change| is_ours(&change.table)) => break,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return,
+                },
+                () = api.drain.begun() => return,
+            }
+        }
+    }
+}
+
+/// Serves the built-in resources and those of the definitions that are established.
+fn serve(api: &Api, known: &mut Known) {
+    let definitions = api.world.view().list(&CUSTOM_RESOURCE_DEFINITION, None);
+    let (mut registry, mut documents, mut kept) = (Registry::built_in(), Vec::new(), Known::default());
+    for crd in definitions.iter().filter(|crd| conditions::is_established(crd)) {
+        for resource in resources::of_definition(crd) {
+            let version = resource.group_version.version.clone();
+            let key = (object::uid(crd).to_owned(), crd["metadata"]["generation"].as_i64().unwrap_or(0), version.clone());
+            let custom = known.get(&key).cloned().or_else(|| Custom::new(crd, &version).map(Arc::new));
+            let Some(custom) = custom else { continue };
+            kept.insert(key, custom.clone());
+            if let Some(entry) = definition::version(crd, &version) {
+                documents.push(published(&resource, &entry["schema"]["openAPIV3Schema"]));
+            }
+            registry.add(Served::custom(resource, custom));
+        }
+    }
+    *known = kept;
+    api.serve(registry, documents);
+}
+
+/// The schema of a version, as OpenAPI documents show it.
+fn published(resource: &resources::Resource, schema: &Value) -> openapi::Custom {
+    let kind = resource.group_version_kind();
+    let as_in = |openapi| publish::kind(schema, &kind.group, &kind.version, &kind.kind, openapi);
+    openapi::Custom { v3: as_in(OpenApi::V3), v2: as_in(OpenApi::V2), kind }
+}

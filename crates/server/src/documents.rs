@@ -1,0 +1,151 @@
+//! What a server tells about what it serves: discovery and OpenAPI. Each document is made when it is first asked for,
+//! and kept for as long as the same resources are served.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use serde_json::Value;
+use shoal_api::discovery::{self, Form, Root};
+use shoal_api::resources::Resource;
+use shoal_api::{GroupVersion, openapi};
+
+use crate::answer::{self, Answer};
+use crate::media::JSON;
+
+/// The documents of one set of resources.
+pub struct Documents {
+    resources: Vec<Resource>,
+    /// OpenAPI schemas of custom resources, by group and version.
+    custom: Vec<openapi::Custom>,
+    made: Mutex<HashMap<(String, Kind), Arc<Document>>>,
+}
+
+/// Which form of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Plain,
+    V2,
+    V2Beta1,
+    Protobuf,
+}
+
+struct Document {
+    bytes: Bytes,
+    media_type: &'static str,
+    etag: String,
+}
+
+const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+
+impl Documents {
+    /// The documents of these resources.
+    pub fn new(resources: Vec<Resource>, custom: Vec<openapi::Custom>) -> Self {
+        Self { resources, custom, made: Mutex::default() }
+    }
+
+    /// The document at a path; none: there is none. `address` is where clients reach the server.
+    /// `is_fixed`: the client asked for this content by its hash, and may keep it.
+    pub fn answer(&self, path: &str, is_fixed: bool, headers: &HeaderMap, address: &str) -> Option<Answer> {
+        let accept = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let path = path.trim_end_matches('/');
+        let kind = kind(path, accept);
+        let known = self.made.lock().get(&(path.to_owned(), kind)).cloned();
+        let document = match known {
+            Some(document) => document,
+            None => {
+                let document = Arc::new(self.make(path, kind, address)?);
+                self.made.lock().insert((path.to_owned(), kind), document.clone());
+                document
+            }
+        };
+        let answer = document.answer(headers);
+        Some(if is_fixed { answer::with_header(answer, CACHE_CONTROL, "public, immutable") } else { answer })
+    }
+
+    fn make(&self, path: &str, kind: Kind, address: &str) -> Option<Document> {
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        match (parts.as_slice(), kind) {
+            (["api"], Kind::Plain) => json(&discovery::api_versions(&self.resources, address)),
+            (["api"], kind) => self.aggregated(Root::Core, kind),
+            (["apis"], Kind::Plain) => json(&discovery::group_list(&self.resources)),
+            (["apis"], kind) => self.aggregated(Root::Named, kind),
+            (["api", version], _) => json(&discovery::resource_list(&self.resources, &GroupVersion::new("", version))?),
+            (["apis", group], _) => json(&discovery::group(&self.resources, group)?),
+            (["apis", group, version], _) => {
+                json(&discovery::resource_list(&self.resources, &GroupVersion::new(group, version))?)
+            }
+            (["openapi", "v2"], Kind::Protobuf) => {
+                let bytes = openapi::v2_protobuf(&openapi::v2(&self.served()));
+                Some(Document::new(bytes, openapi::V2_PROTOBUF))
+            }
+            (["openapi", "v2"], _) => json(&openapi::v2(&self.served())),
+            (["openapi", "v3"], _) => json(&openapi::v3_index(&self.served())),
+            (["openapi", "v3", "api", version], _) => {
+                json(&openapi::v3(&self.served(), &GroupVersion::new("", version))?)
+            }
+            (["openapi", "v3", "apis", group, version], _) => {
+                json(&openapi::v3(&self.served(), &GroupVersion::new(group, version))?)
+            }
+            _ => None,
+        }
+    }
+
+    fn served(&self) -> openapi::Served<'_> {
+        openapi::Served { resources: &self.resources, custom: &self.custom }
+    }
+
+    fn aggregated(&self, root: Root, kind: Kind) -> Option<Document> {
+        let (form, media_type) = if kind == Kind::V2 { (Form::V2, V2) } else { (Form::V2Beta1, V2_BETA1) };
+        let value = discovery::aggregated(&self.resources, root, form);
+        Some(Document::new(serde_json::to_vec(&value).ok()?, media_type))
+    }
+}
+
+fn kind(path: &str, accept: &str) -> Kind {
+    match path {
+        "/api" | "/apis" => accept
+            .split(',')
+            .map(str::trim)
+            .find_map(|clause| {
+                let has = |part: &str| clause.split(';').any(|one| one.trim() == part);
+                match clause {
+                    _ if has("as=APIGroupDiscoveryList") && has("v=v2") => Some(Kind::V2),
+                    _ if has("as=APIGroupDiscoveryList") && has("v=v2beta1") => Some(Kind::V2Beta1),
+                    _ if clause.starts_with("application/json") && !has("as=APIGroupDiscoveryList") => Some(Kind::Plain),
+                    _ => None,
+                }
+            })
+            .unwrap_or(Kind::Plain),
+        "/openapi/v2" if accept.contains("proto-openapi.spec.v2") => Kind::Protobuf,
+        _ => Kind::Plain,
+    }
+}
+
+fn json(value: &Value) -> Option<Document> {
+    Some(Document::new(serde_json::to_vec(value).ok()?, JSON))
+}
+
+impl Document {
+    fn new(bytes: Vec<u8>, media_type: &'static str) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        let etag = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+        let etag = format!("\"{etag}\"");
+        Self { bytes: bytes.into(), media_type, etag }
+    }
+
+    fn answer(&self, headers: &HeaderMap) -> Answer {
+        let asked = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+        let is_known = asked.is_some_and(|asked| asked.split(',').any(|one| one.trim().trim_start_matches("W/") == self.etag));
+        let answer = if is_known {
+            answer::bytes(StatusCode::NOT_MODIFIED, self.media_type, Bytes::new())
+        } else {
+            answer::bytes(StatusCode::OK, self.media_type, self.bytes.clone())
+        };
+        answer::with_header(answer::with_header(answer, ETAG, &self.etag), VARY, "Accept")
+    }
+}

@@ -1,0 +1,217 @@
+//! From a request as it came to its answer: who asks, whether they may, in which turn, what was done.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, HeaderName, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest};
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use shoal_api::Status;
+use shoal_api::resources::Verb;
+use shoal_control::rbac::{Attributes, MASTERS, User};
+
+use crate::answer::{self, Answer};
+use crate::api::{Api, Request};
+use crate::audit;
+use crate::auth;
+use crate::options::Query;
+use crate::target::{ResourceTarget, Target};
+use crate::{gzip, paths, route};
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Who is at the other end of a connection.
+pub struct Caller {
+    /// From where.
+    pub address: SocketAddr,
+    certificate: Option<auth::Peer>,
+}
+
+impl Caller {
+    /// A client that showed these certificates, which TLS has verified.
+    pub fn new(address: SocketAddr, certificates: &[CertificateDer<'_>]) -> Self {
+        Self { address, certificate: auth::Peer::from_chain(certificates) }
+    }
+}
+
+/// Answers a request.
+pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>) -> Answer {
+    let begun = Instant::now();
+    let (parts, body) = request.into_parts();
+    let is_head = parts.method == Method::HEAD;
+    let accepts_gzip = accepts_gzip(&parts.headers);
+    let path = parts.uri.path().to_owned();
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let target = Target::of(&parts.method, &path, query.flag("watch"));
+    let id = uuid::Uuid::new_v4().to_string();
+    let mut answer = match known(api, caller, &parts.headers, &path).await {
+        Ok(user) => {
+            let asked = Asked { method: parts.method, path, target, query, headers: parts.headers, body, user: Arc::new(user) };
+            asked.answer(api, caller, &id, begun).await
+        }
+        Err(status) => answer::failure(&status),
+    };
+    if accepts_gzip {
+        answer = gzip::compressed(answer).await;
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(AUDIT_ID, value);
+    }
+    if is_head {
+        *answer.body_mut() = answer::full(Bytes::new());
+    }
+    answer
+}
+
+/// Who asks, and in whose name.
+async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
+    let user = api.access.authenticator.authenticate(caller.certificate.as_ref(), headers, path, api.timestamp()).await?;
+    let authorizer = api.access.authorizer.read();
+    match auth::impersonated(headers, &user, &authorizer)? {
+        Some(other) => Ok(other),
+        None => Ok(user),
+    }
+}
+
+/// A request of someone who is known.
+struct Asked {
+    method: Method,
+    path: String,
+    target: Target,
+    query: Query,
+    headers: HeaderMap,
+    body: Bytes,
+    user: Arc<User>,
+}
+
+impl Asked {
+    async fn answer(self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
+        if !route::is_known(&self.method) {
+            return route::unknown_method();
+        }
+        if let Err(status) = self.authorized(api) {
+            return answer::failure(&status);
+        }
+        let is_long = matches!(&self.target, Target::Resource(target) if target.verb == Verb::Watch);
+        let is_free = is_long || self.user.is_in(MASTERS) || matches!(self.target, Target::Path);
+        let place = if is_free { None } else { Some(api.fair.place(&self.user.name).await) };
+        let _place = match place {
+            Some(Err(status)) => return answer::failure(&status),
+            Some(Ok(place)) => Some(place),
+            None => None,
+        };
+        let seen = self.seen(api, caller, id);
+        let answer = self.dispatch(api).await;
+        let code = answer.status();
+        api.metrics.request(seen.verb, seen.target.as_ref().map_or("", |target| &target.resource), code, begun.elapsed());
+        api.audit.record(&seen.entry(code.as_u16(), api.timestamp()));
+        answer
+    }
+
+    /// What the audit log says of it.
+    fn seen(&self, api: &Api, caller: &Caller, id: &str) -> Seen {
+        let agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        Seen {
+            id: id.to_owned(),
+            received: api.timestamp(),
+            uri: self.path.clone(),
+            verb: self.verb(),
+            user: self.user.clone(),
+            source: [caller.address.ip().to_string()],
+            agent: agent.unwrap_or_default().to_owned(),
+            target: match &self.target {
+                Target::Resource(target) => Some(target.clone()),
+                Target::Path => None,
+            },
+        }
+    }
+
+    /// Whether this user may do this.
+    fn authorized(&self, api: &Api) -> Result<(), Status> {
+        let authorizer = api.access.authorizer.read();
+        let attributes = match &self.target {
+            Target::Path => Attributes::path(self.verb(), &self.path),
+            Target::Resource(target) => Attributes {
+                subresource: &target.subresource,
+                version: &target.version,
+                ..Attributes::resource(self.verb(), &target.group, &target.resource, &target.namespace, &target.name)
+            },
+        };
+        authorizer.require(&self.user, &attributes)
+    }
+
+    /// As RBAC names it.
+    fn verb(&self) -> &'static str {
+        match (&self.target, &self.method) {
+            (Target::Resource(target), _) => target.verb.name(),
+            (_, &Method::POST) => "post",
+            (_, &Method::PUT) => "put",
+            (_, &Method::PATCH) => "patch",
+            (_, &Method::DELETE) => "delete",
+            (_, &Method::HEAD) => "head",
+            _ => "get",
+        }
+    }
+
+    async fn dispatch(self, api: &Arc<Api>) -> Answer {
+        match self.target {
+            Target::Path => paths::answer(api, &self.method, &self.path, &self.query, &self.headers).await,
+            Target::Resource(target) => {
+                let request =
+                    Request { user: self.user, target, query: self.query, headers: self.headers, body: self.body };
+                route::resource(api, &request).await
+            }
+        }
+    }
+}
+
+/// What is remembered of a request while it is answered.
+struct Seen {
+    id: String,
+    received: Timestamp,
+    uri: String,
+    verb: &'static str,
+    user: Arc<User>,
+    source: [String; 1],
+    agent: String,
+    target: Option<ResourceTarget>,
+}
+
+impl Seen {
+    fn entry(&self, code: u16, answered: Timestamp) -> audit::Entry<'_> {
+        let object = self.target.as_ref().map(|target| audit::ObjectRef {
+            resource: &target.resource,
+            namespace: &target.namespace,
+            name: &target.name,
+            group: &target.group,
+            version: &target.version,
+            subresource: &target.subresource,
+            ..audit::ObjectRef::default()
+        });
+        audit::Entry {
+            id: &self.id,
+            received: self.received,
+            answered,
+            uri: &self.uri,
+            verb: self.verb,
+            user: &self.user,
+            impersonated: None,
+            source_ips: &self.source,
+            user_agent: &self.agent,
+            object,
+            code,
+            reason: "",
+            message: "",
+            decision: Some(("allow", "")),
+            body: None,
+        }
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|one| one.trim().split(';').next() == Some("gzip"))
+}

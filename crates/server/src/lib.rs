@@ -1,0 +1,56 @@
+//! The API server: the Kubernetes API over the store.
+//!
+//! A request is met by [`http`], [`front`] (who asks, may they, whose turn is it) and [`route`]; then by [`read`],
+//! [`watch`], [`write`], [`patch`], [`delete`] or a [`subresource`]. What is written goes through [`admit`] and
+//! [`commit`]. Objects lie in the store as [`stored`] says; [`world`] keeps them at hand for admission,
+//! authorization and the controllers, which [`driver`] runs.
+
+pub mod access;
+pub mod admit;
+mod allocate;
+pub mod answer;
+pub mod api;
+pub mod audit;
+pub mod auth;
+mod backup;
+mod body;
+mod commit;
+mod custom;
+mod delete;
+mod documents;
+mod driver;
+mod execute;
+pub mod fair;
+mod files;
+pub mod front;
+mod gzip;
+mod hooks;
+pub mod http;
+mod https;
+mod lease;
+mod media;
+mod metrics;
+pub mod objects;
+pub mod options;
+mod page;
+mod patch;
+mod paths;
+pub mod pki;
+mod random;
+mod read;
+pub mod registry;
+mod render;
+mod review;
+mod route;
+pub mod seal;
+mod select;
+pub mod start;
+mod stored;
+mod subresource;
+pub mod target;
+mod watch;
+pub mod world;
+mod write;
+
+pub use api::Api;
+pub use start::{Config, Running, start};

@@ -1,0 +1,164 @@
+//! Objects in the store: read, listed, written, each with the failures that clients know.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use shoal_api::Status;
+use shoal_store::{Error, ListOptions, Outcome, Revision, Store, Transaction, Watch, WatchOptions};
+
+use crate::seal::Sealer;
+use crate::stored;
+
+/// The objects of all kinds.
+#[derive(Clone)]
+pub struct Objects {
+    store: Arc<dyn Store>,
+    sealer: Arc<Sealer>,
+}
+
+/// One version of an object, readable.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where it lies.
+    pub key: Bytes,
+    /// As [`stored::encode`] made it.
+    pub bytes: Bytes,
+    /// When it was written: its `resourceVersion`.
+    pub revision: Revision,
+}
+
+/// Objects of one revision.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// In the order of their keys.
+    pub objects: Vec<Stored>,
+    /// How many objects there are after the last of these.
+    pub remaining: u64,
+    /// The revision of the list: its `resourceVersion`.
+    pub revision: Revision,
+}
+
+impl Stored {
+    /// Parsed, with its `resourceVersion`.
+    ///
+    /// # Errors
+    /// 500: what is stored is not JSON.
+    pub fn value(&self) -> Result<Value, Status> {
+        stored::decode(&self.bytes, self.revision).map_err(|error| {
+            Status::internal(format!("{} is stored as something else than JSON: {error}", self.key.escape_ascii()))
+        })
+    }
+}
+
+impl Objects {
+    /// Objects of a store, some of them sealed.
+    pub fn new(store: Arc<dyn Store>, sealer: Arc<Sealer>) -> Self {
+        Self { store, sealer }
+    }
+
+    /// The store behind.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// One object as it is now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Stored>, Status> {
+        let got = self.store.get(key, None).await.map_err(status)?;
+        got.object.map(|object| self.open(&object)).transpose()
+    }
+
+    /// Objects whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// Those of the store; 410 when the revision is compacted.
+    pub async fn list(&self, prefix: &[u8], options: ListOptions) -> Result<Listed, Status> {
+        let page = self.store.list(prefix, options).await.map_err(status)?;
+        let shown = page.objects.len() as u64;
+        Ok(Listed {
+            objects: page.objects.iter().map(|object| self.open(object)).collect::<Result<_, _>>()?,
+            remaining: page.count.saturating_sub(shown),
+            revision: page.revision,
+        })
+    }
+
+    /// Follows what changes, with what was there before.
+    ///
+    /// # Errors
+    /// Those of the store; 410 when the revision is compacted.
+    pub async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
+        self.store.watch(prefix, WatchOptions { from: Some(from), previous: true }).await
+    }
+
+    /// Writes all or nothing; none: some key held something else than expected.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn transact(&self, transaction: Transaction) -> Result<Option<Revision>, Status> {
+        match self.store.transact(transaction).await.map_err(status)? {
+            Outcome::Committed(committed) => Ok(Some(committed.revision)),
+            Outcome::Conflict(_) => Ok(None),
+        }
+    }
+
+    /// What is stored for an object at a key: sealed, where its kind asks for it.
+    ///
+    /// # Errors
+    /// 500: it cannot be sealed.
+    pub fn close(&self, key: &[u8], bytes: Vec<u8>) -> Result<Bytes, Status> {
+        if !is_sealed(key) {
+            return Ok(bytes.into());
+        }
+        Ok(self.sealer.seal(&key.escape_ascii().to_string(), &bytes).into())
+    }
+
+    /// An object of the store, opened where it is sealed.
+    ///
+    /// # Errors
+    /// 500: its key is not at hand, or it was altered.
+    pub fn open(&self, object: &shoal_store::Object) -> Result<Stored, Status> {
+        let bytes = if is_sealed(&object.key) && !object.value.is_empty() {
+            let opened = self.sealer.unseal(&object.key.escape_ascii().to_string(), &object.value);
+            opened.map_err(Status::internal)?.into_owned().into()
+        } else {
+            object.value.clone()
+        };
+        Ok(Stored { key: object.key.clone(), bytes, revision: object.mod_revision })
+    }
+}
+
+/// Secrets are sealed; nothing else is.
+fn is_sealed(key: &[u8]) -> bool {
+    key.starts_with(b"/registry/core/secrets/")
+}
+
+/// A failure of the store as clients know it.
+pub fn status(error: Error) -> Status {
+    match error {
+        Error::Compacted { .. } => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        ),
+        Error::Future { asked } => {
+            let mut status = Status::timeout(format!("Too large resource version: {asked}"));
+            status.details = Some(Box::new(shoal_api::status::Details {
+                causes: vec![shoal_api::status::Cause {
+                    reason: "ResourceVersionTooLarge".into(),
+                    message: "Too large resource version".into(),
+                    field: String::new(),
+                }],
+                retry_after_seconds: 1,
+                ..Default::default()
+            }));
+            status
+        }
+        Error::Invalid(_) => Status::bad_request(error.to_string()),
+        Error::TooLarge { .. } => Status::too_large(format!("Request entity too large: {error}")),
+        Error::NoSpace(_) => Status::new(507, "InsufficientStorage", error.to_string()),
+        Error::Unavailable(_) => Status::unavailable(error.to_string()),
+        Error::OutcomeUnknown(_) => Status::timeout(error.to_string()),
+        Error::LeaseNotFound(_) | Error::Corrupt(_) => Status::internal(error),
+    }
+}

@@ -1,0 +1,185 @@
+//! `PATCH`: an object changed by what a client says about the change.
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use parking_lot::Mutex;
+use serde_json::Value;
+use shoal_api::apply::{self, Manager};
+use shoal_api::decode::Strictness;
+use shoal_api::{Node, Status, object, patch};
+
+use crate::answer::{self, Answer};
+use crate::api::{Api, Request};
+use crate::body::Type;
+use crate::media::essence;
+use crate::options::WriteOptions;
+use crate::registry::{Served, claim};
+use crate::render;
+use crate::write::Writer;
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+/// How a change is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Operations, one by one (RFC 6902).
+    Json,
+    /// What is to be there, null where nothing is (RFC 7386).
+    Merge,
+    /// The same, with lists merged by what their kind says.
+    Strategic,
+    /// Server-side apply.
+    Apply,
+}
+
+/// `PATCH` of an object or of its status.
+///
+/// # Errors
+/// As an update; 409 for fields that others own, when they are applied without force.
+pub async fn patch(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+    let wanted = request.wanted(served)?;
+    let options = request.write_options()?;
+    let form = Form::of(served, request.header(&CONTENT_TYPE))?;
+    if form != Form::Apply && options.force {
+        return Err(Status::new(
+            422,
+            "Invalid",
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+        ));
+    }
+    let subresource = request.target.subresource.as_str();
+    let write = Writer { api, served, request, options: &options, subresource, tracks: form != Form::Apply };
+    let written = match form {
+        Form::Apply => apply_patch(&write).await?,
+        _ => change(&write, form).await?,
+    };
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = render::stored(api, served, code, &written.stored, wanted)?;
+    Ok(answer::warned(answer, &written.warnings))
+}
+
+/// A patch in one of the three forms that say what changes.
+async fn change(write: &Writer<'_>, form: Form) -> Result<crate::commit::Written, Status> {
+    let patch: Value = serde_json::from_slice(&write.request.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let strict = Mutex::new(Vec::new());
+    let mut written = write
+        .change(|old| {
+            let patched = form.patched(write.served.node(), old, &patch)?;
+            let (new, warnings) = checked(write.served, old, patched, write.options.strictness)?;
+            *strict.lock() = warnings;
+            Ok(new)
+        })
+        .await?;
+    written.warnings.splice(0..0, strict.into_inner());
+    Ok(written)
+}
+
+/// Server-side apply: the client says what it wants, the fields that it owns follow from that.
+async fn apply_patch(write: &Writer<'_>) -> Result<crate::commit::Written, Status> {
+    let (served, target) = (write.served, &write.request.target);
+    let node = Type::of(served).node();
+    if write.request.query.get("fieldManager").is_none_or(str::is_empty) {
+        return Err(Status::new(
+            422,
+            "Invalid",
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    let kind = served.kind();
+    let (mut config, warnings) =
+        Type::of(served).text(&kind, &write.request.body, true, write.options.strictness)?;
+    claim(&mut config, &kind)?;
+    let named = object::name(&config);
+    if !named.is_empty() && named != target.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({named}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    config["metadata"]["name"] = target.name.clone().into();
+    if served.resource.namespaced {
+        config["metadata"]["namespace"] = target.namespace.clone().into();
+    }
+    if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let now = write.api.now();
+    let version = served.resource.group_version.to_string();
+    let manager = Manager {
+        name: &write.options.field_manager,
+        subresource: write.subresource,
+        api_version: &version,
+        now: &now,
+        resets: served.resets(write.subresource),
+    };
+    let merged = |live: Option<&Value>| {
+        apply::apply(node, live, &config, &manager, write.options.force).map_err(|error| error.to_status())
+    };
+    let exists = write.api.objects.get(&served.key(&target.namespace, &target.name)).await?.is_some();
+    let mut written = if exists || !write.subresource.is_empty() {
+        write.change(|old| merged(Some(old))).await?
+    } else {
+        write.create_named(merged(None)?).await?
+    };
+    written.warnings.splice(0..0, warnings);
+    Ok(written)
+}
+
+/// An object that a patch made, checked as one that was sent whole.
+fn checked(
+    served: &Served,
+    old: &Value,
+    patched: Value,
+    strictness: Strictness,
+) -> Result<(Value, Vec<String>), Status> {
+    let kind = served.kind();
+    let (mut new, warnings) = Type::of(served).value(&kind, patched, strictness)?;
+    claim(&mut new, &kind)?;
+    for field in ["name", "namespace"] {
+        if new["metadata"][field] != old["metadata"][field] {
+            let path = shoal_api::field::Path::new("metadata").child(field);
+            let error = shoal_api::field::Error::invalid(&path, &new["metadata"][field], "field is immutable");
+            return Err(Status::invalid(&kind.group_kind(), object::name(old), &[error]));
+        }
+    }
+    Ok((new, warnings))
+}
+
+impl Form {
+    /// What a content type says.
+    ///
+    /// # Errors
+    /// 415: it is none of those that the resource takes.
+    pub fn of(served: &Served, content_type: Option<&str>) -> Result<Self, Status> {
+        let built_in = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
+        let custom = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH];
+        let is_custom = served.custom.is_some();
+        match essence(content_type.unwrap_or_default()) {
+            JSON_PATCH => Ok(Self::Json),
+            MERGE_PATCH => Ok(Self::Merge),
+            STRATEGIC_PATCH if !is_custom => Ok(Self::Strategic),
+            APPLY_PATCH => Ok(Self::Apply),
+            _ if is_custom => Err(Status::unsupported_media_type(&custom)),
+            _ => Err(Status::unsupported_media_type(&built_in)),
+        }
+    }
+
+    /// A value of a type, changed.
+    ///
+    /// # Errors
+    /// The change cannot be made.
+    pub fn patched(self, node: Option<Node<'_>>, old: &Value, change: &Value) -> Result<Value, Status> {
+        let mut object = old.clone();
+        let patched = match (self, node) {
+            (Self::Json, _) => patch::json::apply(&mut object, change),
+            (Self::Strategic, Some(node)) => patch::strategic::apply(node, &mut object, change.clone()),
+            (Self::Merge | Self::Strategic | Self::Apply, _) => patch::merge::apply(&mut object, change.clone()),
+        };
+        patched.map_err(|error| error.to_status())?;
+        Ok(object)
+    }
+}

@@ -1,0 +1,205 @@
+//! Reading: one object, or a list of them.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use shoal_api::Status;
+use shoal_store::{ListOptions as StoreOptions, Revision};
+
+use crate::answer::Answer;
+use crate::api::{Api, Request};
+use crate::objects::{Listed, Stored};
+use crate::options::{Asked, ListOptions};
+use crate::page::Continue;
+use crate::registry::Served;
+use crate::render;
+use crate::select::Selection;
+
+/// Objects read from the store at once while a selector looks for those of a page.
+const SCAN_OBJECTS: usize = 1000;
+/// How long a list waits for a revision that has not happened yet, as Kubernetes waits for its cache.
+const FUTURE_WAIT: Duration = Duration::from_secs(3);
+
+/// `GET` of one object.
+///
+/// # Errors
+/// 404, and those of the store.
+pub async fn get(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+    let wanted = request.wanted(served)?;
+    if let Some(revision) = request.query.get("resourceVersion").filter(|text| !text.is_empty()) {
+        reach(api, crate::options::revision(revision)?).await?;
+    }
+    let stored = one(api, served, &request.target.namespace, &request.target.name).await?;
+    render::stored(api, served, StatusCode::OK, &stored, wanted)
+}
+
+/// One object that must be there.
+///
+/// # Errors
+/// 404, and those of the store.
+pub async fn one(api: &Api, served: &Served, namespace: &str, name: &str) -> Result<Stored, Status> {
+    let found = api.objects.get(&served.key(namespace, name)).await?;
+    found.ok_or_else(|| Status::not_found(served.named(), name))
+}
+
+/// `GET` of many.
+///
+/// # Errors
+/// 400 for what cannot be asked, 410 for a revision that is gone, 504 for one that has not happened.
+pub async fn list(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+    let options = ListOptions::read(&request.query)?;
+    let wanted = request.wanted(served)?;
+    let selection = Selection::read(served, &options, &request.target.name)?;
+    let page = page(api, served, &request.target.namespace, &options, &selection).await?;
+    render::list(api, served, &page, wanted, request.include())
+}
+
+/// A page of a list.
+pub struct Page {
+    /// What is wanted, in the order of keys.
+    pub objects: Vec<Stored>,
+    /// The revision of the list.
+    pub revision: Revision,
+    /// What the next page is asked with; empty: this is the last.
+    pub token: String,
+    /// Objects after this page; none where it is not known.
+    pub remaining: Option<u64>,
+}
+
+/// The objects that are wanted, at most as many as the options say.
+///
+/// # Errors
+/// As [`list`].
+pub async fn page(
+    api: &Api,
+    served: &Served,
+    namespace: &str,
+    options: &ListOptions,
+    selection: &Selection,
+) -> Result<Page, Status> {
+    let prefix = served.prefix(namespace);
+    let (mut at, mut after) = start(api, &prefix, options).await?;
+    if let Some(name) = selection.name().filter(|_| at.is_none() && named_place(served, namespace)) {
+        return single(api, served, namespace, name, selection).await;
+    }
+    let all = selection.is_everything();
+    let mut found = Vec::new();
+    loop {
+        let room = if options.limit == 0 { 0 } else { options.limit - found.len() };
+        let limit = if all || room == 0 { room } else { room.max(SCAN_OBJECTS) };
+        let asked = StoreOptions { at, limit, after: after.take(), keys_only: false };
+        let listed = match api.objects.list(&prefix, asked).await {
+            Ok(listed) => listed,
+            Err(gone) if gone.code == 410 && !options.token.is_empty() => return Err(resumable(gone)),
+            Err(error) => return Err(error),
+        };
+        at = Some(listed.revision);
+        let last = keep(served, selection, &listed, options.limit, &mut found)?;
+        let is_cut = last.is_some() || listed.remaining > 0;
+        after = last.or_else(|| listed.objects.last().map(|object| object.key.clone()));
+        let is_full = options.limit > 0 && found.len() >= options.limit;
+        if !is_cut || is_full {
+            let token = after.filter(|_| is_cut).map_or_else(String::new, |key| token(&prefix, &key, listed.revision));
+            let remaining = (all && is_cut).then_some(listed.remaining);
+            return Ok(Page { objects: found, revision: listed.revision, token, remaining });
+        }
+    }
+}
+
+/// Adds what is wanted of a part of the list. Returns the key after which the page is full, if that is not the part's end.
+fn keep(
+    served: &Served,
+    selection: &Selection,
+    listed: &Listed,
+    limit: usize,
+    found: &mut Vec<Stored>,
+) -> Result<Option<bytes::Bytes>, Status> {
+    for (index, object) in listed.objects.iter().enumerate() {
+        if selection.is_everything() || selection.wants(served, object)? {
+            found.push(object.clone());
+        }
+        if limit > 0 && found.len() == limit && index + 1 < listed.objects.len() {
+            return Ok(Some(object.key.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a name is enough to find an object.
+fn named_place(served: &Served, namespace: &str) -> bool {
+    !served.resource.namespaced || !namespace.is_empty()
+}
+
+/// The list of the one object that can match.
+async fn single(
+    api: &Api,
+    served: &Served,
+    namespace: &str,
+    name: &str,
+    selection: &Selection,
+) -> Result<Page, Status> {
+    let got = api.objects.store().get(&served.key(namespace, name), None).await.map_err(crate::objects::status)?;
+    let mut objects = Vec::new();
+    if let Some(object) = got.object {
+        let stored = api.objects.open(&object)?;
+        if selection.wants(served, &stored)? {
+            objects.push(stored);
+        }
+    }
+    Ok(Page { objects, revision: got.revision, token: String::new(), remaining: None })
+}
+
+/// At which revision, and after which key, a list begins.
+async fn start(
+    api: &Api,
+    prefix: &[u8],
+    options: &ListOptions,
+) -> Result<(Option<Revision>, Option<bytes::Bytes>), Status> {
+    if !options.token.is_empty() {
+        let token = Continue::decode(&options.token)?;
+        let after = [prefix, token.after.as_bytes()].concat();
+        return Ok((token.revision, Some(after.into())));
+    }
+    match options.revision {
+        Asked::Newest | Asked::Any => Ok((None, None)),
+        Asked::Exact(revision) => Ok((Some(Revision(revision)), None)),
+        Asked::NotOlderThan(revision) => {
+            reach(api, revision).await?;
+            Ok((None, None))
+        }
+    }
+}
+
+/// Waits until a revision has happened.
+///
+/// # Errors
+/// 504: it has not, after a while.
+pub async fn reach(api: &Api, revision: u64) -> Result<(), Status> {
+    let store = api.objects.store();
+    let deadline = tokio::time::Instant::now() + FUTURE_WAIT;
+    loop {
+        let now = store.progress().await.map_err(crate::objects::status)?;
+        if now.0 >= revision {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(crate::objects::status(shoal_store::Error::Future { asked: Revision(revision) }));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn token(prefix: &[u8], key: &[u8], revision: Revision) -> String {
+    let after = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+    Continue { revision: Some(revision), after }.encode()
+}
+
+/// A list whose revision is gone can be gone on with at a newer one; the client is told so.
+fn resumable(gone: Status) -> Status {
+    Status {
+        message: "The provided continue parameter is too old to display a consistent list result: its revision was \
+                  compacted. Start a new list without the continue parameter."
+            .into(),
+        ..gone
+    }
+}

@@ -1,0 +1,81 @@
+//! From a request to whoever answers it.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use shoal_api::Status;
+use shoal_api::resources::Verb;
+
+use crate::answer::{self, Answer};
+use crate::api::{Api, Request};
+use crate::registry::Served;
+use crate::{delete, patch, read, subresource, watch, write};
+
+/// Answers a request for objects.
+pub async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
+    match dispatch(api, request).await {
+        Ok(answer) => answer,
+        Err(status) => answer::failure(&status),
+    }
+}
+
+async fn dispatch(api: &Arc<Api>, request: &Request) -> Result<Answer, Status> {
+    let target = &request.target;
+    let registry = api.registry.load();
+    let served = registry.get(&target.group, &target.version, &target.resource).cloned();
+    let served = served.ok_or_else(Status::no_such_path)?;
+    drop(registry);
+    if served.resource.namespaced && target.namespace.is_empty() && !target.name.is_empty() {
+        return Err(Status::no_such_path());
+    }
+    if !target.subresource.is_empty() && target.subresource != "status" {
+        return subresource::answer(api, &served, request).await;
+    }
+    allowed(&served, request)?;
+    match target.verb {
+        Verb::Get => read::get(api, &served, request).await,
+        Verb::List => read::list(api, &served, request).await,
+        Verb::Watch => watch::watch(api, &served, request).await,
+        Verb::Create if !served.is_stored() => subresource::review(api, &served, request).await,
+        Verb::Create => write::create(api, &served, request).await,
+        Verb::Update => write::update(api, &served, request).await,
+        Verb::Patch => patch::patch(api, &served, request).await,
+        Verb::Delete => delete::delete(api, &served, request).await,
+        Verb::DeleteCollection => delete::delete_collection(api, &served, request).await,
+    }
+}
+
+/// Whether the resource, or the part of it that is asked for, has the verb.
+fn allowed(served: &Served, request: &Request) -> Result<(), Status> {
+    let target = &request.target;
+    let verbs = match target.subresource.as_str() {
+        "" => &served.resource.verbs,
+        part => &served.resource.subresource(part).ok_or_else(Status::no_such_path)?.verbs,
+    };
+    // A resource that can be listed can be followed one by one.
+    let verb = if target.verb == Verb::Watch && !target.name.is_empty() { Verb::List } else { target.verb };
+    let creates_named = verb == Verb::Create && !target.name.is_empty() && target.subresource.is_empty();
+    if verbs.contains(&verb) && !creates_named {
+        return Ok(());
+    }
+    Err(Status::method_not_allowed())
+}
+
+/// Whether a method is one that anything here has.
+pub fn is_known(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
+}
+
+/// The answer to a method that nothing here has.
+pub fn unknown_method() -> Answer {
+    answer::with_header(
+        answer::failure(&Status::method_not_allowed()),
+        http::header::ALLOW,
+        "GET, HEAD, POST, PUT, PATCH, DELETE",
+    )
+}
+
+/// The answer to what nothing here has.
+pub fn nothing_here() -> Answer {
+    answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+}

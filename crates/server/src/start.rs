@@ -1,0 +1,181 @@
+//! Starting a server: its keys, its objects, its controllers, its socket.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use shoal_base::drain::Drain;
+use shoal_control::bootstrap::ApiServer;
+use shoal_control::controllers::{self, Surroundings};
+use shoal_control::custom::definition::conditions;
+use shoal_store::{Compactor, Store, limits};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::access::{Access, Accounts, Gate};
+use crate::allocate::API_SERVICE;
+use crate::api::{Api, Place};
+use crate::audit;
+use crate::auth::{Authenticator, Oidc, ServiceAccounts};
+use crate::files::FileError;
+use crate::objects::Objects;
+use crate::pki::{Pki, PkiError};
+use crate::seal::{SealError, Sealer};
+use crate::{custom, driver, http};
+
+/// The issuer of the tokens of ServiceAccounts, as every cluster has it.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// Between looks at whether the server's certificate is due.
+const RENEW_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What a server needs to know.
+pub struct Config {
+    /// Keys, certificates, audit log.
+    pub data: PathBuf,
+    /// Where it listens; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Names and addresses under which clients reach it, besides those that it always has.
+    pub names: Vec<String>,
+    /// Other issuers of tokens.
+    pub issuers: Vec<Oidc>,
+    /// Whether controllers run. Without them it only keeps objects.
+    pub controllers: bool,
+}
+
+/// A server that runs.
+pub struct Running {
+    /// The server.
+    pub api: Arc<Api>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its keys and certificates.
+    pub pki: Pki,
+    tasks: JoinSet<()>,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its keys or certificates cannot be used.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The keys that seal Secrets cannot be used.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] FileError),
+    /// It cannot listen.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Starts a server of the objects in `store`. It is ready when this returns.
+///
+/// # Errors
+/// What it needs cannot be read, made or used.
+pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Result<Running, StartError> {
+    let now = Timestamp::now();
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let pki = Pki::open(&config.data.join("pki"), &config.names, now)?;
+    let sealer = Arc::new(Sealer::open(&config.data.join("secrets.keys"))?);
+    let objects = Objects::new(store.clone(), sealer);
+    let reach = reachable(address);
+    let access = access(config.issuers, &pki, &objects, reach)?;
+    let audit = audit::Log::open(audit::Options::new(config.data.join("audit.log")))?;
+    let seed = u64::from_le_bytes(crate::random::bytes());
+    let place = Place { address: reach.to_string(), scratch: config.data.clone(), seed };
+    let api = Api::new(objects, access, audit, drain.clone(), place);
+    let mut tasks = JoinSet::new();
+    let world = api.clone();
+    tasks.spawn(async move { world.world.run(&world.drain).await });
+    api.world.reached(shoal_store::Revision(1)).await;
+    custom::read(&api);
+    run(&api, &pki, config.controllers, reach, &mut tasks);
+    let compactor = Compactor::new(store);
+    tasks.spawn(compactor.run(limits::COMPACT_EVERY, drain));
+    let (server, tls) = (api.clone(), TlsAcceptor::from(pki.server_config()));
+    tasks.spawn(async move { http::serve(server, listener, tls).await });
+    Ok(Running { api, address, pki, tasks })
+}
+
+impl Running {
+    /// Waits until all that was started has ended; they end when the drain begins.
+    pub async fn ended(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a part of the server has failed");
+            }
+        }
+        self.api.audit.close();
+    }
+}
+
+fn access(issuers: Vec<Oidc>, pki: &Pki, objects: &Objects, reach: SocketAddr) -> Result<Access, StartError> {
+    let accounts = Arc::new(ServiceAccounts::new(ISSUER, pki.service_account_keys()?));
+    let mut authenticator = Authenticator::new(accounts, Arc::new(Accounts(objects.clone())));
+    for issuer in issuers {
+        authenticator = authenticator.with_issuer(issuer);
+    }
+    Ok(Access::new(authenticator, pki.authority().clone(), &format!("https://{reach}")))
+}
+
+/// Starts what runs beside the socket.
+fn run(api: &Arc<Api>, pki: &Pki, with_controllers: bool, reach: SocketAddr, tasks: &mut JoinSet<()>) {
+    let followed = api.clone();
+    tasks.spawn(async move { followed.access.follow(&followed.world, &followed.drain).await });
+    let followed = api.clone();
+    tasks.spawn(async move { custom::follow(&followed).await });
+    let (serving, ends) = (pki.serving().clone(), api.drain.clone());
+    tasks.spawn(async move { renew(&serving, &ends).await });
+    if !with_controllers {
+        return;
+    }
+    let surroundings = Surroundings {
+        root_ca: pki.authority().pem().to_owned(),
+        server: ApiServer { addresses: vec![reach.ip()], port: reach.port(), service_ip: IpAddr::V4(API_SERVICE) },
+        authorizer: Arc::new(Gate(api.access.authorizer.clone())),
+        definition_status: |definition, all, now| {
+            let taken = conditions::Taken::by(definition, all.iter().map(AsRef::as_ref));
+            conditions::plan(definition, &taken, &now.to_time())
+        },
+    };
+    for controller in controllers::all(surroundings) {
+        tasks.spawn(driver::run(api.clone(), controller));
+    }
+}
+
+/// Renews the certificate of the server when it is due.
+async fn renew(serving: &crate::pki::Serving, drain: &Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+            () = drain.begun() => return,
+        }
+        if let Err(error) = serving.renew(Timestamp::now()) {
+            tracing::error!(%error, "the certificate of the server cannot be renewed");
+        }
+    }
+}
+
+/// Where clients on this machine reach a socket that may listen everywhere.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
+    }
+    address
+}

@@ -1,0 +1,77 @@
+//! Parts of objects with verbs of their own.
+
+mod binding;
+mod eviction;
+mod scale;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use shoal_api::Status;
+use shoal_api::resources::Verb;
+
+use crate::answer::{self, Answer};
+use crate::api::{Api, Request};
+use crate::registry::Served;
+use crate::{patch, read, write};
+
+pub use crate::review::review;
+
+/// Answers a request for a part of an object, other than its `status`.
+///
+/// # Errors
+/// 404: there is no such part; 405: it has no such verb; and those of the part.
+pub async fn answer(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+    let target = &request.target;
+    let part = served.resource.subresource(&target.subresource).ok_or_else(Status::no_such_path)?;
+    let connects = ["exec", "attach", "portforward", "proxy"].contains(&target.subresource.as_str());
+    if !part.verbs.contains(&target.verb) && !connects {
+        return Err(Status::method_not_allowed());
+    }
+    match (target.resource.as_str(), target.subresource.as_str()) {
+        (_, "scale") => scale::answer(api, served, request).await,
+        ("pods", "binding") => binding::bind(api, served, request, &target.name).await,
+        ("pods", "eviction") => eviction::evict(api, served, request).await,
+        ("serviceaccounts", "token") => crate::review::token(api, served, request).await,
+        ("pods", "log" | "exec" | "attach" | "portforward" | "proxy") => on_node(api, served, request).await,
+        (_, "proxy") => Err(Status::unavailable(format!(
+            "{} cannot be reached through the API server: use its own address",
+            served.named().qualified()
+        ))),
+        // What is left are parts that are read and written as the object itself, by rules of their own.
+        _ => match target.verb {
+            Verb::Get => read::get(api, served, request).await,
+            Verb::Patch => patch::patch(api, served, request).await,
+            _ => write::update(api, served, request).await,
+        },
+    }
+}
+
+/// What happens on the node of a pod.
+async fn on_node(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+    let target = &request.target;
+    let pod = read::one(api, served, &target.namespace, &target.name).await?.value()?;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        if target.subresource == "log" {
+            return Ok(answer::text(StatusCode::OK, ""));
+        }
+        return Err(Status::bad_request(format!("pod {} does not have a host assigned", target.name)));
+    }
+    Err(Status::unavailable(format!("the node {node:?} of pod {:?} is not connected to this server", target.name)))
+}
+
+/// `POST` of a `Binding` into its collection: an older way to bind a pod.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn bind(api: &Arc<Api>, pods: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+    binding::bind(api, pods, request, "").await
+}
+
+/// The answer to what was done and leaves nothing to show.
+fn done() -> Answer {
+    let status: Value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    answer::json(StatusCode::CREATED, &status)
+}

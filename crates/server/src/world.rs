@@ -1,0 +1,317 @@
+//! All objects as they are, kept at hand: what admission, authorization and controllers look at.
+//!
+//! One watch of the whole store feeds it. Objects are parsed when someone looks at them, and kept parsed until they
+//! change.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard};
+use serde::Deserialize;
+use serde_json::Value;
+use shoal_api::{GroupVersionKind, Status};
+use shoal_base::drain::Drain;
+use shoal_control::snapshot::{Resource, Snapshot};
+use shoal_store::{Error, Event, ListOptions, Object, Revision};
+use tokio::sync::watch;
+
+use crate::objects::{Objects, Stored};
+use crate::registry::Registry;
+
+/// What the keys of all objects begin with.
+pub const OBJECTS: &[u8] = b"/registry/";
+/// Objects that are read at once when the world is read.
+const PAGE_OBJECTS: usize = 5000;
+/// Before the store is asked again after it failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// All objects as they are.
+pub struct World {
+    objects: Objects,
+    state: RwLock<State>,
+    revision: watch::Sender<Revision>,
+    changes: tokio::sync::broadcast::Sender<Arc<Vec<Change>>>,
+}
+
+/// One object that changed.
+#[derive(Clone)]
+pub struct Change {
+    /// What its key begins with, up to the namespace.
+    pub table: Arc<str>,
+    /// As it was.
+    pub was: Option<Arc<Entry>>,
+    /// As it is.
+    pub is: Option<Arc<Entry>>,
+}
+
+#[derive(Default)]
+struct State {
+    registry: Arc<Registry>,
+    tables: HashMap<Arc<str>, BTreeMap<Bytes, Arc<Entry>>>,
+    /// The objects that name an owner, by its identity.
+    owned: HashMap<Box<str>, BTreeSet<(Arc<str>, Bytes)>>,
+}
+
+/// One object.
+pub struct Entry {
+    object: Arc<Object>,
+    value: OnceLock<Option<Arc<Value>>>,
+}
+
+/// The world at one moment; nothing changes while it is held.
+pub struct View<'w> {
+    objects: &'w Objects,
+    state: RwLockReadGuard<'w, State>,
+}
+
+/// Changes that wait for a slow reader; past it, it looks at everything anew.
+const CHANGES_QUEUED: usize = 4096;
+
+impl World {
+    /// A world that knows nothing yet.
+    pub fn new(objects: Objects) -> Self {
+        Self {
+            objects,
+            state: RwLock::default(),
+            revision: watch::channel(Revision(0)).0,
+            changes: tokio::sync::broadcast::channel(CHANGES_QUEUED).0,
+        }
+    }
+
+    /// The world as it is.
+    pub fn view(&self) -> View<'_> {
+        View { objects: &self.objects, state: self.state.read() }
+    }
+
+    /// Which resources there are, from now on.
+    pub fn set_registry(&self, registry: Arc<Registry>) {
+        self.state.write().registry = registry;
+    }
+
+    /// What changes, from now on.
+    pub fn changes(&self) -> tokio::sync::broadcast::Receiver<Arc<Vec<Change>>> {
+        self.changes.subscribe()
+    }
+
+    /// Waits until everything up to a revision is known here.
+    pub async fn reached(&self, revision: Revision) {
+        // The sender lives as long as `self`.
+        let _ = self.revision.subscribe().wait_for(|at| *at >= revision).await;
+    }
+
+    /// The revision up to which everything is known.
+    pub fn revision(&self) -> Revision {
+        *self.revision.borrow()
+    }
+
+    /// Follows the store until the drain begins.
+    pub async fn run(&self, drain: &Drain) {
+        while !drain.has_begun() {
+            tokio::select! {
+                Err(error) = self.follow() => tracing::warn!(%error, "the store cannot be followed; reading it anew"),
+                () = drain.begun() => return,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Reads everything, then follows what changes.
+    async fn follow(&self) -> Result<std::convert::Infallible, Error> {
+        let at = self.read().await?;
+        let mut watch = self.objects.watch(OBJECTS, at.next()).await?;
+        loop {
+            let batch = watch.next().await?;
+            self.apply(&batch.events, batch.revision);
+        }
+    }
+
+    /// Reads everything at one revision, page by page.
+    async fn read(&self) -> Result<Revision, Error> {
+        let (mut at, mut after, mut seen) = (None, None, Vec::new());
+        loop {
+            let options = ListOptions { at, limit: PAGE_OBJECTS, after, keys_only: false };
+            let page = self.objects.store().list(OBJECTS, options).await?;
+            seen.extend(page.objects.iter().cloned());
+            at = Some(page.revision);
+            after = page.objects.last().map(|object| object.key.clone());
+            if !page.more {
+                self.replace(seen, page.revision);
+                return Ok(page.revision);
+            }
+        }
+    }
+
+    /// Everything is as it was read: what is not in it is gone.
+    fn replace(&self, seen: Vec<Arc<Object>>, revision: Revision) {
+        let mut changes = Vec::new();
+        let mut state = self.state.write();
+        let keys: BTreeSet<Bytes> = seen.iter().map(|object| object.key.clone()).collect();
+        let gone: Vec<Bytes> =
+            state.tables.values().flat_map(BTreeMap::keys).filter(|key| !keys.contains(*key)).cloned().collect();
+        for key in gone {
+            changes.extend(state.set(&self.objects, &key, None));
+        }
+        for object in seen {
+            changes.extend(state.set(&self.objects, &object.key.clone(), Some(object)));
+        }
+        drop(state);
+        self.tell(changes, revision);
+    }
+
+    fn apply(&self, events: &[Event], revision: Revision) {
+        let mut changes = Vec::with_capacity(events.len());
+        if !events.is_empty() {
+            let mut state = self.state.write();
+            for event in events {
+                changes.extend(state.set(&self.objects, &event.key, event.object.clone()));
+            }
+        }
+        self.tell(changes, revision);
+    }
+
+    fn tell(&self, changes: Vec<Change>, revision: Revision) {
+        if !changes.is_empty() {
+            // Nobody listens: nobody is told.
+            let _ = self.changes.send(Arc::new(changes));
+        }
+        self.revision.send_replace(revision);
+    }
+}
+
+impl State {
+    /// Puts an object in place of what was there; none when it is the same.
+    fn set(&mut self, objects: &Objects, key: &Bytes, object: Option<Arc<Object>>) -> Option<Change> {
+        let table = self.table(key)?;
+        let entries = self.tables.entry(table.clone()).or_default();
+        let is = object.map(|object| Arc::new(Entry { object, value: OnceLock::new() }));
+        let was = match &is {
+            Some(entry) => entries.insert(key.clone(), entry.clone()),
+            None => entries.remove(key),
+        };
+        let same = |entry: &Option<Arc<Entry>>| entry.as_ref().map(|entry| entry.object.mod_revision);
+        if same(&was) == same(&is) {
+            return None;
+        }
+        self.own(objects, &table, key, was.as_deref(), false);
+        self.own(objects, &table, key, is.as_deref(), true);
+        Some(Change { table, was, is })
+    }
+
+    /// Remembers, or forgets, whom an object names as its owners.
+    fn own(&mut self, objects: &Objects, table: &Arc<str>, key: &Bytes, entry: Option<&Entry>, is: bool) {
+        for owner in entry.map(|entry| entry.owners(objects)).unwrap_or_default() {
+            let place = (table.clone(), key.clone());
+            if is {
+                self.owned.entry(owner).or_default().insert(place);
+            } else if let Some(places) = self.owned.get_mut(&owner) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.owned.remove(&owner);
+                }
+            }
+        }
+    }
+
+    /// The part of a key that stands for a resource: `/registry/GROUP/PLURAL/`.
+    fn table(&self, key: &[u8]) -> Option<Arc<str>> {
+        let text = std::str::from_utf8(key).ok()?;
+        let end = text.match_indices('/').nth(3)?.0 + 1;
+        let table = &text[..end];
+        Some(self.tables.get_key_value(table).map_or_else(|| table.into(), |(known, _)| known.clone()))
+    }
+}
+
+impl Entry {
+    /// The object, parsed; none when what is stored cannot be read.
+    pub fn value(&self, objects: &Objects) -> Option<Arc<Value>> {
+        let parsed = self.value.get_or_init(|| {
+            let value = objects.open(&self.object).and_then(|stored| stored.value());
+            value.inspect_err(|error| tracing::error!(%error, "an object cannot be read")).ok().map(Arc::new)
+        });
+        parsed.clone()
+    }
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// 500: it is sealed and cannot be opened.
+    pub fn stored(&self, objects: &Objects) -> Result<Stored, Status> {
+        objects.open(&self.object)
+    }
+
+    fn owners(&self, objects: &Objects) -> Vec<Box<str>> {
+        #[derive(Deserialize)]
+        struct Owned {
+            metadata: Owners,
+        }
+        #[derive(Deserialize)]
+        struct Owners {
+            #[serde(default, rename = "ownerReferences")]
+            owners: Vec<Owner>,
+        }
+        #[derive(Deserialize)]
+        struct Owner {
+            uid: Box<str>,
+        }
+        let Ok(stored) = self.stored(objects) else { return Vec::new() };
+        if memchr::memmem::find(&stored.bytes, b"\"ownerReferences\"").is_none() {
+            return Vec::new();
+        }
+        let owned: Option<Owned> = serde_json::from_slice(&stored.bytes).ok();
+        owned.map(|owned| owned.metadata.owners.into_iter().map(|owner| owner.uid).collect()).unwrap_or_default()
+    }
+}
+
+impl View<'_> {
+    fn table(&self, kind: &GroupVersionKind) -> Option<(&BTreeMap<Bytes, Arc<Entry>>, &Arc<crate::registry::Served>)> {
+        let served = self.state.registry.of_kind(kind)?;
+        let prefix = served.prefix("");
+        let table = self.state.tables.get(std::str::from_utf8(&prefix).ok()?)?;
+        Some((table, served))
+    }
+
+    /// One object as it is stored.
+    pub fn entry(&self, kind: &GroupVersionKind, namespace: &str, name: &str) -> Option<&Arc<Entry>> {
+        let (table, served) = self.table(kind)?;
+        table.get(&served.key(namespace, name))
+    }
+
+    /// An object, parsed.
+    pub fn value(&self, entry: &Entry) -> Option<Arc<Value>> {
+        entry.value(self.objects)
+    }
+
+    /// The resource whose objects lie in a table.
+    pub fn served(&self, table: &str) -> Option<&Arc<crate::registry::Served>> {
+        self.state.registry.of_table(table)
+    }
+}
+
+impl Snapshot for View<'_> {
+    fn get(&self, kind: &GroupVersionKind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.entry(kind, namespace, name)?.value(self.objects)
+    }
+
+    fn list(&self, kind: &GroupVersionKind, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let Some((table, served)) = self.table(kind) else { return Vec::new() };
+        let prefix = served.prefix(namespace.unwrap_or_default());
+        let from = table.range(Bytes::from(prefix.clone())..);
+        from.take_while(|(key, _)| key.starts_with(&prefix)).filter_map(|(_, entry)| entry.value(self.objects)).collect()
+    }
+
+    fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)> {
+        let places = self.state.owned.get(uid).into_iter().flatten();
+        places
+            .filter_map(|(table, key)| {
+                let kind = self.served(table)?.resource.storage.clone();
+                Some((kind, self.state.tables.get(table)?.get(key)?.value(self.objects)?))
+            })
+            .collect()
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        self.state.registry.stored()
+    }
+}
