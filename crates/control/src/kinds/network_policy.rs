@@ -118,8 +118,8 @@ fn block(block: &Value, path: &Path, faults: &mut Faults) {
     }
 }
 
-fn contains(range: (std::net::IpAddr, u8), ip: std::net::IpAddr) -> bool {
-    use std::net::IpAddr;
+fn contains(range: (core::net::IpAddr, u8), ip: core::net::IpAddr) -> bool {
+    use core::net::IpAddr;
     let bits = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
         IpAddr::V6(ip) => (u128::from(ip), 128),

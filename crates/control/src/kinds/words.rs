@@ -68,8 +68,8 @@ pub(crate) fn ordinary_ip(text: &str, path: &Path, faults: &mut Faults) {
         return;
     };
     let (link_local, local_multicast) = match ip {
-        std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        std::net::IpAddr::V6(ip) => {
+        core::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        core::net::IpAddr::V6(ip) => {
             (ip.segments()[0] & 0xffc0 == 0xfe80, ip.segments()[0] & 0xff0f == 0xff02)
         }
     };
