@@ -2,11 +2,11 @@
 //!
 //! The order of a write, as `kube-apiserver` has it:
 //!
-//! 1. decode, and [`default`];
+//! 1. decode, `shoal_api::defaults::settle`, and [`default`];
 //! 2. create: the server sets name, uid and creation time, then [`prepare_create`]; update: [`prepare_update`];
-//! 3. mutating admission, then [`default`] again;
+//! 3. mutating admission, then `settle` and [`default`] again: doing either twice is doing it once;
 //! 4. [`validate_create`] or [`validate_update`], and [`warnings`];
-//! 5. validating admission, ownership of fields, and last [`show`], which adds what Go writes though it is empty.
+//! 5. validating admission, ownership of fields.
 //!
 //! All of it works on the JSON of the object. Messages, paths and their order are those of Kubernetes 1.32, with its
 //! features as they are by default. Kinds that are not built in pass unchanged: see [`knows`].
@@ -202,14 +202,6 @@ pub fn validate_update(kind: &GroupVersionKind, subresource: &str, new: &Value, 
 /// What is allowed, but surely not meant.
 pub fn warnings(kind: &GroupVersionKind, object: &Value, old: Option<&Value>) -> Vec<String> {
     find(kind).map_or_else(Vec::new, |kind| (kind.warnings)(object, old))
-}
-
-/// Adds the fields that Go always writes, empty or not (`status: {}`, `creationTimestamp: null` in templates): clients
-/// of Kubernetes see them, and nobody owns them.
-pub fn show(kind: &GroupVersionKind, object: &mut Value) {
-    if let Some(kind) = find(kind) {
-        (kind.show)(object);
-    }
 }
 
 /// What is wrong with the metadata of an object of any kind whose names are DNS subdomains.

@@ -271,17 +271,3 @@ pub(super) fn validate_status(new: &Value, _old: &Value, faults: &mut Faults) {
         faults.not_negative(&Path::new("status").child(field), int(&new["status"], field));
     }
 }
-
-/// What Go always shows of an autoscaler.
-pub(super) fn show(object: &mut Value) {
-    let Some(status) = child(object, "status") else { return };
-    set_missing(status, "desiredReplicas", 0);
-    set_missing(status, "currentMetrics", json!(null));
-}
-
-/// What Go always shows of an autoscaler of version 1.
-pub(super) fn show_v1(object: &mut Value) {
-    let Some(status) = child(object, "status") else { return };
-    set_missing(status, "currentReplicas", 0);
-    set_missing(status, "desiredReplicas", 0);
-}

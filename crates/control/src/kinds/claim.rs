@@ -1,6 +1,6 @@
 //! Persistent volume claims.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shoal_api::field::Path;
 
 use super::amount::{self, Amount};
@@ -222,12 +222,4 @@ pub(super) fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
         }
     }
     warnings
-}
-
-/// What Go always shows of a claim.
-pub(crate) fn show(claim: &mut Value) {
-    if let Some(spec) = child(claim, "spec") {
-        set_missing(spec, "resources", Map::new());
-    }
-    set_missing(claim, "status", Map::new());
 }

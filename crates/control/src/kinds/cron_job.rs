@@ -1,12 +1,11 @@
 //! Cron jobs, and the times that they name.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::faults::Faults;
 use super::job;
-use super::look::{child, int, set, set_empty, set_missing, text};
-use super::pod::defaults;
+use super::look::{child, int, set_empty, set_missing, text};
 
 /// Most characters of a name: a job's name adds eleven, and is a label of its pods.
 const NAME_CHARACTERS_MAX: usize = 52;
@@ -222,19 +221,6 @@ pub(super) fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
         warnings.extend(super::pod::warnings::of(&template(new), &path));
     }
     warnings
-}
-
-/// What Go always shows of a cron job.
-pub(super) fn show(object: &mut Value) {
-    if let Some(template) = object.get_mut("spec").and_then(|spec| spec.get_mut("jobTemplate")) {
-        if let Some(meta) = child(template, "metadata") {
-            set(meta, "creationTimestamp", json!(null));
-        }
-        if let Some(spec) = template.get_mut("spec") {
-            defaults::show_template(spec, "template");
-        }
-    }
-    set_missing(object, "status", Map::new());
 }
 
 #[cfg(test)]

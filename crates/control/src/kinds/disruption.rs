@@ -5,7 +5,7 @@ use shoal_api::field::Path;
 
 use super::amount;
 use super::faults::{Faults, NEGATIVE};
-use super::look::{child, entries, given, int, list, number, set_missing, text};
+use super::look::{entries, given, int, list, number, set_missing, text};
 use super::meta;
 use super::pod::scheduling;
 use super::{int_or_percent, resources, selector, words};
@@ -64,14 +64,6 @@ pub(super) fn budget_warnings(new: &Value, _old: Option<&Value>) -> Vec<String> 
         warnings.push("spec.selector: an empty selector matches all pods in the namespace".into());
     }
     warnings
-}
-
-/// What Go always shows of a budget.
-pub(super) fn show_budget(budget: &mut Value) {
-    let Some(status) = child(budget, "status") else { return };
-    for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
-        set_missing(status, field, 0);
-    }
 }
 
 /// A priority makes room for its pods.
@@ -148,11 +140,6 @@ pub(super) fn validate_lease(lease: &Value, faults: &mut Faults) {
     if let Some(count) = int(spec, "leaseTransitions").filter(|count| *count < 0) {
         faults.invalid(&path.child("leaseTransitions"), count, NEGATIVE);
     }
-}
-
-/// What Go always shows of a lease.
-pub(super) fn show_lease(lease: &mut Value) {
-    set_missing(lease, "spec", serde_json::Map::new());
 }
 
 /// Service accounts: nothing but their name.

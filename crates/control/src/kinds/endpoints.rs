@@ -111,11 +111,10 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, faults: &mut Faults) {
         match kind {
             "IPv4" | "IPv6" => {
                 let fits = words::parse_ip(address).is_some_and(|ip| ip.is_ipv6() == (kind == "IPv6"));
-                if fits {
-                    words::ordinary_ip(address, &at, faults);
-                } else {
+                if !fits {
                     faults.invalid(&at, *address, &format!("must be a valid {kind} address"));
                 }
+                words::ordinary_ip(address, &at, faults);
             }
             "FQDN" => faults.words(&at, address, words::dns_subdomain(address)),
             _ => {}
@@ -182,11 +181,4 @@ pub(super) fn validate_slice_update(new: &Value, old: &Value, faults: &mut Fault
     validate_slice(new, faults);
     let field = "addressType";
     faults.immutable(&Path::new(field), &new[field], &old[field]);
-}
-
-/// What Go always shows of a slice.
-pub(super) fn show_slice(slice: &mut Value) {
-    for field in ["endpoints", "ports"] {
-        set_missing(slice, field, Value::Null);
-    }
 }

@@ -1,10 +1,10 @@
 //! Events, under the core name; those of `events.k8s.io` are the same with other names for the fields.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::faults::Faults;
-use super::look::{number, same, set_missing, text};
+use super::look::{number, same, text};
 use super::words;
 
 /// Most characters of who reports, and of what was done.
@@ -93,28 +93,5 @@ fn modern(event: &Value, regarding: &str, faults: &mut Faults) {
 pub(super) fn validate_modern_update(new: &Value, old: &Value, faults: &mut Faults) {
     for (modern, core) in FIXED {
         faults.immutable(&Path::new(core), &new[modern], &old[modern]);
-    }
-}
-
-/// What Go always shows of a core event.
-pub(super) fn show(event: &mut Value) {
-    for field in ["involvedObject", "source"] {
-        set_missing(event, field, json!({}));
-    }
-    for field in ["firstTimestamp", "lastTimestamp", "eventTime"] {
-        set_missing(event, field, json!(null));
-    }
-    for field in ["reportingComponent", "reportingInstance"] {
-        set_missing(event, field, "");
-    }
-}
-
-/// What Go always shows of an event of `events.k8s.io`.
-pub(super) fn show_modern(event: &mut Value) {
-    for field in ["regarding", "deprecatedSource"] {
-        set_missing(event, field, json!({}));
-    }
-    for field in ["eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"] {
-        set_missing(event, field, json!(null));
     }
 }

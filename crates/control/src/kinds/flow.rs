@@ -198,8 +198,3 @@ fn queues(queuing: &Value, path: &Path, faults: &mut Faults) {
         faults.invalid(&path.child("handSize"), hand, &message);
     }
 }
-
-/// What Go always shows of both.
-pub(super) fn show(object: &mut Value) {
-    set_missing(object, "status", json!({}));
-}

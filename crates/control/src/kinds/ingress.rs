@@ -1,10 +1,10 @@
 //! Ingresses and their classes.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::faults::Faults;
-use super::look::{annotation, child, given, list, number, set_empty, set_missing, text, texts};
+use super::look::{annotation, given, list, number, set_empty, text, texts};
 use super::meta::Names;
 use super::words;
 
@@ -193,13 +193,6 @@ pub(super) fn validate_status(new: &Value, _old: &Value, faults: &mut Faults) {
                 faults.invalid(&path.child("hostname"), host, message);
             }
         }
-    }
-}
-
-/// What Go always shows of an ingress.
-pub(super) fn show(ingress: &mut Value) {
-    if let Some(status) = child(ingress, "status") {
-        set_missing(status, "loadBalancer", json!({}));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs: their generated selector, and what of them can change.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shoal_api::field::Path;
 
 use super::faults::Faults;
@@ -369,12 +369,4 @@ pub(super) fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     }
     warnings.extend(super::workload::warnings(new, old));
     warnings
-}
-
-/// What Go always shows of a job.
-pub(super) fn show(job: &mut Value) {
-    if let Some(spec) = job.get_mut("spec") {
-        defaults::show_template(spec, "template");
-    }
-    set_missing(job, "status", Map::new());
 }

@@ -1,10 +1,10 @@
 //! Namespaces.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shoal_api::field::Path;
 
 use super::faults::Faults;
-use super::look::{child, given, list, set, set_empty, set_missing, text, texts};
+use super::look::{child, given, list, set, set_empty, text, texts};
 use super::{meta, words};
 
 /// What keeps a namespace until all in it is gone.
@@ -75,10 +75,4 @@ pub(super) fn validate_update(subresource: &str, new: &Value, _old: &Value, faul
         }
         _ => {}
     }
-}
-
-/// What Go always shows of a namespace.
-pub(super) fn show(namespace: &mut Value) {
-    set_missing(namespace, "spec", Map::new());
-    set_missing(namespace, "status", Map::new());
 }

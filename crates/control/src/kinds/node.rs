@@ -1,26 +1,12 @@
 //! Nodes.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shoal_api::field::Path;
 
 use super::faults::Faults;
-use super::look::{child, entries, given, list, set, set_missing, text, texts};
+use super::look::{entries, given, list, set, set_missing, text, texts};
 use super::pod::scheduling;
 use super::{amount, golang, resources, words};
-
-/// What a node says of itself, as Go always shows it.
-const INFO: [&str; 10] = [
-    "machineID",
-    "systemUUID",
-    "bootID",
-    "kernelVersion",
-    "osImage",
-    "containerRuntimeVersion",
-    "kubeletVersion",
-    "kubeProxyVersion",
-    "operatingSystem",
-    "architecture",
-];
 
 /// A node gives all that it has, and its one range of addresses is also the first of its ranges.
 pub(super) fn default(node: &mut Value) {
@@ -118,18 +104,4 @@ pub(super) fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
         warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
     }
     warnings
-}
-
-/// What Go always shows of a node.
-pub(super) fn show(node: &mut Value) {
-    set_missing(node, "spec", Map::new());
-    let Some(status) = child(node, "status") else { return };
-    if let Some(endpoints) = child(status, "daemonEndpoints") {
-        set_missing(endpoints, "kubeletEndpoint", json!({"Port": 0}));
-    }
-    if let Some(info) = child(status, "nodeInfo") {
-        for field in INFO {
-            set_missing(info, field, "");
-        }
-    }
 }

@@ -349,14 +349,6 @@ pub(super) fn warnings_of(new: &Value, old: Option<&Value>) -> Vec<String> {
     warnings::of(new, &Path::root())
 }
 
-/// What Go always shows of a pod; admission may have named its account meanwhile.
-pub(super) fn show(pod: &mut Value) {
-    if let Some(spec) = pod.get_mut("spec") {
-        defaults::service_account(spec);
-    }
-    set_missing(pod, "status", json!({}));
-}
-
 /// A `Binding`: a pod's node.
 pub(super) fn validate_binding(binding: &Value, faults: &mut Faults) {
     let target = &binding["target"];

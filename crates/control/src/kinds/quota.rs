@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::amount::{self, Amount};
@@ -293,10 +293,4 @@ fn ratio_fits(ratio: Amount, least: Amount, most: Amount, shown: &str, path: &Pa
     if ratio.milli() as f64 / 1000.0 > limit {
         faults.invalid_shown(path, shown, &format!("ratio {ratio} is greater than max/min = {limit:.6}"));
     }
-}
-
-/// What Go always shows of a quota.
-pub(super) fn show_quota(quota: &mut Value) {
-    set_missing(quota, "spec", Map::new());
-    set_missing(quota, "status", Map::new());
 }

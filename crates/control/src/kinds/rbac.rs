@@ -1,10 +1,10 @@
 //! Roles and their bindings.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::faults::Faults;
-use super::look::{given, items, list, set_empty, set_missing, text};
+use super::look::{given, items, list, set_empty, text};
 use super::{golang, selector, words};
 
 /// The group of roles, users and groups.
@@ -133,9 +133,4 @@ pub(super) fn role_stays(new: &Value, old: &Value, faults: &mut Faults) {
         let shown = format!("rbac.RoleRef{{APIGroup:{group:?}, Kind:{kind:?}, Name:{name:?}}}");
         faults.invalid_shown(&Path::new("roleRef"), &shown, "cannot change roleRef");
     }
-}
-
-/// What Go always shows of a role.
-pub(super) fn show_role(role: &mut Value) {
-    set_missing(role, "rules", json!(null));
 }

@@ -1,6 +1,6 @@
 //! Reviews: questions about who somebody is, and what somebody may do.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::faults::Faults;
@@ -75,15 +75,4 @@ pub(super) fn validate_token(request: &Value, faults: &mut Faults) {
     if seconds > TOKEN_SECONDS_MAX {
         faults.invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds");
     }
-}
-
-/// What Go always shows of an answer about access.
-pub(super) fn show_access(review: &mut Value) {
-    let Some(status) = child(review, "status") else { return };
-    set_missing(status, "allowed", false);
-}
-
-/// What Go always shows of other answers.
-pub(super) fn show_answer(review: &mut Value) {
-    set_missing(review, "status", Map::new());
 }

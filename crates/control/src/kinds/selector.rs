@@ -34,6 +34,18 @@ fn validate_requirement(requirement: &Value, path: &Path, faults: &mut Faults) {
     }
 }
 
+/// Whether a selector can be used at all; `null` can, and matches nothing.
+pub(crate) fn is_usable(selector: &Value) -> bool {
+    let mut faults = Faults::default();
+    validate(selector, &Path::root(), &mut faults);
+    faults.count() == 0
+}
+
+/// What Kubernetes says of labels that a workload's own selector does not choose; of an empty selector nothing.
+pub(crate) fn misses(selector: &Value, labels: &Value) -> bool {
+    selector.is_null() || (!is_empty(selector) && !matches(selector, labels))
+}
+
 /// Neither labels nor expressions: matches everything.
 pub(crate) fn is_empty(selector: &Value) -> bool {
     entries(selector, "matchLabels").next().is_none() && list(selector, "matchExpressions").is_empty()

@@ -490,10 +490,3 @@ pub(super) fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
     }
     warnings
 }
-
-/// What Go always shows of a service.
-pub(super) fn show(service: &mut Value) {
-    if let Some(status) = child(service, "status") {
-        set_missing(status, "loadBalancer", json!({}));
-    }
-}

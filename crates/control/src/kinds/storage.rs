@@ -207,13 +207,6 @@ pub(super) fn validate_attachment_update(new: &Value, old: &Value, faults: &mut 
     faults.immutable(&Path::new("spec"), &new["spec"], &old["spec"]);
 }
 
-/// What Go always shows of an attachment.
-pub(super) fn show_attachment(attachment: &mut Value) {
-    if let Some(status) = child(attachment, "status") {
-        set_missing(status, "attached", false);
-    }
-}
-
 /// What room a class has somewhere.
 pub(super) fn default_capacity(capacity: &mut Value) {
     for field in ["capacity", "maximumVolumeSize"] {

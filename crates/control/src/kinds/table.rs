@@ -1,10 +1,9 @@
 //! Which function answers for which kind.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shoal_api::GroupVersionKind;
 
 use super::faults::Faults;
-use super::look::set_missing;
 use super::meta::Names;
 use super::workload::stateful_set;
 use super::{
@@ -48,8 +47,6 @@ pub(crate) struct Kind {
     pub(crate) validate_update: fn(&str, &Value, &Value, &mut Faults),
     /// What is surely not meant: new, old.
     pub(crate) warnings: fn(&Value, Option<&Value>) -> Vec<String>,
-    /// Adds what Go always writes.
-    pub(crate) show: fn(&mut Value),
 }
 
 /// The kind of this name.
@@ -79,7 +76,6 @@ const PLAIN: Kind = Kind {
     validate: |_, _| {},
     validate_update: |_, _, _, _| {},
     warnings: |_, _| Vec::new(),
-    show: |_| {},
 };
 
 const APPS: Kind = Kind { group: "apps", generation: true, status: true, ..PLAIN };
@@ -99,21 +95,11 @@ const FLOW: Kind = Kind {
     generation: true,
     status: true,
     conditional: true,
-    show: flow::show,
     ..PLAIN
 };
 /// A question that is answered and forgotten.
-const REVIEW: Kind = Kind {
-    group: "authorization.k8s.io",
-    namespaced: false,
-    names: Names::Anything,
-    show: review::show_access,
-    ..PLAIN
-};
-
-fn show_empty_status(object: &mut Value) {
-    set_missing(object, "status", Map::new());
-}
+const REVIEW: Kind =
+    Kind { group: "authorization.k8s.io", namespaced: false, names: Names::Anything, ..PLAIN };
 
 /// Checks a change of a kind whose changes are checked as new ones are.
 macro_rules! again {
@@ -180,7 +166,6 @@ static KINDS: &[Kind] = &[
         created_by_update: true,
         validate: event::validate,
         validate_update: again!(event::validate),
-        show: event::show,
         ..PLAIN
     },
     Kind {
@@ -201,7 +186,6 @@ static KINDS: &[Kind] = &[
         prepare_update: namespace::prepare_update,
         validate: namespace::validate,
         validate_update: namespace::validate_update,
-        show: namespace::show,
         ..PLAIN
     },
     Kind {
@@ -213,7 +197,6 @@ static KINDS: &[Kind] = &[
         validate: node::validate,
         validate_update: |_, new, old, faults| node::validate_update(new, old, faults),
         warnings: node::warnings,
-        show: node::show,
         ..PLAIN
     },
     Kind {
@@ -225,7 +208,6 @@ static KINDS: &[Kind] = &[
         validate: volume::validate,
         validate_update: main_only!(volume::validate_update),
         warnings: volume::warnings,
-        show: volume::show,
         ..PLAIN
     },
     Kind {
@@ -236,7 +218,6 @@ static KINDS: &[Kind] = &[
         validate: claim::validate,
         validate_update: apart!(claim::validate_update, claim::validate_status),
         warnings: claim::warnings,
-        show: claim::show,
         ..PLAIN
     },
     Kind {
@@ -248,7 +229,6 @@ static KINDS: &[Kind] = &[
         validate: pod::validate,
         validate_update: pod::validate_update,
         warnings: pod::warnings_of,
-        show: pod::show,
         ..PLAIN
     },
     Kind {
@@ -257,7 +237,6 @@ static KINDS: &[Kind] = &[
         default: |object| pod::defaults::template(object, "template"),
         validate: workload::validate_template,
         validate_update: again!(workload::validate_template),
-        show: |object| pod::defaults::show_template(object, "template"),
         ..PLAIN
     },
     Kind {
@@ -271,7 +250,6 @@ static KINDS: &[Kind] = &[
             workload::validate_status
         ),
         warnings: workload::warnings,
-        show: |object| workload::show(object, &["replicas"]),
         ..PLAIN
     },
     Kind {
@@ -280,7 +258,6 @@ static KINDS: &[Kind] = &[
         default: quota::default_quota,
         validate: quota::validate_quota,
         validate_update: apart!(quota::validate_quota_update, quota::validate_quota_status),
-        show: quota::show_quota,
         ..PLAIN
     },
     Kind {
@@ -300,7 +277,6 @@ static KINDS: &[Kind] = &[
         validate: service::validate,
         validate_update: apart!(service::validate_update, service::validate_status),
         warnings: service::warnings,
-        show: service::show,
         ..PLAIN
     },
     Kind { kind: "ServiceAccount", warnings: disruption::account_warnings, ..PLAIN },
@@ -324,11 +300,6 @@ static KINDS: &[Kind] = &[
             workload::validate_daemon_status
         ),
         warnings: workload::warnings,
-        show: |object| {
-            let counts =
-                ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"];
-            workload::show(object, &counts);
-        },
         ..APPS
     },
     Kind {
@@ -342,7 +313,6 @@ static KINDS: &[Kind] = &[
             workload::validate_status
         ),
         warnings: workload::warnings,
-        show: |object| workload::show(object, &[]),
         ..APPS
     },
     Kind {
@@ -354,7 +324,6 @@ static KINDS: &[Kind] = &[
             workload::validate_status
         ),
         warnings: workload::warnings,
-        show: |object| workload::show(object, &["replicas"]),
         ..APPS
     },
     Kind {
@@ -364,7 +333,6 @@ static KINDS: &[Kind] = &[
         validate: stateful_set::validate,
         validate_update: apart!(stateful_set::validate_update, stateful_set::validate_status),
         warnings: workload::warnings,
-        show: stateful_set::show,
         ..APPS
     },
     Kind {
@@ -375,7 +343,6 @@ static KINDS: &[Kind] = &[
         validate: job::validate,
         validate_update: apart!(job::validate_update, job::validate_status),
         warnings: job::warnings,
-        show: job::show,
         ..APPS
     },
     Kind {
@@ -385,7 +352,6 @@ static KINDS: &[Kind] = &[
         validate: cron_job::validate,
         validate_update: main_only!(cron_job::validate_update),
         warnings: cron_job::warnings,
-        show: cron_job::show,
         ..APPS
     },
     Kind {
@@ -399,7 +365,6 @@ static KINDS: &[Kind] = &[
             |new, _, faults| autoscaler::validate(new, faults),
             autoscaler::validate_status
         ),
-        show: autoscaler::show,
         ..PLAIN
     },
     Kind {
@@ -412,7 +377,6 @@ static KINDS: &[Kind] = &[
             |new, _, faults| autoscaler::validate_v1(new, faults),
             autoscaler::validate_status
         ),
-        show: autoscaler::show_v1,
         ..PLAIN
     },
     Kind { group: "autoscaling", kind: "Scale", validate: workload::validate_scale, ..PLAIN },
@@ -425,7 +389,6 @@ static KINDS: &[Kind] = &[
         validate: ingress::validate,
         validate_update: apart!(ingress::validate_update, ingress::validate_status),
         warnings: ingress::warnings,
-        show: ingress::show,
         ..PLAIN
     },
     Kind {
@@ -454,7 +417,6 @@ static KINDS: &[Kind] = &[
         default: endpoints::default_slice,
         validate: endpoints::validate_slice,
         validate_update: main_only!(endpoints::validate_slice_update),
-        show: endpoints::show_slice,
         ..PLAIN
     },
     Kind {
@@ -463,7 +425,6 @@ static KINDS: &[Kind] = &[
         created_by_update: true,
         validate: event::validate_modern,
         validate_update: main_only!(event::validate_modern_update),
-        show: event::show_modern,
         ..PLAIN
     },
     // Policies.
@@ -479,7 +440,6 @@ static KINDS: &[Kind] = &[
             disruption::validate_budget_status
         ),
         warnings: disruption::budget_warnings,
-        show: disruption::show_budget,
         ..PLAIN
     },
     Kind { group: "policy", kind: "Eviction", names: Names::Anything, ..PLAIN },
@@ -487,7 +447,6 @@ static KINDS: &[Kind] = &[
         kind: "Role",
         validate: rbac::validate_role,
         validate_update: again!(rbac::validate_role),
-        show: rbac::show_role,
         ..RBAC
     },
     Kind {
@@ -495,7 +454,6 @@ static KINDS: &[Kind] = &[
         namespaced: false,
         validate: rbac::validate_cluster_role,
         validate_update: again!(rbac::validate_cluster_role),
-        show: rbac::show_role,
         ..RBAC
     },
     Kind {
@@ -559,7 +517,6 @@ static KINDS: &[Kind] = &[
         status: true,
         validate: storage::validate_attachment,
         validate_update: main_only!(storage::validate_attachment_update),
-        show: storage::show_attachment,
         ..STORAGE
     },
     // Nodes, priorities, leases.
@@ -570,7 +527,6 @@ static KINDS: &[Kind] = &[
         created_by_update: true,
         validate: disruption::validate_lease,
         validate_update: again!(disruption::validate_lease),
-        show: disruption::show_lease,
         ..PLAIN
     },
     Kind {
@@ -602,6 +558,8 @@ static KINDS: &[Kind] = &[
         status: true,
         conditional: true,
         default: custom_kind::default,
+        prepare_create: custom_kind::prepare_create,
+        prepare_update: custom_kind::prepare_update,
         ..PLAIN
     },
     Kind {
@@ -614,7 +572,6 @@ static KINDS: &[Kind] = &[
         default: certificate::default_service,
         validate: certificate::validate_service,
         validate_update: again!(certificate::validate_service),
-        show: show_empty_status,
         ..PLAIN
     },
     Kind {
@@ -637,7 +594,6 @@ static KINDS: &[Kind] = &[
         default: webhooks::default_policy,
         validate: webhooks::validate_policy,
         validate_update: again!(webhooks::validate_policy),
-        show: webhooks::show_policy,
         ..ADMISSION
     },
     Kind {
@@ -655,7 +611,6 @@ static KINDS: &[Kind] = &[
         prepare_update: certificate::prepare_update,
         validate: certificate::validate,
         validate_update: certificate::validate_update,
-        show: show_empty_status,
         ..PLAIN
     },
     Kind {
@@ -678,15 +633,14 @@ static KINDS: &[Kind] = &[
         kind: "TokenRequest",
         default: review::default_token,
         validate: review::validate_token,
-        show: review::show_answer,
         ..REVIEW
     },
-    Kind { group: "authentication.k8s.io", kind: "TokenReview", show: review::show_answer, ..REVIEW },
-    Kind { group: "authentication.k8s.io", kind: "SelfSubjectReview", show: review::show_answer, ..REVIEW },
+    Kind { group: "authentication.k8s.io", kind: "TokenReview", ..REVIEW },
+    Kind { group: "authentication.k8s.io", kind: "SelfSubjectReview", ..REVIEW },
     Kind { kind: "SubjectAccessReview", validate: review::validate_access, ..REVIEW },
     Kind { kind: "LocalSubjectAccessReview", validate: review::validate_local_access, ..REVIEW },
     Kind { kind: "SelfSubjectAccessReview", validate: review::validate_own_access, ..REVIEW },
-    Kind { kind: "SelfSubjectRulesReview", show: review::show_answer, ..REVIEW },
+    Kind { kind: "SelfSubjectRulesReview", ..REVIEW },
 ];
 
 #[cfg(test)]

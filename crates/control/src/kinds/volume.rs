@@ -1,6 +1,6 @@
 //! Persistent volumes.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shoal_api::field::Path;
 
 use super::amount::{self, Amount};
@@ -203,10 +203,4 @@ pub(super) fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
         warnings.push(format!("spec.{kind}: {message}"));
     }
     warnings
-}
-
-/// What Go always shows of a volume.
-pub(super) fn show(volume: &mut Value) {
-    set_missing(volume, "spec", Map::new());
-    set_missing(volume, "status", Map::new());
 }

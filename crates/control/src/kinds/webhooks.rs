@@ -1,6 +1,6 @@
 //! Admission: webhooks, policies and their bindings.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use shoal_api::field::Path;
 
 use super::faults::Faults;
@@ -143,15 +143,16 @@ fn client(config: &Value, path: &Path, faults: &mut Faults) {
         let url = text(config, "url");
         let path = path.child("url");
         let form = "desired format: https://host[/path]";
-        let host = url.strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
-        match host {
-            None => faults.invalid(&path, url, &format!("'https' is the only allowed URL scheme; {form}")),
-            Some("") => faults.invalid(&path, url, &format!("host must be specified; {form}")),
-            Some(host) if host.contains('@') => {
-                let message = "user information is not permitted in the URL";
-                faults.invalid(&path, url, message);
-            }
-            Some(_) => {}
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let host = rest.split('/').next().unwrap_or_default();
+        if scheme != "https" {
+            faults.invalid(&path, scheme, &format!("'https' is the only allowed URL scheme; {form}"));
+        }
+        if host.is_empty() {
+            faults.invalid(&path, host, &format!("host must be specified; {form}"));
+        }
+        if let Some((user, _)) = host.split_once('@') {
+            faults.invalid(&path, user, "user information is not permitted in the URL");
         }
         return;
     }
@@ -351,9 +352,4 @@ pub(super) fn validate_binding(binding: &Value, faults: &mut Faults) {
         let shown = super::golang::strings(&spec["validationActions"]);
         faults.invalid_shown(&path, &shown, message);
     }
-}
-
-/// What Go always shows of a policy.
-pub(super) fn show_policy(policy: &mut Value) {
-    set_missing(policy, "status", json!({}));
 }

@@ -1,6 +1,6 @@
 //! Workloads that keep pods running: deployments, replica sets, daemon sets, stateful sets, replication controllers.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shoal_api::field::Path;
 
 use super::faults::Faults;
@@ -98,8 +98,7 @@ pub(super) fn validate_deployment(deployment: &Value, faults: &mut Faults) {
     let (spec, path) = (&deployment["spec"], Path::new("spec"));
     faults.not_negative(&path.child("replicas"), int(spec, "replicas"));
     own_selector(spec, "empty selector is invalid for deployment", &path, faults);
-    let template = path.child("template");
-    specification::kept_template(&spec["selector"], &spec["template"], "ReplicaSet", &template, faults);
+    replica_template(spec, &path, faults);
     strategy(&spec["strategy"], &path.child("strategy"), faults);
     faults.not_negative(&path.child("minReadySeconds"), int(spec, "minReadySeconds"));
     faults.not_negative(&path.child("revisionHistoryLimit"), int(spec, "revisionHistoryLimit"));
@@ -109,6 +108,18 @@ pub(super) fn validate_deployment(deployment: &Value, faults: &mut Faults) {
         if deadline <= number(spec, "minReadySeconds") {
             faults.invalid(&path, deadline, "must be greater than minReadySeconds");
         }
+    }
+}
+
+/// The template of a replica set, or of a deployment, which makes such sets.
+fn replica_template(spec: &Value, path: &Path, faults: &mut Faults) {
+    let selector = &spec["selector"];
+    if selector::is_usable(selector) {
+        let path = path.child("template");
+        specification::kept_template(selector, &spec["template"], "ReplicaSet", &path, faults);
+    } else {
+        let shown = golang::selector(selector);
+        faults.invalid_shown(&path.child("selector"), &shown, "invalid label selector");
     }
 }
 
@@ -167,8 +178,7 @@ pub(super) fn validate_replica_set(set: &Value, faults: &mut Faults) {
     faults.not_negative(&path.child("replicas"), int(spec, "replicas"));
     faults.not_negative(&path.child("minReadySeconds"), int(spec, "minReadySeconds"));
     own_selector(spec, "empty selector is invalid for deployment", &path, faults);
-    let template = path.child("template");
-    specification::kept_template(&spec["selector"], &spec["template"], "ReplicaSet", &template, faults);
+    replica_template(spec, &path, faults);
 }
 
 /// A replication controller that is made or changed.
@@ -196,7 +206,7 @@ pub(super) fn validate_daemon_set(set: &Value, faults: &mut Faults) {
     let selector = &spec["selector"];
     selector::validate(selector, &path.child("selector"), faults);
     let labels = &spec["template"]["metadata"]["labels"];
-    if !selector::matches(selector, labels) {
+    if selector::is_usable(selector) && !selector::matches(selector, labels) {
         let path = path.child("template").child("metadata").child("labels");
         let message = "`selector` does not match template `labels`";
         faults.invalid_shown(&path, &golang::map(labels), message);
@@ -343,24 +353,6 @@ pub(super) fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
         return Vec::new();
     }
     super::pod::warnings::of(template, &Path::new("spec.template"))
-}
-
-/// What Go always shows of a workload; `counts` of its status are shown as 0.
-pub(super) fn show(object: &mut Value, counts: &[&str]) {
-    if let Some(spec) = object.get_mut("spec") {
-        defaults::show_template(spec, "template");
-        for claim in super::look::items(spec, "volumeClaimTemplates") {
-            if let Some(meta) = child(claim, "metadata") {
-                set(meta, "creationTimestamp", json!(null));
-            }
-        }
-    }
-    set_missing(object, "status", Map::new());
-    if let Some(status) = object.get_mut("status") {
-        for count in counts {
-            set_missing(status, count, 0);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a pod and a pod template mean where they say nothing.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::kinds::amount;
 use crate::kinds::look::{
@@ -196,17 +196,6 @@ pub(super) fn file_mode(source: &mut Value) {
 /// A projected token.
 pub(super) fn token(source: &mut Value) {
     set_missing(source, "expirationSeconds", TOKEN_SECONDS);
-}
-
-/// What Go shows of metadata in a template: a time that is never set.
-pub(crate) fn show_template(owner: &mut Value, field: &str) {
-    let Some(template) = owner.get_mut(field).filter(|template| template.is_object()) else { return };
-    if let Some(meta) = child(template, "metadata") {
-        set(meta, "creationTimestamp", json!(null));
-    }
-    if let Some(spec) = child(template, "spec") {
-        set_missing(spec, "containers", json!(null));
-    }
 }
 
 #[cfg(test)]

@@ -188,7 +188,7 @@ pub(crate) fn kept_template(
     path: &Path,
     faults: &mut Faults,
 ) {
-    if !selector::is_empty(selector) && !selector::matches(selector, &template["metadata"]["labels"]) {
+    if selector::misses(selector, &template["metadata"]["labels"]) {
         let shown = golang::map(&template["metadata"]["labels"]);
         let path = path.child("metadata").child("labels");
         faults.invalid_shown(&path, &shown, "`selector` does not match template `labels`");

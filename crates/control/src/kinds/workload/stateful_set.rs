@@ -63,26 +63,32 @@ pub(crate) fn validate(object: &Value, faults: &mut Faults) {
             faults.invalid_shown(&at, &shown, "empty selector is invalid for statefulset");
         }
     }
-    template(spec, &path.child("template"), faults);
+    let at = path.child("template");
+    if selector::is_usable(chosen) {
+        labels(spec, &at, faults);
+    } else {
+        faults.invalid_shown(&path.child("selector"), &golang::selector(chosen), "");
+    }
+    restarts(&spec["template"]["spec"], &at.child("spec"), faults);
 }
 
-/// Labels and how the pods restart; the rest is checked on the pods, whose volumes the set adds.
-fn template(spec: &Value, path: &Path, faults: &mut Faults) {
-    let template = &spec["template"];
-    let metadata = &template["metadata"];
-    if !selector::is_empty(&spec["selector"]) && !selector::matches(&spec["selector"], &metadata["labels"]) {
+/// Labels of the template; the rest is checked on the pods, whose volumes the set adds.
+fn labels(spec: &Value, path: &Path, faults: &mut Faults) {
+    let metadata = &spec["template"]["metadata"];
+    if selector::misses(&spec["selector"], &metadata["labels"]) {
         let shown = golang::map(&metadata["labels"]);
         let path = path.child("metadata").child("labels");
         faults.invalid_shown(&path, &shown, "`selector` does not match template `labels`");
     }
     meta::labels(&metadata["labels"], &path.child("labels"), faults);
     meta::annotations(&metadata["annotations"], &path.child("annotations"), faults);
-    let at = path.child("spec");
-    let policy = text(&template["spec"], "restartPolicy");
-    faults.one_of(&at.child("restartPolicy"), policy, &["Always"]);
-    if given(&template["spec"], "activeDeadlineSeconds") {
+}
+
+fn restarts(spec: &Value, path: &Path, faults: &mut Faults) {
+    faults.one_of(&path.child("restartPolicy"), text(spec, "restartPolicy"), &["Always"]);
+    if given(spec, "activeDeadlineSeconds") {
         let message = "activeDeadlineSeconds in StatefulSet is not Supported";
-        faults.forbidden(&at.child("activeDeadlineSeconds"), message);
+        faults.forbidden(&path.child("activeDeadlineSeconds"), message);
     }
 }
 
@@ -152,15 +158,4 @@ pub(crate) fn validate_status(new: &Value, old: &Value, faults: &mut Faults) {
         faults.invalid(&path, number(status, "availableReplicas"), message);
     }
     super::collisions_grow(new, old, faults);
-}
-
-/// A stateful set shows the claims that it makes as whole objects.
-pub(crate) fn show(object: &mut Value) {
-    super::show(object, &["replicas", "availableReplicas"]);
-    if let Some(spec) = object.get_mut("spec") {
-        set_missing(spec, "serviceName", "");
-        for template in items(spec, "volumeClaimTemplates") {
-            claim::show(template);
-        }
-    }
 }

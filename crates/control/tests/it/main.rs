@@ -1,0 +1,6 @@
+//! Tests of the decisions as a whole: data in, text out.
+
+mod kinds_changes;
+mod kinds_golden;
+mod kinds_messages;
+mod support;
