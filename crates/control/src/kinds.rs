@@ -10,6 +10,11 @@
 //!
 //! All of it works on the JSON of the object. Messages, paths and their order are those of Kubernetes 1.32, with its
 //! features as they are by default. Kinds that are not built in pass unchanged: see [`knows`].
+//!
+//! Left out: whether a time zone exists; annotations of AppArmor and seccomp that say what fields say; claims of devices
+//! (`resourceClaims`) and resizing of running pods, which 1.32 does not offer unless it is asked; definitions of custom
+//! kinds beyond their defaults. Where Kubernetes shows a whole structure with the addresses of its pointers, or a
+//! difference in a form that changes by design, JSON and lines of `-` and `+` stand here.
 
 use serde_json::{Value, json};
 use shoal_api::field::{Error, Path};
@@ -42,6 +47,7 @@ mod quota;
 mod rbac;
 mod resources;
 mod review;
+mod scale;
 mod selector;
 mod service;
 mod service_addresses;
@@ -53,6 +59,7 @@ mod words;
 mod workload;
 
 pub use convert::convert;
+pub use scale::{scale, set_scale};
 
 use faults::Faults;
 use meta::Names;

@@ -179,7 +179,8 @@ fn munged(new: &Value, old: &Value) -> Value {
         remove(&mut munged, "storageClassName");
     }
     let bound = text(&new["status"], "phase") == "Bound";
-    if bound && let Some(requests) = munged["resources"].get_mut("requests").filter(|one| one.is_object()) {
+    let requests = munged.get_mut("resources").and_then(|resources| resources.get_mut("requests"));
+    if let Some(requests) = requests.filter(|requests| bound && requests.is_object()) {
         set(requests, "storage", before["resources"]["requests"]["storage"].clone());
     }
     munged

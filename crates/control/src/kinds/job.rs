@@ -172,6 +172,7 @@ fn specification(spec: &Value, path: &Path, faults: &mut Faults) {
     }
     completion_mode(spec, path, faults);
     failure_policy(spec, path, faults);
+    success_policy(spec, path, faults);
     let policies = ["Failed", "TerminatingOrFailed"];
     if given(spec, "podReplacementPolicy") {
         let policy = text(spec, "podReplacementPolicy");
@@ -253,6 +254,37 @@ fn failure_policy(spec: &Value, path: &Path, faults: &mut Faults) {
             faults.words(&path.child("type"), kind, words::qualified_name(kind));
             let status = text(condition, "status");
             faults.chosen(&path.child("status"), status, &["False", "True", "Unknown"]);
+        }
+    }
+}
+
+fn success_policy(spec: &Value, path: &Path, faults: &mut Faults) {
+    let policy = &spec["successPolicy"];
+    if policy.is_null() || text(spec, "completionMode") != "Indexed" {
+        return;
+    }
+    let (rules, path) = (list(policy, "rules"), path.child("successPolicy").child("rules"));
+    if rules.is_empty() {
+        faults.required(&path, "at least one rules must be specified when the successPolicy is specified");
+    } else if rules.len() > RULES_MAX {
+        faults.too_many(&path, rules.len(), RULES_MAX);
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let path = path.index(index);
+        let (count, indexes) = (int(rule, "succeededCount"), rule["succeededIndexes"].as_str());
+        if count.is_none() && indexes.is_none() {
+            faults.required(&path, "at least one of succeededCount or succeededIndexes must be specified");
+        }
+        if let Some(count) = count {
+            let path = path.child("succeededCount");
+            faults.not_negative(&path, Some(count));
+            let completions = number(spec, "completions");
+            if count > completions {
+                let message = format!(
+                    "must be less than or equal to {completions} (the number of specified completions)"
+                );
+                faults.invalid(&path, count, &message);
+            }
         }
     }
 }

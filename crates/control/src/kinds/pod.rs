@@ -40,6 +40,10 @@ pub(super) fn prepare_create(pod: &mut Value) {
         }]);
     }
     set(pod, "status", status);
+    let labels = pod["metadata"]["labels"].clone();
+    if let Some(affinity) = pod.get_mut("spec").and_then(|spec| spec.get_mut("affinity")) {
+        scheduling::own_labels(affinity, &labels);
+    }
 }
 
 /// Who may change what: the quality of service never changes; a binding sets the node.

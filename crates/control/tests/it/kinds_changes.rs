@@ -93,9 +93,13 @@ fn metadata_stays() {
     );
     let mut dying = old;
     dying["metadata"]["deletionTimestamp"] = json!("2026-02-01T00:00:00Z");
-    check(&dying, json!({"metadata": {"finalizers": ["a/b", "c/d"]}}), &expect![[r#"
+    check(
+        &dying,
+        json!({"metadata": {"finalizers": ["a/b", "c/d"]}}),
+        &expect![[r#"
         metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"c/d"}
-    "#]]);
+    "#]],
+    );
     let (kept, _) = write(&dying, "", json!({"metadata": {"deletionTimestamp": null, "uid": ""}}));
     assert_eq!(kept["metadata"]["deletionTimestamp"], json!("2026-02-01T00:00:00Z"));
     assert_eq!(kept["metadata"]["uid"], json!("u"));
@@ -124,24 +128,41 @@ fn generations_count_what_was_asked() {
 #[test]
 fn workloads() {
     let change = json!({"spec": {"selector": {"matchLabels": {"a": "c"}}, "template": {"metadata": {"labels": {"a": "c"}}}}});
-    check(&workload("Deployment"), change.clone(), &expect![[r#"
+    check(
+        &workload("Deployment"),
+        change.clone(),
+        &expect![[r#"
         spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{"a":"c"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable
-    "#]]);
-    check(&workload("DaemonSet"), change.clone(), &expect![[r#"
+    "#]],
+    );
+    check(
+        &workload("DaemonSet"),
+        change.clone(),
+        &expect![[r#"
         spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{"a":"c"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable
-    "#]]);
-    check(&workload("ReplicaSet"), change, &expect![[r#"
+    "#]],
+    );
+    check(
+        &workload("ReplicaSet"),
+        change,
+        &expect![[r#"
         spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{"a":"c"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable
-    "#]]);
-    check(&workload("StatefulSet"), json!({"spec": {"serviceName": "x"}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &workload("StatefulSet"),
+        json!({"spec": {"serviceName": "x"}}),
+        &expect![[r#"
         spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden
-    "#]]);
+    "#]],
+    );
     check(&workload("StatefulSet"), json!({"spec": {"replicas": 3, "minReadySeconds": 5}}), &expect![[""]]);
     let (_, errors) =
         write(&workload("Deployment"), "status", json!({"status": {"replicas": 1, "readyReplicas": 2}}));
     expect![[r#"
         status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas
-    "#]].assert_eq(&errors);
+    "#]]
+    .assert_eq(&errors);
 }
 
 #[test]
@@ -152,10 +173,14 @@ fn jobs() {
         json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": {"template": template}}),
     );
     check(&old, json!({"spec": {"parallelism": 3}}), &expect![[""]]);
-    check(&old, json!({"spec": {"completions": 3, "completionMode": "Indexed"}}), &expect![[r#"
+    check(
+        &old,
+        json!({"spec": {"completions": 3, "completionMode": "Indexed"}}),
+        &expect![[r#"
         spec.completions: Invalid value: 3: field is immutable
         spec.completionMode: Invalid value: "Indexed": field is immutable
-    "#]]);
+    "#]],
+    );
     let (_, errors) = write(&old, "", json!({"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}}));
     assert!(errors.starts_with("spec.template: Invalid value: core.PodTemplateSpec{"), "{errors}");
     assert!(errors.ends_with(": field is immutable\n"), "{errors}");
@@ -171,28 +196,52 @@ fn pods() {
     let image = json!({"spec": {"containers": [{"name": "c", "image": "nginx:2", "imagePullPolicy": "IfNotPresent",
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "resources": {}}]}});
     check(&old, image, &expect![[""]]);
-    check(&old, json!({"spec": {"nodeName": "n", "hostNetwork": true}}), &expect![[r#"
+    check(
+        &old,
+        json!({"spec": {"nodeName": "n", "hostNetwork": true}}),
+        &expect![[r#"
         spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)
         +	hostNetwork: true
         +	nodeName: "n"
 
-    "#]]);
-    check(&old, json!({"spec": {"containers": []}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &old,
+        json!({"spec": {"containers": []}}),
+        &expect![[r#"
         spec.containers: Required value
         spec.containers: Forbidden: pod updates may not add or remove containers
-    "#]]);
-    check(&old, json!({"spec": {"activeDeadlineSeconds": 11}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &old,
+        json!({"spec": {"activeDeadlineSeconds": 11}}),
+        &expect![[r#"
         spec.activeDeadlineSeconds: Invalid value: 11: must be less than or equal to previous value
-    "#]]);
-    check(&old, json!({"spec": {"activeDeadlineSeconds": null}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &old,
+        json!({"spec": {"activeDeadlineSeconds": null}}),
+        &expect![[r#"
         spec.activeDeadlineSeconds: Invalid value: "null": must not update from a positive integer to nil value
-    "#]]);
-    check(&old, json!({"spec": {"tolerations": []}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &old,
+        json!({"spec": {"tolerations": []}}),
+        &expect![[r#"
         spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds
-    "#]]);
-    check(&old, json!({"spec": {"schedulingGates": [{"name": "g"}]}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &old,
+        json!({"spec": {"schedulingGates": [{"name": "g"}]}}),
+        &expect![[r#"
         spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'
-    "#]]);
+    "#]],
+    );
     let (new, errors) = write(
         &old,
         "status",
@@ -200,7 +249,8 @@ fn pods() {
     );
     expect![[r#"
         status.qosClass: Invalid value: "Guaranteed": field is immutable
-    "#]].assert_eq(&errors);
+    "#]]
+    .assert_eq(&errors);
     assert_eq!(new["spec"], old["spec"]);
 }
 
@@ -219,10 +269,14 @@ fn data() {
             data: Forbidden: field is immutable when `immutable` is set
         "#]],
     );
-    check(&sealed("Secret"), json!({"data": {"a": "eA=="}, "type": "other"}), &expect![[r#"
+    check(
+        &sealed("Secret"),
+        json!({"data": {"a": "eA=="}, "type": "other"}),
+        &expect![[r#"
         type: Invalid value: "other": field is immutable
         data: Forbidden: field is immutable when `immutable` is set
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -230,9 +284,13 @@ fn services() {
     let old = stored(json!({"apiVersion": "v1", "kind": "Service", "metadata": {}, "spec": {
         "clusterIP": "10.0.0.1", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "type": "NodePort",
         "ports": [{"port": 80, "nodePort": 30080}]}}));
-    check(&old, json!({"spec": {"clusterIP": "10.0.0.2"}}), &expect![[r#"
+    check(
+        &old,
+        json!({"spec": {"clusterIP": "10.0.0.2"}}),
+        &expect![[r#"
         spec.clusterIPs[0]: Invalid value: []string{"10.0.0.2"}: may not change once set
-    "#]]);
+    "#]],
+    );
     let (new, errors) = write(
         &old,
         "",
@@ -259,15 +317,23 @@ fn storage() {
         "status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}));
     check(&old, json!({"spec": {"volumeName": "v"}}), &expect![[""]]);
     check(&old, json!({"spec": {"resources": {"requests": {"storage": "3Gi"}}}}), &expect![[""]]);
-    check(&old, json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}}), &expect![[r#"
+    check(
+        &old,
+        json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}}),
+        &expect![[r#"
         spec.resources.requests.storage: Forbidden: field can not be less than status.capacity
-    "#]]);
-    check(&old, json!({"spec": {"accessModes": ["ReadWriteMany"]}}), &expect![[r#"
+    "#]],
+    );
+    check(
+        &old,
+        json!({"spec": {"accessModes": ["ReadWriteMany"]}}),
+        &expect![[r#"
         spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims
         -	accessModes[0]: "ReadWriteOnce"
         +	accessModes[0]: "ReadWriteMany"
 
-    "#]]);
+    "#]],
+    );
     let class = stored(
         json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"namespace": ""}, "provisioner": "p"}),
     );
@@ -284,12 +350,16 @@ fn storage() {
         json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"namespace": ""}, "spec": {
         "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/a"}}}),
     );
-    check(&volume, json!({"spec": {"hostPath": {"path": "/b"}}}), &expect![[r#"
+    check(
+        &volume,
+        json!({"spec": {"hostPath": {"path": "/b"}}}),
+        &expect![[r#"
         spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation
         -	hostPath.path: "/a"
         +	hostPath.path: "/b"
 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -297,9 +367,13 @@ fn the_rest() {
     let binding = stored(
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {}, "roleRef": {"kind": "Role", "name": "r"}}),
     );
-    check(&binding, json!({"roleRef": {"name": "s"}}), &expect![[r#"
+    check(
+        &binding,
+        json!({"roleRef": {"name": "s"}}),
+        &expect![[r#"
         roleRef: Invalid value: rbac.RoleRef{APIGroup:"rbac.authorization.k8s.io", Kind:"Role", Name:"s"}: cannot change roleRef
-    "#]]);
+    "#]],
+    );
     let namespace = stored(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"namespace": ""}}));
     let (new, errors) = write(&namespace, "", json!({"spec": {"finalizers": []}}));
     assert_eq!((&new["spec"]["finalizers"], errors.as_str()), (&json!(["kubernetes"]), ""));
@@ -308,7 +382,8 @@ fn the_rest() {
     let (_, errors) = write(&namespace, "status", json!({"status": {"phase": "Terminating"}}));
     expect![[r#"
         status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty
-    "#]].assert_eq(&errors);
+    "#]]
+    .assert_eq(&errors);
     let node = stored(
         json!({"apiVersion": "v1", "kind": "Node", "metadata": {"namespace": ""}, "spec": {"podCIDR": "10.0.0.0/24", "providerID": "p"}}),
     );
@@ -324,22 +399,34 @@ fn the_rest() {
     let class = stored(
         json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"namespace": ""}, "value": 1}),
     );
-    check(&class, json!({"value": 2, "preemptionPolicy": "Never"}), &expect![[r#"
+    check(
+        &class,
+        json!({"value": 2, "preemptionPolicy": "Never"}),
+        &expect![[r#"
         value: Forbidden: may not be changed in an update.
         preemptionPolicy: Invalid value: "Never": field is immutable
-    "#]]);
+    "#]],
+    );
     let quota = stored(
         json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {}, "spec": {"scopes": ["BestEffort"]}}),
     );
-    check(&quota, json!({"spec": {"scopes": []}}), &expect![[r#"
+    check(
+        &quota,
+        json!({"spec": {"scopes": []}}),
+        &expect![[r#"
         spec.scopes: Invalid value: []core.ResourceQuotaScope{}: field is immutable
-    "#]]);
+    "#]],
+    );
     let class = stored(
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"namespace": ""}, "spec": {"controller": "a.b/c"}}),
     );
-    check(&class, json!({"spec": {"controller": "a.b/d"}}), &expect![[r#"
+    check(
+        &class,
+        json!({"spec": {"controller": "a.b/d"}}),
+        &expect![[r#"
         spec.controller: Invalid value: "a.b/d": field is immutable
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -26,13 +26,15 @@ fn check(object: Value, expected: &Expect) {
 }
 
 fn pod(spec: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": spec})
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}});
+    pod["spec"] = spec;
+    pod
 }
 
 fn container(more: Value) -> Value {
     let mut container = json!({"name": "c", "image": "nginx:1"});
-    for (field, value) in more.as_object().expect("an object") {
-        container[field] = value.clone();
+    if let Value::Object(more) = more {
+        container.as_object_mut().expect("an object").extend(more);
     }
     container
 }

@@ -2,5 +2,6 @@
 
 mod kinds_changes;
 mod kinds_golden;
+mod kinds_hostile;
 mod kinds_messages;
 mod support;

@@ -1,10 +1,10 @@
 //! Where a pod may run: affinity, tolerations, spreading, gates.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shoal_api::field::Path;
 
 use crate::kinds::faults::Faults;
-use crate::kinds::look::{entries, given, int, list, number, text, texts};
+use crate::kinds::look::{entries, given, int, items, list, number, set, text, texts};
 use crate::kinds::meta::{Names, label_name};
 use crate::kinds::{selector, words};
 
@@ -36,6 +36,38 @@ pub(super) fn affinity(affinity: &Value, path: &Path, faults: &mut Faults) {
             weight(term, &at, faults);
             pod_term(&term["podAffinityTerm"], &at.child("podAffinityTerm"), faults);
         }
+    }
+}
+
+/// Turns `matchLabelKeys` and `mismatchLabelKeys` into what they mean for a pod with these labels.
+pub(super) fn own_labels(affinity: &mut Value, labels: &Value) {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let Some(terms) = affinity.get_mut(kind) else { continue };
+        items(terms, REQUIRED).for_each(|term| own_term(term, labels));
+        for weighted in items(terms, PREFERRED) {
+            if let Some(term) = weighted.get_mut("podAffinityTerm") {
+                own_term(term, labels);
+            }
+        }
+    }
+}
+
+fn own_term(term: &mut Value, labels: &Value) {
+    let mut added: Vec<Value> = Vec::new();
+    for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        for key in texts(term, field) {
+            if let Some(value) = labels[key].as_str() {
+                added.push(json!({"key": key, "operator": operator, "values": [value]}));
+            }
+        }
+    }
+    let Some(selector) = term.get_mut("labelSelector").filter(|selector| selector.is_object()) else {
+        return;
+    };
+    if !added.is_empty() {
+        let mut all = list(selector, "matchExpressions").to_vec();
+        all.extend(added);
+        set(selector, "matchExpressions", all);
     }
 }
 
