@@ -54,7 +54,7 @@ pub fn crd(bytes: &[u8]) {
     definition::prepare_create(&mut crd);
     let errors = definition::validate_create(&crd);
     assert!(errors.iter().all(|error| !error.to_string().is_empty()));
-    let compiled = match Compiled::new(&crd, "v1", None) {
+    let compiled = match Compiled::new(&crd, "v1") {
         Ok(compiled) => compiled,
         Err(error) => return assert!(!errors.is_empty(), "{error} was not found before"),
     };

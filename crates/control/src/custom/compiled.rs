@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 use shoal_api::field::{Error, Path, Reason};
-use shoal_api::schema::TypeId;
+use shoal_api::resources::compare_versions;
+use shoal_api::schema::{TypeId, builtin};
 use shoal_api::{GroupVersionKind, Node, Schema, object};
 
 use super::paths::FieldPath;
@@ -11,6 +12,9 @@ use super::scale::ScalePaths;
 use super::structural::{self, Structural};
 use super::{definition, invariants, schema, validate};
 use crate::cel::Budget;
+
+/// What the table of built-in kinds calls the type of `metadata`.
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// A version of a definition, ready for its objects. Made when the definition changes, used for each request.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Compiled {
     pub scale: Option<ScalePaths>,
     /// Fields that a field selector may name, as they are written there (`spec.color`), and where they are.
     pub selectable: Vec<(String, FieldPath)>,
+    /// What clients of this version are warned of; none when it is not deprecated.
+    pub deprecation: Option<String>,
     has_status: bool,
     schema: Schema,
     root: TypeId,
@@ -58,18 +64,18 @@ pub struct Verdict {
 }
 
 impl Compiled {
-    /// Reads a version of a definition. `metadata` is the type of ObjectMeta in the table of built-in kinds.
+    /// Reads a version of a definition.
     ///
     /// # Errors
     /// When there is no such version, or its schema cannot be read.
-    pub fn new(crd: &Value, version: &str, metadata: Option<Node<'_>>) -> Result<Self, CompileError> {
+    pub fn new(crd: &Value, version: &str) -> Result<Self, CompileError> {
         let spec = &crd["spec"];
         let entry =
             definition::version(crd, version).ok_or_else(|| CompileError::NoVersion(version.into()))?;
         let unusable = |source| CompileError::Schema { version: version.into(), source };
         let mut structural = Structural::new(&entry["schema"]["openAPIV3Schema"]).map_err(unusable)?;
         structural.preserve_unknown |= spec["preserveUnknownFields"] == true;
-        let (schema, root) = schema::convert(&structural, metadata);
+        let (schema, root) = schema::convert(&structural, builtin::named(OBJECT_META));
         let visible = rules::visible(&structural, true);
         let rules = Tree::new(&visible);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
@@ -82,6 +88,7 @@ impl Compiled {
             namespaced: spec["scope"] == "Namespaced",
             scale: ScalePaths::new(&entry["subresources"]),
             selectable: selectable.collect(),
+            deprecation: deprecation(crd, entry),
             has_status: entry["subresources"]["status"].is_object(),
             schema,
             root,
@@ -94,6 +101,11 @@ impl Compiled {
     /// The type of its objects, for decoding, pruning, defaulting and applying.
     pub fn node(&self) -> Node<'_> {
         self.schema.node(self.root)
+    }
+
+    /// The schema as rules and policies see it.
+    pub fn visible(&self) -> &Structural {
+        &self.visible
     }
 
     /// Whether it has the subresource `status`.
@@ -198,6 +210,26 @@ impl Compiled {
         errors.extend(found.errors);
         Verdict { errors, warnings: found.warnings }
     }
+}
+
+/// The warning of a deprecated version: its own, or one that names what to use instead.
+fn deprecation(crd: &Value, entry: &Value) -> Option<String> {
+    if entry["deprecated"] != true {
+        return None;
+    }
+    if let Some(own) = entry["deprecationWarning"].as_str() {
+        return Some(own.into());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let (group, kind) = (text(&crd["spec"]["group"]), text(&crd["spec"]["names"]["kind"]));
+    let version = text(&entry["name"]);
+    let better = definition::versions(crd)
+        .filter(|other| other["served"] == true && other["deprecated"] != true)
+        .filter_map(|other| other["name"].as_str())
+        .filter(|other| compare_versions(other, &version).is_lt())
+        .min_by(|a, b| compare_versions(a, b));
+    let warning = format!("{group}/{version} {kind} is deprecated");
+    Some(better.map_or(warning.clone(), |better| format!("{warning}; use {group}/{better} {kind}")))
 }
 
 /// Whether an error means that the rules may meet values that they do not expect.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::Value;
+use shoal_api::Node;
+use shoal_api::schema::{Scalar, Type};
 
 /// Deepest schema that is read. A request body nests at most 128 levels, of which a schema takes at least two each.
 pub const SCHEMA_DEPTH_MAX: usize = 64;
@@ -160,6 +162,11 @@ impl Structural {
         read(schema, 0)
     }
 
+    /// The schema of a built-in kind, for checks of types: what recurs or nests too deep may be anything.
+    pub fn of_node(node: Node<'_>) -> Self {
+        from_node(node, 0)
+    }
+
     /// The schema of a property, or of any other field.
     pub fn field(&self, name: &str) -> Option<&Structural> {
         match (self.properties.get(name), &self.additional) {
@@ -246,6 +253,43 @@ pub fn pattern(pattern: &str) -> Result<Regex, Error> {
         .size_limit(PATTERN_BYTES_MAX)
         .build()
         .map_err(|error| Error::Pattern { pattern: pattern.into(), message: why(&error) })
+}
+
+/// Deepest level of a built-in kind that is read: a PodSpec's deepest field stands on the twelfth.
+const NODE_DEPTH_MAX: usize = 16;
+
+fn from_node(node: Node<'_>, depth: usize) -> Structural {
+    let of = |kind| Structural { kind: Some(kind), ..Structural::default() };
+    if depth > NODE_DEPTH_MAX {
+        return Structural { int_or_string: true, ..Structural::default() };
+    }
+    match node.ty() {
+        Type::Any => Structural { int_or_string: true, ..Structural::default() },
+        Type::Scalar(scalar) => match scalar {
+            Scalar::Boolean => of(Kind::Boolean),
+            Scalar::Int32 | Scalar::Int64 => of(Kind::Integer),
+            Scalar::Double => of(Kind::Number),
+            Scalar::Time | Scalar::MicroTime => Structural { format: "date-time".into(), ..of(Kind::String) },
+            Scalar::String | Scalar::Bytes | Scalar::Duration => of(Kind::String),
+            Scalar::IntOrString | Scalar::Quantity => {
+                Structural { int_or_string: true, ..Structural::default() }
+            }
+        },
+        Type::List(list) => {
+            let items = from_node(node.at(list.item), depth + 1);
+            Structural { items: Some(Box::new(items)), ..of(Kind::Array) }
+        }
+        Type::Map(map) => {
+            let values = from_node(node.at(map.value), depth + 1);
+            Structural { additional: Some(Additional::Schema(Box::new(values))), ..of(Kind::Object) }
+        }
+        Type::Object(object) => {
+            let below = |field: &shoal_api::schema::Field| from_node(node.at(field.ty), depth + 1);
+            let properties =
+                object.fields.iter().map(|field| (field.name.to_string(), below(field))).collect();
+            Structural { properties, ..of(Kind::Object) }
+        }
+    }
 }
 
 /// What is wrong with a pattern, in one line.

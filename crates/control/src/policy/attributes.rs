@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shoal_api::GroupVersionKind;
+use shoal_api::{GroupVersion, GroupVersionKind};
 
 /// A request, as admission sees it.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,9 @@ pub struct Attributes {
     pub group: String,
     /// Version of the resource.
     pub version: String,
+    /// Other versions that serve the same objects (`autoscaling/v2` beside `autoscaling/v1`), for rules that name only
+    /// these.
+    pub equivalents: Vec<GroupVersion>,
     /// `deployments`.
     pub resource: String,
     /// `status`, `scale`; empty for the object itself.
@@ -76,6 +79,11 @@ impl Operation {
 }
 
 impl Attributes {
+    /// The version that was asked for.
+    pub fn group_version(&self) -> GroupVersion {
+        GroupVersion::new(&self.group, &self.version)
+    }
+
     /// The resource and its subresource: `pods/status`.
     pub fn path(&self) -> String {
         match self.subresource.as_str() {
@@ -84,13 +92,19 @@ impl Attributes {
         }
     }
 
-    /// As the variable `request` of expressions shows it: an AdmissionRequest without its objects.
-    pub fn request(&self, uid: &str) -> Value {
-        let kind = json!({"group": self.kind.group, "version": self.kind.version, "kind": self.kind.kind});
-        let resource = json!({"group": self.group, "version": self.version, "resource": self.resource});
+    /// As the variable `request` of expressions shows it: an AdmissionRequest without its objects. `meant` is the version
+    /// in which the objects are shown, from [`super::Matcher::version`].
+    pub fn request(&self, uid: &str, meant: &GroupVersion) -> Value {
+        let kind =
+            |group: &str, version: &str| json!({"group": group, "version": version, "kind": self.kind.kind});
+        let resource = |group: &str, version: &str| json!({"group": group, "version": version, "resource": self.resource});
+        let own = (self.group == meant.group && self.version == meant.version)
+            .then(|| kind(&self.kind.group, &self.kind.version));
         let mut request = json!({
-            "uid": uid, "kind": kind, "resource": resource,
-            "requestKind": kind, "requestResource": resource,
+            "uid": uid, "kind": own.unwrap_or_else(|| kind(&meant.group, &meant.version)),
+            "resource": resource(&meant.group, &meant.version),
+            "requestKind": kind(&self.kind.group, &self.kind.version),
+            "requestResource": resource(&self.group, &self.version),
             "operation": self.operation.name(), "userInfo": self.user.to_value(), "dryRun": self.dry_run,
         });
         for (field, text) in [

@@ -196,7 +196,7 @@ impl Policy {
         budget: &mut Budget<'_>,
         report: &mut Report,
     ) {
-        let described = request.request("");
+        let described = request.request("", &request.group_version());
         let mut base = Root { authorizer: around.authorizer, ..Root::default() };
         bind(&mut base, request, &described);
         base.variables.push(("params", Val::json(params, View::Dynamic)));

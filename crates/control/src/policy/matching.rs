@@ -1,7 +1,9 @@
 //! Whether a request is meant: rules, selectors and conditions.
 
 use serde_json::Value;
+use shoal_api::GroupVersion;
 use shoal_api::object;
+use shoal_api::selector::label::Selector;
 
 use super::attributes::Attributes;
 use crate::cel::{Authorizer, Budget, Fault, Program, Root, Val, View};
@@ -17,6 +19,8 @@ pub struct Matcher<'a> {
     pub namespace_selector: &'a Value,
     /// `objectSelector`.
     pub object_selector: &'a Value,
+    /// Whether the rules mean other versions of the resource as well (`matchPolicy`, which is so by default).
+    pub is_equivalent: bool,
 }
 
 /// The namespace of a request: the object, none for requests outside any.
@@ -30,6 +34,7 @@ impl<'a> Matcher<'a> {
             excluded: &Value::Null,
             namespace_selector: &webhook["namespaceSelector"],
             object_selector: &webhook["objectSelector"],
+            is_equivalent: webhook["matchPolicy"] != "Exact",
         }
     }
 
@@ -40,6 +45,7 @@ impl<'a> Matcher<'a> {
             excluded: &resources["excludeResourceRules"],
             namespace_selector: &resources["namespaceSelector"],
             object_selector: &resources["objectSelector"],
+            is_equivalent: resources["matchPolicy"] != "Exact",
         }
     }
 
@@ -47,13 +53,28 @@ impl<'a> Matcher<'a> {
     ///
     /// Without rules every resource is: that is what an absent `matchResources` means.
     pub fn matches(&self, request: &Attributes, namespace: NamespaceLabels<'_>) -> bool {
+        self.version(request, namespace).is_some()
+    }
+
+    /// The version in which a request is meant: its own, or, when the rules name only another one that the resource
+    /// has too, that one; the objects are to be converted to it. None when the request is not meant.
+    pub fn version(&self, request: &Attributes, namespace: NamespaceLabels<'_>) -> Option<GroupVersion> {
         let list = |value: &'a Value| value.as_array().map(Vec::as_slice).unwrap_or_default();
-        let named = |rules: &[Value]| rules.iter().any(|rule| rule_matches(rule, request));
-        let rules = list(self.rules);
-        if named(list(self.excluded)) || (!rules.is_empty() && !named(rules)) {
-            return false;
+        let own = GroupVersion::new(&request.group, &request.version);
+        let others = request.equivalents.iter().filter(|_| self.is_equivalent);
+        let versions: Vec<&GroupVersion> = std::iter::once(&own).chain(others).collect();
+        let named = |rules: &[Value], version: &GroupVersion| {
+            rules.iter().any(|rule| rule_matches(rule, request, version))
+        };
+        if versions.iter().any(|version| named(list(self.excluded), version)) {
+            return None;
         }
-        self.namespace_matches(request, namespace) && self.object_matches(request)
+        let rules = list(self.rules);
+        let meant = match rules {
+            [] => own.clone(),
+            rules => versions.into_iter().find(|version| named(rules, version))?.clone(),
+        };
+        (self.namespace_matches(request, namespace) && self.object_matches(request)).then_some(meant)
     }
 
     fn namespace_matches(&self, request: &Attributes, namespace: NamespaceLabels<'_>) -> bool {
@@ -89,27 +110,17 @@ fn is_everything(selector: &Value) -> bool {
     empty("matchLabels") && empty("matchExpressions")
 }
 
-/// Whether a LabelSelector selects labels (an object of texts, or null). One that is absent selects everything.
+/// Whether a LabelSelector selects labels (an object of texts, or null). One that is absent selects everything, one that
+/// cannot be read nothing.
 pub fn selects(selector: &Value, labels: &Value) -> bool {
-    let label = |key: &str| labels.get(key).and_then(Value::as_str);
-    let wanted = selector["matchLabels"].as_object().into_iter().flatten();
-    let mut equal = wanted.map(|(key, value)| label(key).is_some() && label(key) == value.as_str());
-    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
-    let mut hold = expressions.map(|expression| {
-        let found = label(expression["key"].as_str().unwrap_or_default());
-        let values = || expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        match expression["operator"].as_str() {
-            Some("In") => found.is_some_and(|found| values().any(|value| value == found)),
-            Some("NotIn") => found.is_none_or(|found| values().all(|value| value != found)),
-            Some("Exists") => found.is_some(),
-            Some("DoesNotExist") => found.is_none(),
-            _ => false,
-        }
-    });
-    equal.all(|holds| holds) && hold.all(|holds| holds)
+    if selector.is_null() {
+        return true;
+    }
+    let read = Selector::from_object(selector);
+    read.is_ok_and(|selector| selector.matches_by(|key| labels.get(key).and_then(Value::as_str)))
 }
 
-fn rule_matches(rule: &Value, request: &Attributes) -> bool {
+fn rule_matches(rule: &Value, request: &Attributes, version: &GroupVersion) -> bool {
     let texts = |field: &str| rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
     let any = |field: &str, wanted: &str| texts(field).any(|text| text == "*" || text == wanted);
     let resource = || {
@@ -127,8 +138,8 @@ fn rule_matches(rule: &Value, request: &Attributes) -> bool {
     };
     let names: Vec<&str> = texts("resourceNames").collect();
     any("operations", request.operation.name())
-        && any("apiGroups", &request.group)
-        && any("apiVersions", &request.version)
+        && any("apiGroups", &version.group)
+        && any("apiVersions", &version.version)
         && resource()
         && scope()
         && (names.is_empty() || names.contains(&request.name.as_str()))
@@ -144,7 +155,7 @@ pub fn conditions_hold(
     authorizer: Option<&dyn Authorizer>,
     budget: &mut Budget<'_>,
 ) -> Result<bool, String> {
-    let described = request.request("");
+    let described = request.request("", &request.group_version());
     let mut root = Root { authorizer, ..Root::default() };
     bind(&mut root, request, &described);
     let mut failures = Vec::new();

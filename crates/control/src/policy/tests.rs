@@ -221,11 +221,12 @@ fn webhooks_are_asked_and_understood() {
     let request = request(json!({"spec": {"replicas": 5}}));
     let namespace = json!({"metadata": {"labels": {"team": "a"}}});
     let mut budget = Budget::of_request();
-    assert_eq!(webhook.matches(&request, Some(&namespace), None, &mut budget), Ok(true));
-    assert_eq!(webhook.matches(&request, None, None, &mut budget), Ok(false));
+    let own = request.group_version();
+    assert_eq!(webhook.matches(&request, Some(&namespace), None, &mut budget), Ok(Some(own.clone())));
+    assert_eq!(webhook.matches(&request, None, None, &mut budget), Ok(None));
     let failing = webhook.matches(&self::request(json!({})), Some(&namespace), None, &mut budget);
     assert!(failing.expect_err("it cannot be told").message.contains("no such key: spec"));
-    let review = webhook.review(&request, "u1");
+    let review = webhook.review(&request, &own, "u1");
     assert_eq!(
         (&review["request"]["uid"], &review["request"]["object"]["spec"]["replicas"]),
         (&json!("u1"), &json!(5))
@@ -240,10 +241,14 @@ fn webhooks_are_asked_and_understood() {
         json!({"uid": "u1", "allowed": true, "patch": patch, "patchType": "JSONPatch", "warnings": ["w"]}),
     );
     let accepted = accepted.expect("it consents");
+    let changed = accepted.clone();
     assert_eq!(
         (accepted.patch, accepted.warnings),
         (Some(json!([{"op": "remove", "path": "/spec"}])), vec!["w".into()])
     );
+    let mut object = request.object.clone();
+    changed.change(&mut object).expect("the patch applies");
+    assert_eq!(object, json!({}));
     for (response, expected) in [
         (
             json!({"uid": "u1", "allowed": false, "status": {"message": "no", "code": 403}}),
@@ -265,4 +270,42 @@ fn webhooks_are_asked_and_understood() {
         let status = answer(response).expect_err("a refusal");
         assert_eq!(format!("{} {}", status.code, status.message), expected);
     }
+}
+
+#[test]
+fn expressions_are_checked_against_the_kinds_that_a_policy_names() {
+    let policy = policy(json!({"validations": [
+        {"expression": "object.spec.replicas > '1'"},
+        {"expression": "object.spec.replicas < 5", "messageExpression": "'max is ' + object.spec.maxReplicas"},
+    ]}));
+    assert_eq!(types_to_check(&policy), [("apps".to_string(), "v1".to_string(), "deployments".to_string())]);
+    let kind = GroupVersionKind::new("apps", "v1", "Deployment");
+    let node = shoal_api::schema::builtin::kind(&kind).expect("it is built in");
+    let schema = crate::custom::structural::Structural::of_node(node);
+    let status = type_checked(&policy, &[(kind, &schema)]);
+    assert_eq!(
+        status["typeChecking"]["expressionWarnings"],
+        json!([
+            {"fieldRef": "spec.validations[0].expression", "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'\n | object.spec.replicas > '1'\n | .....................^"},
+            {"fieldRef": "spec.validations[1].messageExpression", "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:24: undefined field 'maxReplicas'\n | 'max is ' + object.spec.maxReplicas\n | .......................^"},
+        ])
+    );
+}
+
+#[test]
+fn rules_mean_other_versions_too_unless_they_say_exactly() {
+    let mut webhook = json!({"rules": [
+        {"apiGroups": ["apps"], "apiVersions": ["v1beta1"], "operations": ["*"], "resources": ["deployments"]}
+    ]});
+    let mut request = request(json!({}));
+    let beta = shoal_api::GroupVersion::new("apps", "v1beta1");
+    request.equivalents = vec![beta.clone()];
+    assert_eq!(Matcher::of_webhook(&webhook).version(&request, None), Some(beta.clone()));
+    let described = request.request("u", &beta);
+    assert_eq!(
+        (&described["resource"]["version"], &described["requestResource"]["version"]),
+        (&json!("v1beta1"), &json!("v1"))
+    );
+    webhook["matchPolicy"] = json!("Exact");
+    assert_eq!(Matcher::of_webhook(&webhook).version(&request, None), None);
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use shoal_api::Status;
 use shoal_api::status::Resource;
+use shoal_api::{GroupVersion, Status, patch};
 
 use super::attributes::Attributes;
 use super::matching::{Matcher, NamespaceLabels, conditions_hold};
@@ -59,6 +59,17 @@ pub struct Answer {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Answer {
+    /// Changes the object as the webhook wants it.
+    ///
+    /// # Errors
+    /// A [`Status`], when the patch cannot be applied; the object is then changed in part.
+    pub fn change(&self, object: &mut Value) -> Result<(), Box<Status>> {
+        let Some(operations) = &self.patch else { return Ok(()) };
+        patch::json::apply(object, operations).map_err(|error| Box::new(Status::internal(error)))
+    }
+}
+
 impl Webhook {
     /// Reads the webhooks of a configuration. `is_mutating` tells the two kinds apart. Conditions that cannot be read
     /// make a webhook that fails ([`super::webhook_errors`] refuses them before they are stored).
@@ -78,7 +89,8 @@ impl Webhook {
             .collect()
     }
 
-    /// Whether a request is for it.
+    /// The version in which a request is for it; none when it is not. Objects are to be converted to that version
+    /// before it is asked.
     ///
     /// # Errors
     /// The refusal, when that cannot be told and the webhook's `failurePolicy` is `Fail`.
@@ -88,14 +100,13 @@ impl Webhook {
         namespace: NamespaceLabels<'_>,
         authorizer: Option<&dyn Authorizer>,
         budget: &mut Budget<'_>,
-    ) -> Result<bool, Box<Status>> {
+    ) -> Result<Option<GroupVersion>, Box<Status>> {
         let has_rules = self.webhook["rules"].as_array().is_some_and(|rules| !rules.is_empty());
-        if !has_rules || !Matcher::of_webhook(&self.webhook).matches(request, namespace) {
-            return Ok(false);
-        }
+        let meant = Matcher::of_webhook(&self.webhook).version(request, namespace);
+        let Some(meant) = meant.filter(|_| has_rules) else { return Ok(None) };
         match conditions_hold(&self.conditions, request, authorizer, budget) {
-            Ok(holds) => Ok(holds),
-            Err(_) if self.ignores_failures() => Ok(false),
+            Ok(holds) => Ok(holds.then_some(meant)),
+            Err(_) if self.ignores_failures() => Ok(None),
             Err(message) => {
                 let resource = Resource { group: &request.group, name: &request.resource };
                 Err(Box::new(Status::forbidden(resource, &request.name, &message)))
@@ -129,9 +140,9 @@ impl Webhook {
         base64::engine::general_purpose::STANDARD.decode(text).ok()
     }
 
-    /// What it is sent.
-    pub fn review(&self, request: &Attributes, uid: &str) -> Value {
-        let mut body = request.request(uid);
+    /// What it is sent; the objects of `request` are of the version `meant`, which [`Self::matches`] gave.
+    pub fn review(&self, request: &Attributes, meant: &GroupVersion, uid: &str) -> Value {
+        let mut body = request.request(uid, meant);
         body["object"] = request.object.clone();
         body["oldObject"] = request.old_object.clone();
         if body.get("options").is_none() {

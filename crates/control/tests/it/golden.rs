@@ -47,7 +47,7 @@ fn objects_are_answered_as_recorded() {
         return;
     };
     let crd = &find(&created, "POST")["response_body"];
-    let compiled = Compiled::new(crd, "v1", None).expect("a definition");
+    let compiled = Compiled::new(crd, "v1").expect("a definition");
     let old = &find(&refused, "GET")["response_body"];
     let exchange = find(&refused, "PATCH");
     let mut new = old.clone();

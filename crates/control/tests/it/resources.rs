@@ -12,7 +12,7 @@ fn compiled(schema: Value) -> Compiled {
         "versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}},
             "selectableFields": [{"jsonPath": ".spec.color"}]}],
     }});
-    Compiled::new(&crd, "v1", None).expect("a definition")
+    Compiled::new(&crd, "v1").expect("a definition")
 }
 
 /// What is wrong with `spec`, of this schema; `old` is what it was before.

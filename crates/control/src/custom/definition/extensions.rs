@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use shoal_api::field::{Error, Path, Reason};
+use shoal_api::names::dns1035_label as label_1035;
 
 use super::spec::one_of;
-use super::words::label_1035;
 use crate::custom::conversion::REVIEW_VERSIONS;
 use crate::custom::go;
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use shoal_api::field::{Error, Path, Reason};
+use shoal_api::names::{dns1035_label as label_1035, dns1123_subdomain as subdomain};
 
-use super::words::{self, Approval, label_1035, subdomain};
+use super::words::{self, Approval};
 use super::{extensions, schema_checks, selectable, versions};
 use crate::custom::go;
 

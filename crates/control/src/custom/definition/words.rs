@@ -1,44 +1,10 @@
-//! Names as definitions need them, and who may use groups of the community.
+//! Who may use groups of the community.
 
 use serde_json::Value;
 use shoal_api::object;
 
 /// The annotation that says who has approved of a group of the community.
 pub(super) const APPROVED_ANNOTATION: &str = "api-approved.kubernetes.io";
-
-/// Longest label and subdomain of DNS.
-const LABEL_MAX: usize = 63;
-const SUBDOMAIN_MAX: usize = 253;
-
-/// What keeps a text from being a DNS-1035 label; empty when nothing does.
-pub(super) fn label_1035(text: &str) -> Vec<String> {
-    let mut errors = too_long(text, LABEL_MAX);
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
-    if !starts || text.ends_with('-') || !text.chars().all(inner) {
-        errors.push("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')".into());
-    }
-    errors
-}
-
-/// What keeps a text from being a DNS-1123 subdomain; empty when nothing does.
-pub(super) fn subdomain(text: &str) -> Vec<String> {
-    let mut errors = too_long(text, SUBDOMAIN_MAX);
-    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let label = |label: &str| {
-        label.starts_with(alphanumeric)
-            && label.ends_with(alphanumeric)
-            && label.chars().all(|c| alphanumeric(c) || c == '-')
-    };
-    if !text.split('.').all(label) {
-        errors.push(r"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".into());
-    }
-    errors
-}
-
-fn too_long(text: &str, max: usize) -> Vec<String> {
-    (text.len() > max).then(|| format!("must be no more than {max} bytes")).into_iter().collect()
-}
 
 /// Whether a definition may use its group.
 pub(super) enum Approval {
