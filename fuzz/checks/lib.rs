@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod base;
+pub mod control;
 pub mod edge;
 #[cfg(feature = "host")]
 pub mod host;

@@ -4,3 +4,6 @@
 //! calls gives what is needed and carries out what was decided.
 
 pub mod kinds;
+pub mod cel;
+pub mod custom;
+pub mod policy;

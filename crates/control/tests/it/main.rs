@@ -5,3 +5,9 @@ mod kinds_golden;
 mod kinds_hostile;
 mod kinds_messages;
 mod support;
+//! Tests of what the crate offers, from outside.
+
+mod definitions;
+mod golden;
+mod resources;
+mod seeds;

@@ -1,0 +1,27 @@
+//! Expressions of users, in the Common Expression Language: rules of custom resources and admission policies.
+//!
+//! The grammar is that of the crate `cel`, the functions of Kubernetes are those of `kube-cel`. Evaluation is our own:
+//! it reads JSON in place, follows the schema, and pays for each step from a [`Budget`], so that no expression runs
+//! longer than its caller allows. <https://kubernetes.io/docs/reference/using-api/cel/>
+
+mod call;
+mod check;
+mod comprehension;
+mod cost;
+mod depth;
+mod eval;
+mod library;
+mod names;
+mod operators;
+mod parse;
+mod value;
+
+pub use check::{Environment, Type};
+pub use cost::{COST_MAX, Estimate, Sizes};
+pub use eval::{Authorizer, Budget, Fault, Lazy, Root};
+pub use names::{escape, unescape};
+pub use parse::{CompileError, Program};
+pub use value::{Val, View};
+
+#[cfg(test)]
+mod tests;
