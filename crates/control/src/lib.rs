@@ -2,3 +2,15 @@
 //!
 //! Pure functions of the objects: nothing here does IO, knows the time, draws a random number or waits. Whoever
 //! calls gives what is needed and carries out what was decided.
+
+pub mod access;
+pub mod admission;
+pub mod bootstrap;
+pub mod certificates;
+pub mod controllers;
+pub mod known;
+pub mod plan;
+pub mod quota;
+pub mod snapshot;
+pub mod words;
+pub mod world;
