@@ -1,0 +1,205 @@
+//! Admission: what a request may change and must obey because of other objects. Runs after defaulting and before
+//! validation (the changing steps), and after validation (the steps that only refuse).
+//!
+//! Each step is one file with one function of the type [`Admit`]. [`mutate`] and [`validate`] run the steps in the
+//! order of kube-apiserver. Two things stand apart, because their effects must be committed together with the object: [`quota::charge`]
+//! and the addresses of [`allocate`].
+
+pub mod allocate;
+mod certificates;
+mod default_classes;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod owner_references;
+mod priority;
+mod protection;
+pub mod quota;
+mod resize;
+mod runtime_class;
+mod service_account;
+mod taints;
+mod tolerations;
+
+use serde_json::Value;
+use shoal_api::status::Resource;
+use shoal_api::time::Moment;
+use shoal_api::{GroupVersionKind, Status, object};
+
+use crate::access::{Authorize, User};
+use crate::snapshot::Snapshot;
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is deleted.
+    Delete,
+    /// Something is done through it: `exec`, `proxy`.
+    Connect,
+}
+
+/// A request, without the objects it carries.
+#[derive(Clone, Copy)]
+pub struct Attributes<'a> {
+    /// Kind of the object that the request carries; for a subresource that of its body: `Eviction`.
+    pub kind: &'a GroupVersionKind,
+    /// Group of the resource; empty for the core group.
+    pub group: &'a str,
+    /// `pods`.
+    pub resource: &'a str,
+    /// `status`; empty for the resource itself.
+    pub subresource: &'a str,
+    /// Empty for what lives in none.
+    pub namespace: &'a str,
+    /// Name in the path; empty when an object is made.
+    pub name: &'a str,
+    /// What is done.
+    pub operation: Operation,
+    /// Who asks.
+    pub user: &'a User,
+    /// Who may do what.
+    pub authorizer: &'a dyn Authorize,
+    /// Whether nothing will be kept.
+    pub dry_run: bool,
+    /// Chance for the names that are made; another one for each request.
+    pub seed: u64,
+    /// The time.
+    pub now: Moment,
+}
+
+/// One step: may change `object` (of mutating steps only) or refuse; returns warnings for the user. For a deletion
+/// `object` is null and `old` what is deleted.
+pub type Admit = fn(
+    &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+    world: &dyn Snapshot,
+) -> Result<Vec<String>, Status>;
+
+/// Steps that change objects, in the order of kube-apiserver.
+pub const MUTATING: &[(&str, Admit)] = &[
+    ("NamespaceLifecycle", namespace_lifecycle::admit),
+    ("LimitRanger", limit_ranger::mutate),
+    ("ServiceAccount", service_account::mutate),
+    ("NodeRestriction", node_restriction::admit),
+    ("TaintNodesByCondition", taints::mutate),
+    ("Priority", priority::mutate),
+    ("DefaultTolerationSeconds", tolerations::mutate),
+    ("DefaultStorageClass", default_classes::storage),
+    ("StorageObjectInUseProtection", protection::mutate),
+    ("RuntimeClass", runtime_class::mutate),
+    ("DefaultIngressClass", default_classes::ingress),
+];
+
+/// Steps that only refuse, in the order of kube-apiserver.
+pub const VALIDATING: &[(&str, Admit)] = &[
+    ("LimitRanger", limit_ranger::validate),
+    ("ServiceAccount", service_account::validate),
+    ("Priority", priority::validate),
+    ("PersistentVolumeClaimResize", resize::validate),
+    ("RuntimeClass", runtime_class::validate),
+    ("CertificateApproval", certificates::approval),
+    ("CertificateSigning", certificates::signing),
+    ("CertificateSubjectRestriction", certificates::subject),
+];
+
+/// A step that kube-apiserver has and does not run unless told to: who makes an object an owner must be able to
+/// delete it.
+pub const OWNER_REFERENCES_PERMISSION_ENFORCEMENT: (&str, Admit) =
+    ("OwnerReferencesPermissionEnforcement", owner_references::validate);
+
+/// Runs the changing steps. Returns warnings for the user.
+///
+/// # Errors
+/// With the answer to the request, when a step refuses it.
+pub fn mutate(
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+    world: &dyn Snapshot,
+) -> Result<Vec<String>, Status> {
+    run(MUTATING, attributes, object, old, world)
+}
+
+/// Runs the steps that only refuse. Returns warnings for the user.
+///
+/// # Errors
+/// With the answer to the request, when a step refuses it.
+pub fn validate(
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+    world: &dyn Snapshot,
+) -> Result<Vec<String>, Status> {
+    run(VALIDATING, attributes, object, old, world)
+}
+
+fn run(
+    steps: &[(&str, Admit)],
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+    world: &dyn Snapshot,
+) -> Result<Vec<String>, Status> {
+    let mut warnings = Vec::new();
+    for (_, admit) in steps {
+        warnings.extend(admit(attributes, object, old, world)?);
+    }
+    Ok(warnings)
+}
+
+impl Attributes<'_> {
+    /// Whether the request concerns objects of a resource themselves, in one of these ways.
+    pub fn is(&self, group: &str, resource: &str, operations: &[Operation]) -> bool {
+        self.is_part(group, resource, "", operations)
+    }
+
+    /// Whether the request concerns a subresource, in one of these ways.
+    pub fn is_part(&self, group: &str, resource: &str, part: &str, operations: &[Operation]) -> bool {
+        (self.group, self.resource, self.subresource) == (group, resource, part)
+            && operations.contains(&self.operation)
+    }
+
+    /// 403: `pods "web" is forbidden: message`. Names the object as well as it can be named before it has a name.
+    pub fn forbidden(&self, object: &Value, message: &str) -> Status {
+        let stem = object["metadata"]["generateName"].as_str().unwrap_or_default();
+        let names = [self.name, object::name(object), stem, "Unknown"];
+        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Status::forbidden(Resource { group: self.group, name: self.resource }, name, message)
+    }
+
+    /// Five characters for a generated name, as Kubernetes draws them.
+    pub fn suffix(&self) -> String {
+        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+        let mut seed = self.seed;
+        let mut next = || {
+            let at = seed % ALPHABET.len() as u64;
+            seed /= ALPHABET.len() as u64;
+            char::from(ALPHABET[usize::try_from(at).unwrap_or_default()])
+        };
+        (0..5).map(|_| next()).collect()
+    }
+}
+
+/// Several complaints as one, as Go joins errors: one stands alone, more stand in brackets, each once.
+fn joined(mut complaints: Vec<String>) -> Option<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    complaints.retain(|complaint| seen.insert(complaint.clone()));
+    match complaints.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        more => Some(format!("[{}]", more.join(", "))),
+    }
+}
+
+/// A list field of an object, made when it is absent.
+fn list_mut<'a>(parent: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
+    if !parent[field].is_array() {
+        parent[field] = Value::Array(Vec::new());
+    }
+    parent[field].as_array_mut().expect("it was made a list")
+}

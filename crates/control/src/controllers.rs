@@ -1,0 +1,58 @@
+//! The control loops that the API itself promises, one file each.
+
+pub mod aggregation;
+pub mod certificates;
+pub mod definitions;
+pub mod disruption;
+pub mod endpoints;
+pub mod garbage;
+pub mod mirror;
+pub mod namespace;
+pub mod quota;
+pub mod service_accounts;
+pub mod slices;
+pub mod system;
+pub mod tokens;
+
+use std::sync::Arc;
+
+use crate::access::Authorize;
+use crate::bootstrap::{self, ApiServer};
+use crate::plan::Controller;
+
+/// What controllers cannot learn from objects.
+pub struct Surroundings {
+    /// Certificates that a client of the API server trusts, PEM.
+    pub root_ca: String,
+    /// Where clients find the API server.
+    pub server: ApiServer,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorize>,
+    /// Decides about the status of custom resource definitions.
+    pub definition_status: definitions::DecideStatus,
+}
+
+/// All control loops of this crate.
+pub fn all(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
+    let Surroundings { root_ca, server, authorizer, definition_status } = surroundings;
+    vec![
+        Box::new(system::SystemObjects::new(bootstrap::objects(&server))),
+        Box::new(namespace::NamespaceDeletion),
+        Box::new(garbage::GarbageCollector),
+        Box::new(service_accounts::DefaultAccounts),
+        Box::new(service_accounts::RootCa { bundle: root_ca }),
+        Box::new(endpoints::Endpoints),
+        Box::new(endpoints::EndpointSlices),
+        Box::new(mirror::EndpointSliceMirroring),
+        Box::new(quota::ResourceQuotas),
+        Box::new(certificates::NodeCertificateApproval { authorizer }),
+        Box::new(certificates::CertificateSigning),
+        Box::new(certificates::CertificateCleaning),
+        Box::new(aggregation::ClusterRoleAggregation),
+        Box::new(tokens::AccountTokens),
+        Box::new(tokens::BootstrapTokens),
+        Box::new(disruption::Disruption),
+        Box::new(definitions::Establishing { decide: definition_status }),
+        Box::new(definitions::Finalizing),
+    ]
+}

@@ -1,0 +1,352 @@
+//! The frame of control loops: a controller looks at the world and says what to write; a driver writes it.
+//!
+//! A controller takes no input but the world. What wakes it carries no data: keys are coalesced, may come twice or
+//! late, and after a restart each object is planned for once more. So a plan that was carried out half is completed
+//! by the next one.
+//!
+//! What a driver promises:
+//! - it plans for one key of one controller at a time, on a snapshot that holds all it wrote for this key before;
+//! - it carries out writes in their order and stops at the first that fails;
+//! - after a conflict, a missing object or one that exists already it plans again; after any other failure it
+//!   asks [`Controller::failed`] once, and plans again later and later.
+
+use serde_json::{Value, json};
+use shoal_api::time::Moment;
+use shoal_api::{GroupVersionKind, Status, object};
+
+use crate::snapshot::{Snapshot, api_version};
+
+/// A control loop.
+pub trait Controller: Send + Sync {
+    /// Who is named as the writer: `namespace-controller`.
+    fn name(&self) -> &'static str;
+
+    /// What wakes it.
+    fn interests(&self) -> Vec<Interest>;
+
+    /// What to plan for when the process starts, beside the objects that there are.
+    fn initial(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// What to do for `key` now. The object of the key may be gone, and often there is nothing to do.
+    fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan;
+
+    /// What to write after writes of a plan failed for another reason than a conflict; mostly nothing.
+    fn failed(&self, _world: &dyn Snapshot, _key: &Key, _now: Moment, _failures: &[Status]) -> Plan {
+        Plan::default()
+    }
+}
+
+/// What is planned for: an object, which may be gone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: GroupVersionKind,
+    /// Empty for what lives in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Objects whose changes wake a controller.
+#[derive(Clone)]
+pub struct Interest {
+    /// Which objects.
+    pub of: Watched,
+    /// The keys that an object wakes. Of a changed object it is asked twice: as it was and as it is.
+    pub keys: fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>,
+}
+
+/// Which objects are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Those of one kind.
+    Kind(GroupVersionKind),
+    /// Those of every kind, custom resources among them.
+    Every,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In this order.
+    pub writes: Vec<Write>,
+    /// When to plan again although nothing changes.
+    pub requeue_at: Option<Moment>,
+    /// What to tell people.
+    pub events: Vec<Event>,
+}
+
+/// One change. Changes of what exists hold only while the object is what it was when the plan was made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Makes an object.
+    Create {
+        /// Its kind.
+        kind: GroupVersionKind,
+        /// The object; with `metadata.generateName` where the server chooses the name.
+        object: Value,
+    },
+    /// Replaces an object; `metadata.resourceVersion` is that of what was read.
+    Update {
+        /// Its kind.
+        kind: GroupVersionKind,
+        /// `status`, `finalize`, `approval`; empty for the object itself.
+        subresource: &'static str,
+        /// The object.
+        object: Value,
+    },
+    /// Changes some fields by a JSON merge patch, which names `metadata.uid` and `metadata.resourceVersion`.
+    Patch {
+        /// Which object.
+        key: Key,
+        /// As in `Update`.
+        subresource: &'static str,
+        /// What changes.
+        patch: Value,
+    },
+    /// Deletes an object.
+    Delete {
+        /// Which object.
+        key: Key,
+        /// Only while it has this identity.
+        uid: String,
+        /// Only while it has this version; none where any will do.
+        resource_version: Option<String>,
+        /// What becomes of what it owns; none leaves it to the server.
+        propagation: Option<Propagation>,
+        /// 0 does not wait for the node; none takes the object's own.
+        grace_period_seconds: Option<u32>,
+    },
+    /// Signs an approved CertificateSigningRequest and writes `status.certificate`, or the condition `Failed`.
+    Sign {
+        /// Which one.
+        key: Key,
+        /// Only while it has this version.
+        resource_version: String,
+    },
+    /// Fills a Secret of type `kubernetes.io/service-account-token`: `token`, `ca.crt`, `namespace`, and the
+    /// annotation with the `uid` of its account.
+    MintToken {
+        /// Which Secret.
+        key: Key,
+        /// Only while it has this version.
+        resource_version: String,
+        /// Identity of the account.
+        account_uid: String,
+    },
+}
+
+/// What becomes of what an object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// It is deleted afterwards.
+    Background,
+    /// It is deleted first.
+    Foreground,
+    /// It stays, without its owner.
+    Orphan,
+}
+
+/// What people are told about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The object: `apiVersion`, `kind`, `namespace`, `name`, `uid`, `resourceVersion`.
+    pub about: Value,
+    /// Whether something is wrong.
+    pub warning: bool,
+    /// One word: `FailedCreate`.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Key {
+    /// From its parts.
+    pub fn new(kind: &GroupVersionKind, namespace: &str, name: &str) -> Self {
+        Self { kind: kind.clone(), namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object.
+    pub fn of(kind: &GroupVersionKind, object: &Value) -> Self {
+        Self::new(kind, object::namespace(object), object::name(object))
+    }
+}
+
+impl Interest {
+    /// Objects of a kind wake themselves.
+    pub fn own(kind: &GroupVersionKind) -> Self {
+        Self::of(kind, |_, kind, object| vec![Key::of(kind, object)])
+    }
+
+    /// Objects of a kind wake others.
+    pub fn of(
+        kind: &GroupVersionKind,
+        keys: fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>,
+    ) -> Self {
+        Self { of: Watched::Kind(kind.clone()), keys }
+    }
+
+    /// Objects of every kind wake something.
+    pub fn every(keys: fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>) -> Self {
+        Self { of: Watched::Every, keys }
+    }
+
+    /// Whether objects of `kind` are among them.
+    pub fn watches(&self, kind: &GroupVersionKind) -> bool {
+        match &self.of {
+            Watched::Kind(watched) => watched == kind,
+            Watched::Every => true,
+        }
+    }
+}
+
+impl Plan {
+    /// Nothing but one write.
+    pub fn write(write: Write) -> Self {
+        Self { writes: vec![write], ..Self::default() }
+    }
+
+    /// Asks to be planned again at `time`, or earlier when that was asked before.
+    pub fn requeue(&mut self, time: Moment) {
+        self.requeue_at = Some(self.requeue_at.map_or(time, |earlier| earlier.min(time)));
+    }
+}
+
+impl Write {
+    /// Makes an object.
+    pub fn create(kind: &GroupVersionKind, object: Value) -> Self {
+        Self::Create { kind: kind.clone(), object }
+    }
+
+    /// Replaces an object.
+    pub fn update(kind: &GroupVersionKind, object: Value) -> Self {
+        Self::Update { kind: kind.clone(), subresource: "", object }
+    }
+
+    /// Replaces an object's status.
+    pub fn status(kind: &GroupVersionKind, object: Value) -> Self {
+        Self::Update { kind: kind.clone(), subresource: "status", object }
+    }
+
+    /// Deletes an object, whatever has become of it, as long as it is this one.
+    pub fn delete(kind: &GroupVersionKind, object: &Value, propagation: Option<Propagation>) -> Self {
+        Self::Delete {
+            key: Key::of(kind, object),
+            uid: object::uid(object).into(),
+            resource_version: None,
+            propagation,
+            grace_period_seconds: None,
+        }
+    }
+
+    /// Deletes an object as long as it is what was read.
+    pub fn delete_unchanged(
+        kind: &GroupVersionKind,
+        object: &Value,
+        propagation: Option<Propagation>,
+    ) -> Self {
+        Self::Delete {
+            key: Key::of(kind, object),
+            uid: object::uid(object).into(),
+            resource_version: Some(object::resource_version(object).into()),
+            propagation,
+            grace_period_seconds: None,
+        }
+    }
+
+    /// Changes some fields of `metadata`; holds as long as the object is what was read.
+    pub fn patch_metadata(kind: &GroupVersionKind, object: &Value, mut metadata: Value) -> Self {
+        metadata["uid"] = object["metadata"]["uid"].clone();
+        metadata["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+        Self::Patch { key: Key::of(kind, object), subresource: "", patch: json!({"metadata": metadata}) }
+    }
+}
+
+impl Propagation {
+    /// As `DeleteOptions` name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+            Self::Orphan => "Orphan",
+        }
+    }
+}
+
+impl Event {
+    /// Something is worth telling.
+    pub fn normal(kind: &GroupVersionKind, object: &Value, reason: &'static str, message: String) -> Self {
+        Self { about: reference(kind, object), warning: false, reason, message }
+    }
+
+    /// Something is wrong.
+    pub fn warning(kind: &GroupVersionKind, object: &Value, reason: &'static str, message: String) -> Self {
+        Self { warning: true, ..Self::normal(kind, object, reason, message) }
+    }
+
+    /// The `v1 Event` for it. `component` says it; `suffix` tells it from other events of the object.
+    pub fn to_object(&self, component: &str, suffix: &str, now: Moment) -> Value {
+        let of_cluster = self.about["namespace"].as_str().unwrap_or_default().is_empty();
+        let namespace = if of_cluster { json!("default") } else { self.about["namespace"].clone() };
+        let name = self.about["name"].as_str().unwrap_or_default();
+        let time = rfc3339(now);
+        json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": format!("{name}.{suffix}"), "namespace": namespace},
+            "involvedObject": self.about, "reason": self.reason, "message": self.message,
+            "type": if self.warning { "Warning" } else { "Normal" },
+            "source": {"component": component}, "reportingComponent": component, "reportingInstance": "",
+            "firstTimestamp": time, "lastTimestamp": time, "eventTime": null, "count": 1,
+        })
+    }
+}
+
+/// A reference to an object, as events and endpoints carry it.
+pub fn reference(kind: &GroupVersionKind, object: &Value) -> Value {
+    let mut reference = json!({"kind": kind.kind, "apiVersion": api_version(kind)});
+    for field in ["namespace", "name", "uid", "resourceVersion"] {
+        if let Some(text) = object["metadata"][field].as_str() {
+            reference[field] = json!(text);
+        }
+    }
+    reference
+}
+
+/// A time as objects hold it: whole seconds.
+pub fn rfc3339(time: Moment) -> String {
+    time.to_time()
+}
+
+/// A time that an object holds; none when it holds none that can be read.
+pub fn read_time(value: &Value) -> Option<Moment> {
+    value.as_str()?.parse().ok()
+}
+
+/// So many seconds later.
+pub fn after(time: Moment, seconds: i64) -> Moment {
+    Moment::from_micros(time.micros().saturating_add(seconds.saturating_mul(1_000_000)))
+}
+
+/// Sets one of `conditions`, keeping `lastTransitionTime` while its status is the same. Says whether anything
+/// changed. `condition` has `type`, `status`, `reason` and `message`.
+pub fn set_condition(conditions: &mut Vec<Value>, mut condition: Value, now: Moment) -> bool {
+    let at = conditions.iter().position(|known| known["type"] == condition["type"]);
+    let same = |known: &Value, field: &str| known[field] == condition[field];
+    let known = at.map(|at| &conditions[at]);
+    if known.is_some_and(|known| {
+        ["status", "reason", "message", "observedGeneration"].iter().all(|field| same(known, field))
+    }) {
+        return false;
+    }
+    condition["lastTransitionTime"] = match known.filter(|known| same(known, "status")) {
+        Some(known) => known["lastTransitionTime"].clone(),
+        None => json!(rfc3339(now)),
+    };
+    match at {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+    true
+}
