@@ -2,3 +2,5 @@
 //!
 //! Pure functions of the objects: nothing here does IO, knows the time, draws a random number or waits. Whoever
 //! calls gives what is needed and carries out what was decided.
+
+pub mod rbac;
