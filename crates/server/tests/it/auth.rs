@@ -117,7 +117,7 @@ async fn a_token_ends_with_what_it_is_bound_to() {
         (
             json!({}),
             Box::new(|world| {
-                world.put("serviceaccounts", "default", "bot", json!({"metadata": {"uid": "new"}}))
+                world.put("serviceaccounts", "default", "bot", json!({"metadata": {"uid": "new"}}));
             }),
             "[invalid bearer token, service account UID (new) does not match claim (bot-uid)]",
         ),
