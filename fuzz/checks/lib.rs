@@ -8,4 +8,5 @@ pub mod edge;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod runtime;
+pub mod server;
 pub mod store;

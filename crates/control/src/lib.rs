@@ -18,3 +18,4 @@ pub mod quota;
 pub mod snapshot;
 pub mod words;
 pub mod world;
+pub mod rbac;

@@ -1,0 +1,282 @@
+//! What was done, by whom: one line of JSON for each request (`audit.k8s.io/v1`).
+//!
+//! A request is recorded when it is answered, at the level `Metadata`: who, what, when, from where, with which result.
+//! At the level `Request` the body that was sent is added, but never of objects that are secret. Headers, and so
+//! tokens, are never recorded.
+//!
+//! A thread of its own writes. When it cannot keep up, entries are dropped rather than requests held back; how many
+//! is said in the log itself.
+
+mod file;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use jiff::{Timestamp, Unit};
+use serde_json::{Map, Value, json};
+use shoal_control::rbac::User;
+
+use crate::files::FileError;
+use crate::random;
+use file::Rotated;
+
+/// Entries that wait for the disk: at some kilobytes each a few megabytes, and a second of a busy server.
+pub const QUEUE_ENTRIES_MAX: usize = 4096;
+/// Longest body that is recorded; a longer one is left out.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// Longest user agent and path that are recorded: clients choose them.
+const TEXT_BYTES_MAX: usize = 2048;
+/// Resources whose bodies are secret.
+const SECRET: &[&str] = &["secrets", "configmaps", "tokenreviews", "certificatesigningrequests"];
+
+/// How much is recorded of each request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing.
+    None,
+    /// All but bodies.
+    #[default]
+    Metadata,
+    /// The body of the request too.
+    Request,
+}
+
+/// Where the log is written, and how much of it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The file that is written to; older ones have `.1`, `.2`, … behind it.
+    pub path: PathBuf,
+    /// How much is recorded.
+    pub level: Level,
+    /// A file that has grown so long is put aside.
+    pub file_bytes_max: u64,
+    /// Files that are kept beside the one that is written.
+    pub files_max: usize,
+}
+
+impl Options {
+    /// The level `Metadata`, in files of 100 MiB, ten of them beside the one that is written: as much as kube-apiserver
+    /// is mostly told to keep.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, level: Level::default(), file_bytes_max: 100 << 20, files_max: 10 }
+    }
+}
+
+/// A request, as it is recorded.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// The request's `Audit-Id`: see [`new_id`].
+    pub id: &'a str,
+    /// When it arrived.
+    pub received: Timestamp,
+    /// When it was answered.
+    pub answered: Timestamp,
+    /// Path and query.
+    pub uri: &'a str,
+    /// `get`, `list`, …
+    pub verb: &'a str,
+    /// Who asked.
+    pub user: &'a User,
+    /// As whom, when not as themselves.
+    pub impersonated: Option<&'a User>,
+    /// Addresses, the client's first.
+    pub source_ips: &'a [String],
+    /// What the client calls itself.
+    pub user_agent: &'a str,
+    /// What it was about; none for a path that is no resource.
+    pub object: Option<ObjectRef<'a>>,
+    /// The HTTP status of the answer.
+    pub code: u16,
+    /// `reason` of a `Status`; empty when it went well.
+    pub reason: &'a str,
+    /// `message` of a `Status`; empty when it went well.
+    pub message: &'a str,
+    /// What authorization decided: `allow` or `forbid`, and why.
+    pub decision: Option<(&'a str, &'a str)>,
+    /// What was sent, for the level `Request`.
+    pub body: Option<&'a Value>,
+}
+
+/// The object of a request; what is not known is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectRef<'a> {
+    /// `deployments`.
+    pub resource: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its identity.
+    pub uid: &'a str,
+    /// `apps`.
+    pub group: &'a str,
+    /// `v1`.
+    pub version: &'a str,
+    /// Its version.
+    pub resource_version: &'a str,
+    /// `status`.
+    pub subresource: &'a str,
+}
+
+/// The log. Shared by all connections.
+pub struct Log {
+    level: Level,
+    queue: Mutex<Option<SyncSender<String>>>,
+    dropped: Arc<AtomicU64>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// An identifier for a request, which its answer carries as `Audit-Id`.
+pub fn new_id() -> String {
+    random::uuid()
+}
+
+impl Log {
+    /// Opens the file and starts the thread that writes to it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(options: Options) -> Result<Self, FileError> {
+        let level = options.level;
+        let file = Rotated::open(options.path, options.file_bytes_max, options.files_max)?;
+        let (sender, receiver) = sync_channel(QUEUE_ENTRIES_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
+        let writer = std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || write_all(file, &receiver, &counted))
+            .expect("a thread can be started while the server starts");
+        Ok(Self { level, queue: Mutex::new(Some(sender)), dropped, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Records a request. Never waits.
+    pub fn record(&self, entry: &Entry<'_>) {
+        if self.level == Level::None {
+            return;
+        }
+        let mut line = entry.to_value(self.level).to_string();
+        line.push('\n');
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queue) = queue.as_ref() else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many entries were dropped since the start, for metrics.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits, and ends the thread. Blocks: for the end of the process.
+    pub fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the thread of the audit log has panicked");
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl Entry<'_> {
+    /// As it stands in the log.
+    pub fn to_value(&self, level: Level) -> Value {
+        let body = self.body.filter(|_| level >= Level::Request && !self.is_secret());
+        let body = body.filter(|body| body.to_string().len() <= BODY_BYTES_MAX);
+        let mut status = json!({"metadata": {}, "code": self.code});
+        if !self.reason.is_empty() {
+            status["status"] = json!("Failure");
+            status["reason"] = json!(self.reason);
+            status["message"] = json!(shortened(self.message));
+        }
+        let mut event = json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1",
+            "level": if body.is_some() { "Request" } else { "Metadata" },
+            "auditID": self.id, "stage": "ResponseComplete", "requestURI": shortened(self.uri), "verb": self.verb,
+            "user": self.user.to_value(), "sourceIPs": self.source_ips, "responseStatus": status,
+            "requestReceivedTimestamp": micro(self.received), "stageTimestamp": micro(self.answered),
+        });
+        if let Some(user) = self.impersonated {
+            event["impersonatedUser"] = user.to_value();
+        }
+        if !self.user_agent.is_empty() {
+            event["userAgent"] = json!(shortened(self.user_agent));
+        }
+        if let Some(object) = &self.object {
+            event["objectRef"] = object.to_value();
+        }
+        if let Some((decision, reason)) = self.decision {
+            event["annotations"] =
+                json!({"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": reason});
+        }
+        if let Some(body) = body {
+            event["requestObject"] = body.clone();
+        }
+        event
+    }
+
+    fn is_secret(&self) -> bool {
+        self.object.is_none_or(|object| SECRET.contains(&object.resource) || object.subresource == "token")
+    }
+}
+
+impl ObjectRef<'_> {
+    fn to_value(self) -> Value {
+        let fields = [
+            ("resource", self.resource),
+            ("namespace", self.namespace),
+            ("name", self.name),
+            ("uid", self.uid),
+            ("apiGroup", self.group),
+            ("apiVersion", self.version),
+            ("resourceVersion", self.resource_version),
+            ("subresource", self.subresource),
+        ];
+        let given = fields.into_iter().filter(|(_, text)| !text.is_empty());
+        Value::Object(given.map(|(field, text)| (field.to_string(), json!(text))).collect::<Map<_, _>>())
+    }
+}
+
+/// Runs on a thread of its own until the log is closed.
+fn write_all(mut file: Rotated, queue: &Receiver<String>, dropped: &AtomicU64) {
+    let mut told = 0;
+    for line in queue {
+        let lost = dropped.load(Ordering::Relaxed);
+        if lost > told {
+            file.write(&format!("{}\n", json!({"kind": "Dropped", "entries": lost - told})));
+            told = lost;
+        }
+        file.write(&line);
+    }
+    file.sync();
+}
+
+/// With six digits of a second, as MicroTime has them.
+fn micro(time: Timestamp) -> String {
+    let time = time.round(Unit::Microsecond).unwrap_or(time);
+    format!("{time:.6}")
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests;
