@@ -73,6 +73,10 @@ fn generate(root: &Path) -> Result<Generated> {
     let additions = write::parse_additions(&read("additions.txt")?)?;
     Ok(Generated {
         table: write::table(&types, &facts, &additions),
-        descriptions: write::descriptions(&types, &additions),
+        descriptions: write::descriptions(
+            &types,
+            &types::special_descriptions(&sources.definitions),
+            &additions,
+        ),
     })
 }

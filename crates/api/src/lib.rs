@@ -6,21 +6,22 @@
 //!
 //! Nothing here does IO, knows the time, or draws a random number.
 
-pub mod discovery;
+pub mod apply;
 pub mod decode;
 pub mod defaults;
-pub mod apply;
+pub mod discovery;
 pub mod field;
 #[cfg(test)]
 mod golden;
 pub mod kind;
 pub mod names;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod printer;
+pub mod proto;
 pub mod quantity;
 pub mod resources;
-pub mod proto;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -10,7 +10,7 @@
 
 mod envelope;
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use serde_json::Value;

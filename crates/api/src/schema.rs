@@ -32,11 +32,11 @@ struct GoFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Union {
     /// The object, or `true` or `false`.
-    OrBoolean(TypeId),
+    Boolean(TypeId),
     /// The object, or a list of them.
-    OrList(TypeId),
+    List(TypeId),
     /// The object, or a list of text.
-    OrStrings(TypeId),
+    Strings(TypeId),
 }
 
 /// Names a type within its [`Schema`].

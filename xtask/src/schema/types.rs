@@ -105,6 +105,12 @@ pub(crate) fn special(full: &str) -> Option<&'static str> {
     SPECIAL.iter().find(|(name, _)| *name == full).map(|(_, word)| *word)
 }
 
+/// Descriptions of the types that have a word, by their OpenAPI names.
+pub(crate) fn special_descriptions(definitions: &Map<String, Value>) -> Vec<(String, String)> {
+    let described = definitions.iter().filter(|(full, _)| special(full).is_some());
+    described.map(|(full, definition)| (full.clone(), text(&definition["description"]))).collect()
+}
+
 fn read_type(full: &str, short: &str, definition: &Value, all: &Map<String, Value>) -> Result<Type> {
     let required: Vec<&str> = texts(&definition["required"]);
     let mut fields = Vec::new();
@@ -168,8 +174,10 @@ fn extensions(field: &Value) -> Result<Vec<String>> {
         None => {}
         Some(other) => bail!("an unknown list type {other}"),
     }
-    if field["x-kubernetes-map-type"] == "atomic" {
-        words.push("atomic".into());
+    match field["x-kubernetes-map-type"].as_str() {
+        Some(word @ ("atomic" | "granular")) => words.push(word.into()),
+        None => {}
+        Some(other) => bail!("an unknown map type {other}"),
     }
     let merge_key = field["x-kubernetes-patch-merge-key"].as_str();
     for strategy in field["x-kubernetes-patch-strategy"].as_str().unwrap_or_default().split(',') {

@@ -93,8 +93,9 @@ pub(crate) fn table(types: &[Type], facts: &Facts, additions: &Additions) -> Str
 
 /// All descriptions, packed: for each type a record that begins with 0x1E, in it name and description of the type and
 /// then of each field, all with 0x1F between them.
-pub(crate) fn descriptions(types: &[Type], additions: &Additions) -> Vec<u8> {
+pub(crate) fn descriptions(types: &[Type], specials: &[(String, String)], additions: &Additions) -> Vec<u8> {
     let mut all = additions.descriptions.clone();
+    all.extend(specials.iter().cloned());
     for ty in types {
         all.insert(ty.short.clone(), ty.description.clone());
         let described = ty.fields.iter().filter(|field| !field.description.is_empty());

@@ -99,7 +99,7 @@ impl<'a> Context<'a> {
                 .iter()
                 .filter_map(|step| if let Step::Field(of, name) = step { Some((of, name)) } else { None })
         };
-        let Some((of, _)) = fields().last() else {
+        let Some((of, _)) = fields().next_back() else {
             return format!("json: cannot unmarshal {what} into Go value of type {ty}");
         };
         let names: Vec<&str> = fields().map(|(_, name)| *name).collect();

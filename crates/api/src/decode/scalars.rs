@@ -57,7 +57,7 @@ pub(super) fn read(
         },
         Scalar::IntOrString => match token {
             Token::Text(text) => Some(Value::String(text.into())),
-            other => int_or_string(other, context),
+            other => int_or_string(&other, context),
         },
         Scalar::Quantity => quantity(&token, context),
         Scalar::Time => moment(&token, context, Moment::to_time),
@@ -103,8 +103,8 @@ fn bytes(text: &str, context: &mut Context<'_>) -> Option<Value> {
 }
 
 /// It reads itself in Go, so a mistake ends the decoding.
-fn int_or_string(token: Token<'_>, context: &mut Context<'_>) -> Option<Value> {
-    let what = match &token {
+fn int_or_string(token: &Token<'_>, context: &mut Context<'_>) -> Option<Value> {
+    let what = match token {
         Token::Number(number) => match number.as_i64().and_then(|whole| i32::try_from(whole).ok()) {
             Some(whole) => return Some(Value::from(whole)),
             None => format!("number {number}"),

@@ -197,18 +197,18 @@ const SECONDS_MAX: i64 = 253_402_300_799;
 fn any(node: Node<'_>, name: &str, content: &[u8], depth: usize) -> Result<Value, ProtoError> {
     let value = |why: String| ProtoError::Value { field: name.into(), why };
     match node.union() {
-        Some(Union::OrBoolean(props)) => match all_at(content, 2)?.pop() {
+        Some(Union::Boolean(props)) => match all_at(content, 2)?.pop() {
             None => Ok(Value::Bool(number_at(content, 1)? != 0)),
             Some(schema) => message(node.at(props), schema, depth + 1).map(Value::Object),
         },
-        Some(Union::OrList(props)) => match all_at(content, 1)?.pop() {
+        Some(Union::List(props)) => match all_at(content, 1)?.pop() {
             None => all_at(content, 2)?
                 .into_iter()
                 .map(|item| message(node.at(props), item, depth + 1).map(Value::Object))
                 .collect(),
             Some(schema) => message(node.at(props), schema, depth + 1).map(Value::Object),
         },
-        Some(Union::OrStrings(props)) => match all_at(content, 1)?.pop() {
+        Some(Union::Strings(props)) => match all_at(content, 1)?.pop() {
             None => all_at(content, 2)?.into_iter().map(|item| text(name, item).map(Value::String)).collect(),
             Some(schema) => message(node.at(props), schema, depth + 1).map(Value::Object),
         },

@@ -4,7 +4,7 @@ use super::ProtoError;
 
 /// What stands on the wire after a field's number.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Item<'b> {
+pub(crate) enum Item<'b> {
     /// Form 0.
     Varint(u64),
     /// Form 1.
@@ -17,7 +17,7 @@ pub(super) enum Item<'b> {
 
 impl Item<'_> {
     /// The number of the form, for messages.
-    pub(super) fn form(self) -> u8 {
+    pub(crate) fn form(self) -> u8 {
         match self {
             Self::Varint(_) => 0,
             Self::Fixed64(_) => 1,
@@ -28,11 +28,11 @@ impl Item<'_> {
 }
 
 /// The fields of a message, one after the other.
-pub(super) struct Fields<'b>(pub(super) &'b [u8]);
+pub(crate) struct Fields<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Fields<'b> {
     /// The next field's number and what it holds; none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Item<'b>)>, ProtoError> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Item<'b>)>, ProtoError> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -57,7 +57,7 @@ impl<'b> Fields<'b> {
     }
 
     /// A number in groups of seven bits.
-    pub(super) fn varint(&mut self) -> Result<u64, ProtoError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, ProtoError> {
         let mut number = 0;
         for place in 0..10 {
             let (byte, rest) = self.0.split_first().ok_or(ProtoError::Truncated)?;
@@ -84,7 +84,7 @@ impl<'b> Fields<'b> {
 }
 
 /// Writes a number.
-pub(super) fn put_varint(mut number: u64, bytes: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut number: u64, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -93,19 +93,19 @@ pub(super) fn put_varint(mut number: u64, bytes: &mut Vec<u8>) {
 }
 
 /// Writes a field of form 0.
-pub(super) fn put_number(field: u32, number: u64, bytes: &mut Vec<u8>) {
+pub(crate) fn put_number(field: u32, number: u64, bytes: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3, bytes);
     put_varint(number, bytes);
 }
 
 /// Writes a field of form 1.
-pub(super) fn put_fixed64(field: u32, number: u64, bytes: &mut Vec<u8>) {
+pub(crate) fn put_fixed64(field: u32, number: u64, bytes: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3 | 1, bytes);
     bytes.extend(number.to_le_bytes());
 }
 
 /// Writes a field of form 2.
-pub(super) fn put_bytes(field: u32, content: &[u8], bytes: &mut Vec<u8>) {
+pub(crate) fn put_bytes(field: u32, content: &[u8], bytes: &mut Vec<u8>) {
     put_varint(u64::from(field) << 3 | 2, bytes);
     put_varint(content.len() as u64, bytes);
     bytes.extend_from_slice(content);

@@ -167,25 +167,25 @@ fn any(node: Node<'_>, value: &Value) -> Vec<u8> {
         put_bytes(number, &schema, content);
     };
     match (node.union(), value) {
-        (Some(Union::OrBoolean(_)), Value::Bool(truth)) => put_number(1, u64::from(*truth), &mut content),
-        (Some(Union::OrBoolean(props)), _) => {
+        (Some(Union::Boolean(_)), Value::Bool(truth)) => put_number(1, u64::from(*truth), &mut content),
+        (Some(Union::Boolean(props)), _) => {
             // An object means that anything is allowed that it describes.
             put_number(1, 1, &mut content);
             object(props, 2, &mut content);
         }
-        (Some(Union::OrList(props)), Value::Array(items)) => {
+        (Some(Union::List(props)), Value::Array(items)) => {
             for item in items {
                 let mut schema = Vec::new();
                 message(node.at(props), item, &mut schema);
                 put_bytes(2, &schema, &mut content);
             }
         }
-        (Some(Union::OrStrings(_)), Value::Array(items)) => {
+        (Some(Union::Strings(_)), Value::Array(items)) => {
             for item in items.iter().filter_map(Value::as_str) {
                 put_bytes(2, item.as_bytes(), &mut content);
             }
         }
-        (Some(Union::OrList(props) | Union::OrStrings(props)), _) => object(props, 1, &mut content),
+        (Some(Union::List(props) | Union::Strings(props)), _) => object(props, 1, &mut content),
         (None, _) => put_bytes(1, value.to_string().as_bytes(), &mut content),
     }
     content

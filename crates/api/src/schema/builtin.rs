@@ -87,13 +87,16 @@ struct Builder {
 impl Builder {
     /// Builds a type in the place that was kept for it.
     fn object(&mut self, at: usize) {
-        let id = id_at(at);
+        let ty = self.object_type(id_at(at), at);
+        self.schema.set(id_at(at), ty);
+    }
+
+    fn object_type(&mut self, id: TypeId, at: usize) -> Type {
         let line = &self.table.types[at];
         let fields =
             line.fields.iter().enumerate().map(|(place, field)| self.field(id, place, field)).collect();
         let name = Some(self.table.full(line.short).into());
-        let object = Object { name, fields, atomic: line.atomic, ..Object::default() };
-        self.schema.set(id, Type::Object(object));
+        Type::Object(Object { name, fields, atomic: line.atomic, ..Object::default() })
     }
 
     fn field(&mut self, of: TypeId, place: usize, line: &'static FieldLine) -> Field {
@@ -126,7 +129,7 @@ impl Builder {
             let kind = match list {
                 Some(ListWord::Set) => ListKind::Set,
                 Some(ListWord::Map(keys)) => ListKind::Map(keys.iter().map(|key| (*key).into()).collect()),
-                Some(ListWord::Atomic) | None => ListKind::Atomic,
+                Some(ListWord::Atomic | ListWord::Granular) | None => ListKind::Atomic,
             };
             return self.schema.add(Type::List(List { item, kind }));
         }
@@ -135,7 +138,17 @@ impl Builder {
             return self.schema.add(Type::Map(Map { value, atomic: matches!(list, Some(ListWord::Atomic)) }));
         }
         if let Some(at) = self.table.position(shape) {
-            return id_at(at);
+            if !matches!(list, Some(ListWord::Granular)) {
+                return id_at(at);
+            }
+            // The same type, but for one word that this field alone has.
+            let id = self.schema.add(Type::Any);
+            let mut ty = self.object_type(id, at);
+            if let Type::Object(object) = &mut ty {
+                object.atomic = false;
+            }
+            self.schema.set(id, ty);
+            return id;
         }
         if let Some(id) = self.words.get(shape) {
             return *id;
@@ -173,9 +186,9 @@ fn scalar(word: &str) -> Option<Scalar> {
 
 fn union(word: &str) -> Option<fn(TypeId) -> Union> {
     Some(match word {
-        "props-or-boolean" => Union::OrBoolean,
-        "props-or-array" => Union::OrList,
-        "props-or-strings" => Union::OrStrings,
+        "props-or-boolean" => Union::Boolean,
+        "props-or-array" => Union::List,
+        "props-or-strings" => Union::Strings,
         _ => return None,
     })
 }
@@ -245,6 +258,17 @@ mod tests {
         let Type::Object(object) = spec.ty() else { panic!("a spec is an object") };
         let keeps = |name| spec.keeps_zero(object.position(name).expect("the field is there"));
         assert_eq!((keeps("replicas"), keeps("minReadySeconds")), (true, false));
+    }
+
+    #[test]
+    fn a_field_may_be_merged_otherwise_than_its_type() {
+        let atomic = |node: Option<Node<'_>>| match node.map(Node::ty) {
+            Some(Type::Object(object)) => object.atomic,
+            other => panic!("no object: {other:?}"),
+        };
+        let volume = named("io.k8s.api.core.v1.PersistentVolumeSpec").expect("it is built in");
+        assert!(!atomic(volume.child("claimRef")));
+        assert!(atomic(named("io.k8s.api.core.v1.ObjectReference")));
     }
 
     #[test]

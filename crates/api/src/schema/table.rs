@@ -9,8 +9,8 @@
 //!
 //! A shape is a word for a scalar or for anything, the name of a type, or `[]` or `{}` before a shape. Words of a field:
 //! `tag=2.1` numbers in protobuf from the outside in; `required`; `nil` a scalar held by pointer; `zero`, `null` what Go
-//! writes when nobody has set it, `schema-zero` the same but in OpenAPI only, `default=JSON`; `set`, `map=KEYS`, `atomic`
-//! how server-side apply merges; `merge=KEY`, `merge`, `retain`, `replace` how strategic patches do; `enum=NAME`.
+//! writes when nobody has set it, `schema-zero` the same but in OpenAPI only, `default=JSON`; `set`, `map=KEYS`, `atomic`,
+//! `granular` how server-side apply merges; `merge=KEY`, `merge`, `retain`, `replace` how strategic patches do; `enum=NAME`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -88,15 +88,12 @@ pub(crate) enum ListWord {
     Set,
     /// Objects with these keys.
     Map(Vec<&'static str>),
+    /// Maps and structs: field by field, whatever their type says.
+    Granular,
 }
 
 impl Table {
-    /// The type of a short name.
-    pub(crate) fn named(&self, short: &str) -> Option<&TypeLine> {
-        self.position(short).map(|at| &self.types[at])
-    }
-
-    /// Its place among the types.
+    /// The place of a type among all.
     pub(crate) fn position(&self, short: &str) -> Option<usize> {
         self.by_name.get(short).copied()
     }
@@ -188,6 +185,7 @@ fn read_field(mut words: impl Iterator<Item = &'static str>) -> FieldLine {
             "default" => field.default = Some(value),
             "set" => field.list = Some(ListWord::Set),
             "atomic" => field.list = Some(ListWord::Atomic),
+            "granular" => field.list = Some(ListWord::Granular),
             "map" => field.list = Some(ListWord::Map(value.split(',').collect())),
             "merge" => {
                 field.merge = true;
@@ -219,7 +217,12 @@ mod tests {
             for field in &ty.fields {
                 let inner =
                     field.shape.trim_start_matches("[]").trim_start_matches("{}").trim_start_matches("[]");
-                assert!(!inner.contains('.') || TABLE.named(inner).is_some(), "{} {}", ty.short, field.shape);
+                assert!(
+                    !inner.contains('.') || TABLE.position(inner).is_some(),
+                    "{} {}",
+                    ty.short,
+                    field.shape
+                );
                 let values = field.enumeration.map(|name| TABLE.values(name).len());
                 assert_ne!(values, Some(0), "{} {}", ty.short, field.name);
             }

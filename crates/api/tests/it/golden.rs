@@ -76,16 +76,16 @@ fn body(body: &Value, headers: &Value) -> Body {
 /// Where two values differ, a line each.
 pub(crate) fn differences(ours: &Value, theirs: &Value) -> impl Iterator<Item = String> {
     let mut found = Vec::new();
-    differ(ours, theirs, String::new(), &mut found);
+    differ(ours, theirs, "", &mut found);
     found.into_iter()
 }
 
-fn differ(ours: &Value, theirs: &Value, path: String, found: &mut Vec<String>) {
+fn differ(ours: &Value, theirs: &Value, path: &str, found: &mut Vec<String>) {
     match (ours, theirs) {
         (Value::Object(ours), Value::Object(theirs)) => {
             for (key, value) in ours {
                 match theirs.get(key) {
-                    Some(other) => differ(value, other, format!("{path}/{key}"), found),
+                    Some(other) => differ(value, other, &format!("{path}/{key}"), found),
                     None => found.push(format!("{path}/{key}: only ours: {value}")),
                 }
             }
@@ -94,7 +94,7 @@ fn differ(ours: &Value, theirs: &Value, path: String, found: &mut Vec<String>) {
         }
         (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
             for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-                differ(ours, theirs, format!("{path}/{index}"), found);
+                differ(ours, theirs, &format!("{path}/{index}"), found);
             }
         }
         _ if ours == theirs => {}
