@@ -3,19 +3,19 @@
 //! Pure functions of the objects: nothing here does IO, knows the time, draws a random number or waits. Whoever
 //! calls gives what is needed and carries out what was decided.
 
-pub mod kinds;
-pub mod cel;
-pub mod custom;
-pub mod policy;
 pub mod access;
 pub mod admission;
 pub mod bootstrap;
+pub mod cel;
 pub mod certificates;
 pub mod controllers;
+pub mod custom;
+pub mod kinds;
 pub mod known;
 pub mod plan;
+pub mod policy;
 pub mod quota;
+pub mod rbac;
 pub mod snapshot;
 pub mod words;
 pub mod world;
-pub mod rbac;

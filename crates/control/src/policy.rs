@@ -10,7 +10,7 @@ mod matching;
 mod type_check;
 pub mod webhook;
 
-pub use attributes::{Attributes, Operation, User};
+pub use attributes::{Attributes, Operation};
 pub use compiled::{Denial, Params, Policy, PolicyError, Report, Surroundings};
 pub use expressions::{policy_errors, webhook_errors};
 pub use matching::{Matcher, NamespaceLabels, conditions_hold, selects};

@@ -78,13 +78,18 @@ impl Access {
         let account = json!({
             "metadata": {"name": name, "namespace": object::namespace(secret), "uid": account_uid},
         });
-        let bound = Bound { secret: Some((object::name(secret).into(), object::uid(secret).into())), ..Bound::default() };
+        let bound = Bound {
+            secret: Some((object::name(secret).into(), object::uid(secret).into())),
+            ..Bound::default()
+        };
         let accounts = self.authenticator.service_accounts();
         let token = accounts.issue(&account, accounts.audiences(), &bound, now, SECRET_TOKEN_SECONDS);
         let mut minted = secret.clone();
-        for (field, text) in
-            [("token", token.as_str()), ("ca.crt", self.authority.pem()), ("namespace", object::namespace(secret))]
-        {
+        for (field, text) in [
+            ("token", token.as_str()),
+            ("ca.crt", self.authority.pem()),
+            ("namespace", object::namespace(secret)),
+        ] {
             minted["data"][field] = BASE64_STANDARD.encode(text).into();
         }
         minted["metadata"]["annotations"]["kubernetes.io/service-account.uid"] = account_uid.into();
@@ -125,8 +130,12 @@ impl Access {
                 continue;
             }
             match (&change.is, &change.was) {
-                (Some(entry), _) => view.value(entry).iter().for_each(|object| self.authorizer.write().apply(object)),
-                (None, Some(entry)) => view.value(entry).iter().for_each(|object| self.authorizer.write().remove(object)),
+                (Some(entry), _) => {
+                    view.value(entry).iter().for_each(|object| self.authorizer.write().apply(object))
+                }
+                (None, Some(entry)) => {
+                    view.value(entry).iter().for_each(|object| self.authorizer.write().remove(object))
+                }
                 (None, None) => {}
             }
         }

@@ -34,9 +34,14 @@ pub struct Admission<'a> {
 ///
 /// # Errors
 /// 403, or whatever a step or webhook answers.
-pub async fn mutate(admission: &Admission<'_>, object: &mut Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+pub async fn mutate(
+    admission: &Admission<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
     admission.settle().await?;
-    let mut warnings = admission.with(|attributes| admission::mutate(attributes, object, old, &admission.api.world.view()))?;
+    let mut warnings = admission
+        .with(|attributes| admission::mutate(attributes, object, old, &admission.api.world.view()))?;
     warnings.extend(hooks::mutate(admission, object, old).await?);
     Ok(warnings)
 }
@@ -45,10 +50,14 @@ pub async fn mutate(admission: &Admission<'_>, object: &mut Value, old: Option<&
 ///
 /// # Errors
 /// 403, or whatever a step, policy or webhook answers.
-pub async fn validate(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+pub async fn validate(
+    admission: &Admission<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
     let mut object = object.clone();
-    let mut warnings =
-        admission.with(|attributes| admission::validate(attributes, &mut object, old, &admission.api.world.view()))?;
+    let mut warnings = admission
+        .with(|attributes| admission::validate(attributes, &mut object, old, &admission.api.world.view()))?;
     warnings.extend(hooks::validate(admission, &object, old).await?);
     Ok(warnings)
 }
@@ -60,12 +69,13 @@ pub async fn validate(admission: &Admission<'_>, object: &Value, old: Option<&Va
 pub async fn delete(admission: &Admission<'_>, old: &Value) -> Result<Vec<String>, Status> {
     admission.settle().await?;
     let mut nothing = Value::Null;
-    let mut warnings =
-        admission.with(|attributes| admission::mutate(attributes, &mut nothing, Some(old), &admission.api.world.view()))?;
+    let mut warnings = admission.with(|attributes| {
+        admission::mutate(attributes, &mut nothing, Some(old), &admission.api.world.view())
+    })?;
     warnings.extend(hooks::mutate(admission, &mut nothing, Some(old)).await?);
-    warnings.extend(
-        admission.with(|attributes| admission::validate(attributes, &mut nothing, Some(old), &admission.api.world.view()))?,
-    );
+    warnings.extend(admission.with(|attributes| {
+        admission::validate(attributes, &mut nothing, Some(old), &admission.api.world.view())
+    })?);
     warnings.extend(hooks::validate(admission, &nothing, Some(old)).await?);
     Ok(warnings)
 }
@@ -79,7 +89,8 @@ impl Admission<'_> {
         if !self.served.resource.namespaced {
             return Ok(Vec::new());
         }
-        let charged = self.with(|attributes| quota::charge(attributes, object, old, &self.api.world.view()))?;
+        let charged =
+            self.with(|attributes| quota::charge(attributes, object, old, &self.api.world.view()))?;
         let registry = self.api.registry.load();
         let Some(quotas) = registry.of_kind(&known::RESOURCE_QUOTA) else { return Ok(Vec::new()) };
         let write = |quota: &Value| {

@@ -14,11 +14,11 @@ use crate::admit::Admission;
 use crate::registry::Served;
 
 /// The addresses of Services, `10.96.0.0/16`, as kubeadm has them. The first is the API server's.
-pub const SERVICE_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
+pub(crate) const SERVICE_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 16);
 /// The address of the Service `kubernetes`.
-pub const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+pub(crate) const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// Ports on each node, as in Kubernetes.
-pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// The low part of the addresses, which is given only to those who ask: Kubernetes keeps at most 256.
 const ASKED_FOR: u32 = 256;
 /// Addresses tried at random before all are looked at.
@@ -31,7 +31,7 @@ const PORTS: &str = "/shoal/allocations/nodeports/";
 ///
 /// # Errors
 /// 422: what it asks for is taken, or none is left.
-pub async fn create(
+pub(crate) async fn create(
     admission: &Admission<'_>,
     served: &Served,
     object: &mut Cow<'_, Value>,
@@ -48,7 +48,7 @@ pub async fn create(
 ///
 /// # Errors
 /// As [`create`].
-pub async fn update(
+pub(crate) async fn update(
     admission: &Admission<'_>,
     served: &Served,
     old: &Value,
@@ -70,7 +70,11 @@ pub async fn update(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn release(admission: &Admission<'_>, served: &Served, old: &Value) -> Result<Vec<Write>, Status> {
+pub(crate) async fn release(
+    admission: &Admission<'_>,
+    served: &Served,
+    old: &Value,
+) -> Result<Vec<Write>, Status> {
     if !served.is_core("services") {
         return Ok(Vec::new());
     }
@@ -82,7 +86,8 @@ fn held(service: &Value) -> BTreeSet<String> {
     let spec = &service["spec"];
     let addresses = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let addresses = addresses.filter(|address| address.parse::<Ipv4Addr>().is_ok());
-    let ports = ports(spec).filter_map(|port| port["nodePort"].as_u64()).chain(spec["healthCheckNodePort"].as_u64());
+    let ports =
+        ports(spec).filter_map(|port| port["nodePort"].as_u64()).chain(spec["healthCheckNodePort"].as_u64());
     addresses
         .map(|address| format!("{ADDRESSES}{address}"))
         .chain(ports.filter(|port| *port > 0).map(|port| format!("{PORTS}{port}")))
@@ -105,11 +110,15 @@ fn carry_over(old: &Value, new: &mut Value) {
             object::child_mut(new.as_object_mut().expect("an object"), "spec").remove(field);
         }
     }
-    let had: BTreeMap<(String, u64), Value> = ports(&old["spec"]).map(|port| (identity(port), port["nodePort"].clone())).collect();
+    let had: BTreeMap<(String, u64), Value> =
+        ports(&old["spec"]).map(|port| (identity(port), port["nodePort"].clone())).collect();
     let wants = needs_ports(new);
     for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
         let kept = had.get(&identity(port)).filter(|kept| !kept.is_null());
-        if wants && port["nodePort"].as_u64().unwrap_or(0) == 0 && let Some(kept) = kept {
+        if wants
+            && port["nodePort"].as_u64().unwrap_or(0) == 0
+            && let Some(kept) = kept
+        {
             port["nodePort"] = kept.clone();
         } else if !wants && kept == Some(&port["nodePort"]) {
             port.as_object_mut().expect("a port is an object").remove("nodePort");
@@ -156,12 +165,23 @@ async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Stat
     }
     if needs_ports(service) {
         let mut taken = used(admission, PORTS).await?;
-        taken.extend(held(service).iter().filter_map(|key| key.strip_prefix(PORTS)?.parse::<u16>().ok().map(u32::from)));
+        taken.extend(
+            held(service)
+                .iter()
+                .filter_map(|key| key.strip_prefix(PORTS)?.parse::<u16>().ok().map(u32::from)),
+        );
         let kind = service.clone();
         for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
             if port["nodePort"].as_u64().unwrap_or(0) == 0 {
                 let free = free_port(admission, &taken).ok_or_else(|| {
-                    refuse(&kind, &field::Error::invalid(&Path::new("spec").child("ports"), &json!(null), "no node port is left"))
+                    refuse(
+                        &kind,
+                        &field::Error::invalid(
+                            &Path::new("spec").child("ports"),
+                            &json!(null),
+                            "no node port is left",
+                        ),
+                    )
                 })?;
                 taken.insert(u32::from(free));
                 port["nodePort"] = free.into();
@@ -211,7 +231,8 @@ fn taken(service: &Value, key: &str) -> Status {
         ),
         None => {
             let port: u64 = key.trim_start_matches(PORTS).parse().unwrap_or(0);
-            let at = ports(&service["spec"]).position(|one| one["nodePort"].as_u64() == Some(port)).unwrap_or(0);
+            let at =
+                ports(&service["spec"]).position(|one| one["nodePort"].as_u64() == Some(port)).unwrap_or(0);
             field::Error::invalid(
                 &spec.child("ports").index(at).child("nodePort"),
                 &json!(port),
@@ -230,8 +251,15 @@ fn refuse(service: &Value, error: &field::Error) -> Status {
 /// The numbers of what is taken: addresses as 32 bits, ports as they are.
 async fn used(admission: &Admission<'_>, prefix: &str) -> Result<BTreeSet<u32>, Status> {
     let options = ListOptions { keys_only: true, ..ListOptions::default() };
-    let page = admission.api.objects.store().list(prefix.as_bytes(), options).await.map_err(crate::objects::status)?;
-    let names = page.objects.iter().filter_map(|object| std::str::from_utf8(&object.key[prefix.len()..]).ok());
+    let page = admission
+        .api
+        .objects
+        .store()
+        .list(prefix.as_bytes(), options)
+        .await
+        .map_err(crate::objects::status)?;
+    let names =
+        page.objects.iter().filter_map(|object| std::str::from_utf8(&object.key[prefix.len()..]).ok());
     Ok(names
         .filter_map(|name| name.parse::<Ipv4Addr>().map(u32::from).or_else(|_| name.parse()).ok())
         .collect())
@@ -263,6 +291,7 @@ async fn free_address(admission: &Admission<'_>, service: &Value) -> Result<Ipv4
 fn free_port(admission: &Admission<'_>, taken: &BTreeSet<u32>) -> Option<u16> {
     let count = u64::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
     let start = u16::try_from(admission.api.random() % count).unwrap_or(0);
-    let all = (*NODE_PORTS.start() + start..=*NODE_PORTS.end()).chain(*NODE_PORTS.start()..*NODE_PORTS.start() + start);
+    let all = (*NODE_PORTS.start() + start..=*NODE_PORTS.end())
+        .chain(*NODE_PORTS.start()..*NODE_PORTS.start() + start);
     all.into_iter().find(|port| !taken.contains(&u32::from(*port)))
 }

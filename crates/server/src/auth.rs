@@ -9,7 +9,6 @@ mod bearer;
 mod bootstrap;
 mod cache;
 mod certificate;
-mod https;
 mod impersonate;
 mod jwt;
 mod keys;

@@ -25,11 +25,13 @@ const PIECE_BYTES: usize = 256 << 10;
 ///
 /// # Errors
 /// Those of the store, and of a disk that is full.
-pub async fn answer(api: &Arc<Api>) -> Result<Answer, Status> {
+pub(crate) async fn answer(api: &Arc<Api>) -> Result<Answer, Status> {
     let path = api.scratch.join(format!("backup-{}.db", uuid::Uuid::new_v4()));
     let written = backup::backup(api.objects.store().as_ref(), &path).await;
     let opened = match written {
-        Ok(_) => open(&path).await.map_err(|error| Status::internal(format!("the backup cannot be read: {error}"))),
+        Ok(_) => {
+            open(&path).await.map_err(|error| Status::internal(format!("the backup cannot be read: {error}")))
+        }
         Err(error) => Err(crate::objects::status(error)),
     };
     // Once it is open it needs no name; what was not finished is not there.

@@ -11,7 +11,7 @@ use crate::media::{Encoding, JSON, YAML};
 use crate::registry::{Served, claim};
 
 /// An object that a client sent, and what it should be told about it.
-pub struct Read {
+pub(crate) struct Read {
     /// The object; `apiVersion` and `kind` are set.
     pub object: Value,
     /// Unknown and duplicate fields.
@@ -23,7 +23,12 @@ pub struct Read {
 ///
 /// # Errors
 /// 400: the body is none; 415: it is of an unknown media type.
-pub fn object(request: &Request, kind: &GroupVersionKind, of: Type<'_>, strictness: Strictness) -> Result<Read, Status> {
+pub(crate) fn object(
+    request: &Request,
+    kind: &GroupVersionKind,
+    of: Type<'_>,
+    strictness: Strictness,
+) -> Result<Read, Status> {
     let encoding = Encoding::of_body(request.header(&CONTENT_TYPE))?;
     let (mut object, warnings) = match (encoding, of) {
         (Encoding::Protobuf, Type::BuiltIn(node)) => (message(kind, node, &request.body)?, Vec::new()),
@@ -36,7 +41,7 @@ pub fn object(request: &Request, kind: &GroupVersionKind, of: Type<'_>, strictne
 
 /// How an object's fields are known.
 #[derive(Clone, Copy, Debug)]
-pub enum Type<'s> {
+pub(crate) enum Type<'s> {
     /// As Go knows its structs: other types of values cannot be read.
     BuiltIn(Node<'s>),
     /// By a definition: what it does not name is pruned, all else is left to validation.
@@ -48,7 +53,7 @@ impl<'s> Type<'s> {
     ///
     /// # Panics
     /// When a built-in resource has no type: the table of types is made for the table of resources.
-    pub fn of(served: &'s Served) -> Self {
+    pub(crate) fn of(served: &'s Served) -> Self {
         let node = served.node().expect("every resource has a type");
         if served.custom.is_some() { Self::Custom(node) } else { Self::BuiltIn(node) }
     }
@@ -57,12 +62,12 @@ impl<'s> Type<'s> {
     ///
     /// # Panics
     /// As [`Type::of`].
-    pub fn of_kind(kind: &GroupVersionKind) -> Type<'static> {
+    pub(crate) fn of_kind(kind: &GroupVersionKind) -> Type<'static> {
         Type::BuiltIn(builtin::kind(kind).expect("every built-in kind has a type"))
     }
 
     /// Its fields.
-    pub fn node(self) -> Node<'s> {
+    pub(crate) fn node(self) -> Node<'s> {
         match self {
             Self::BuiltIn(node) | Self::Custom(node) => node,
         }
@@ -72,7 +77,7 @@ impl<'s> Type<'s> {
     ///
     /// # Errors
     /// 400: it is no object of the kind.
-    pub fn text(
+    pub(crate) fn text(
         self,
         kind: &GroupVersionKind,
         bytes: &[u8],
@@ -93,7 +98,7 @@ impl<'s> Type<'s> {
     ///
     /// # Errors
     /// 400: it is no object of the kind.
-    pub fn value(
+    pub(crate) fn value(
         self,
         kind: &GroupVersionKind,
         object: Value,
@@ -129,7 +134,9 @@ impl<'s> Type<'s> {
 }
 
 fn message(kind: &GroupVersionKind, node: Node<'_>, bytes: &[u8]) -> Result<Value, Status> {
-    let bad = |error: &dyn std::fmt::Display| DecodeError::Malformed(error.to_string()).status(Some(kind), &kind.kind, b"");
+    let bad = |error: &dyn std::fmt::Display| {
+        DecodeError::Malformed(error.to_string()).status(Some(kind), &kind.kind, b"")
+    };
     let message = proto::open(bytes).map_err(|error| bad(&error))?;
     let mut object = proto::decode(node, message.raw).map_err(|error| bad(&error))?;
     object["apiVersion"] = message.api_version.into();
@@ -141,7 +148,7 @@ fn message(kind: &GroupVersionKind, node: Node<'_>, bytes: &[u8]) -> Result<Valu
 ///
 /// # Errors
 /// As [`object`].
-pub fn delete_options(request: &Request) -> Result<Value, Status> {
+pub(crate) fn delete_options(request: &Request) -> Result<Value, Status> {
     if request.body.is_empty() {
         return Ok(Value::Null);
     }
@@ -151,7 +158,12 @@ pub fn delete_options(request: &Request) -> Result<Value, Status> {
     match Encoding::of_body(request.header(&CONTENT_TYPE))? {
         Encoding::Protobuf => message(&kind, node, &request.body),
         encoding => {
-            let read = Type::BuiltIn(node).text(&kind, &request.body, encoding == Encoding::Yaml, Strictness::Ignore);
+            let read = Type::BuiltIn(node).text(
+                &kind,
+                &request.body,
+                encoding == Encoding::Yaml,
+                Strictness::Ignore,
+            );
             read.map(|(options, _)| options)
         }
     }

@@ -12,7 +12,7 @@ use crate::registry::Served;
 use crate::stored;
 
 /// What was written.
-pub struct Written {
+pub(crate) struct Written {
     /// The object, as it is now.
     pub stored: Stored,
     /// What the client should be told.
@@ -25,7 +25,7 @@ pub struct Written {
 ///
 /// # Errors
 /// 409: there is one of this name; and those of the store.
-pub async fn create(
+pub(crate) async fn create(
     admission: &Admission<'_>,
     served: &Served,
     object: &Value,
@@ -41,14 +41,19 @@ pub async fn create(
     let taken = || Err(Status::already_exists(served.named(), name));
     if dry_run {
         let exists = objects.get(&key).await?.is_some();
-        return if exists { taken() } else { Ok(Some(Stored { key, bytes: bytes.into(), revision: shoal_store::Revision(0) })) };
+        return if exists {
+            taken()
+        } else {
+            Ok(Some(Stored { key, bytes: bytes.into(), revision: shoal_store::Revision(0) }))
+        };
     }
     if served.resource.namespaced {
         extra.extend(namespace_stays(admission, namespace).await?);
     }
     let lease = lease(admission, served).await?;
     let value = objects.close(&key, bytes.clone())?;
-    let mut writes = vec![Write { key: key.clone(), expect: Expect::Absent, change: Change::Put { value, lease } }];
+    let mut writes =
+        vec![Write { key: key.clone(), expect: Expect::Absent, change: Change::Put { value, lease } }];
     writes.extend(extra);
     match objects.transact(Transaction { writes }).await? {
         Some(revision) => Ok(Some(Stored { key, bytes: bytes.into(), revision })),
@@ -61,7 +66,7 @@ pub async fn create(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn update(
+pub(crate) async fn update(
     admission: &Admission<'_>,
     served: &Served,
     current: &Stored,
@@ -100,7 +105,7 @@ pub async fn update(
 ///
 /// # Errors
 /// Those of the store.
-pub async fn delete(
+pub(crate) async fn delete(
     admission: &Admission<'_>,
     served: &Served,
     current: &Stored,
@@ -143,4 +148,3 @@ async fn lease(admission: &Admission<'_>, served: &Served) -> Result<Option<Leas
     }
     admission.api.event_leases.current(admission.api.objects.store()).await.map(Some)
 }
-

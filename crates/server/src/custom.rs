@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shoal_api::field::Error;
 use shoal_api::printer::CustomColumns;
-use shoal_api::{GroupVersion, Node, object, openapi, resources, schema};
+use shoal_api::{GroupVersion, Node, object, openapi, resources};
 use shoal_control::cel::Budget;
 use shoal_control::custom::definition::{self, conditions};
 use shoal_control::custom::publish::{self, OpenApi};
 use shoal_control::custom::{Compiled, Verdict, conversion};
+use shoal_control::kinds;
 use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
 use shoal_control::snapshot::Snapshot;
-use shoal_control::kinds;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::Api;
@@ -32,9 +32,10 @@ pub struct Custom {
 impl Custom {
     /// From a version of a definition; none when the definition cannot be used.
     fn new(crd: &Value, version: &str) -> Option<Self> {
-        let metadata = schema::builtin::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-        let compiled = Compiled::new(crd, version, metadata)
-            .inspect_err(|error| tracing::warn!(definition = object::name(crd), %error, "a version is not served"))
+        let compiled = Compiled::new(crd, version)
+            .inspect_err(
+                |error| tracing::warn!(definition = object::name(crd), %error, "a version is not served"),
+            )
             .ok()?;
         let columns = CustomColumns::new(&definition::version(crd, version)?["additionalPrinterColumns"]);
         Some(Self { compiled, columns })
@@ -115,12 +116,12 @@ impl Custom {
 type Known = HashMap<(String, i64, String), Arc<Custom>>;
 
 /// Serves what the definitions say now.
-pub fn read(api: &Api) {
+pub(crate) fn read(api: &Api) {
     serve(api, &mut Known::default());
 }
 
 /// Serves what the definitions say, until the drain begins.
-pub async fn follow(api: &Arc<Api>) {
+pub(crate) async fn follow(api: &Arc<Api>) {
     let mut changes = api.world.changes();
     let mut known = Known::default();
     while !api.drain.has_begun() {
@@ -147,7 +148,11 @@ fn serve(api: &Api, known: &mut Known) {
     for crd in definitions.iter().filter(|crd| conditions::is_established(crd)) {
         for resource in resources::of_definition(crd) {
             let version = resource.group_version.version.clone();
-            let key = (object::uid(crd).to_owned(), crd["metadata"]["generation"].as_i64().unwrap_or(0), version.clone());
+            let key = (
+                object::uid(crd).to_owned(),
+                crd["metadata"]["generation"].as_i64().unwrap_or(0),
+                version.clone(),
+            );
             let custom = known.get(&key).cloned().or_else(|| Custom::new(crd, &version).map(Arc::new));
             let Some(custom) = custom else { continue };
             kept.insert(key, custom.clone());

@@ -24,7 +24,7 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
 /// What became of a deletion.
-pub enum Deleted {
+pub(crate) enum Deleted {
     /// The object is gone; it was this.
     Gone(Value),
     /// The object stays for a while, marked.
@@ -35,13 +35,15 @@ pub enum Deleted {
 ///
 /// # Errors
 /// 404, 409 when a precondition does not hold, and those of the store.
-pub async fn delete(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn delete(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let options = DeleteOptions::read(&request.query, &crate::body::delete_options(request)?)?;
     let target = &request.target;
     match remove(api, served, request, &target.namespace, &target.name, &options).await? {
         Deleted::Waits(stored) => render::stored(api, served, StatusCode::OK, &stored, wanted),
-        Deleted::Gone(object) if gives_object(served) => render::value(api, served, StatusCode::OK, &object, wanted),
+        Deleted::Gone(object) if gives_object(served) => {
+            render::value(api, served, StatusCode::OK, &object, wanted)
+        }
         Deleted::Gone(object) => Ok(crate::answer::json(StatusCode::OK, &success(served, &object))),
     }
 }
@@ -50,7 +52,11 @@ pub async fn delete(api: &Api, served: &Served, request: &Request) -> Result<Ans
 ///
 /// # Errors
 /// The first failure that is not that an object is gone already.
-pub async fn delete_collection(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn delete_collection(
+    api: &Api,
+    served: &Served,
+    request: &Request,
+) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let list = ListOptions::read(&request.query)?;
     let options = DeleteOptions::read(&request.query, &crate::body::delete_options(request)?)?;
@@ -71,7 +77,7 @@ pub async fn delete_collection(api: &Api, served: &Served, request: &Request) ->
 ///
 /// # Errors
 /// As [`delete`].
-pub async fn remove(
+pub(crate) async fn remove(
     api: &Api,
     served: &Served,
     request: &Request,
@@ -96,8 +102,12 @@ pub async fn remove(
         let committed = match marked {
             // Marked before, and nothing new to mark.
             Some(new) if new == old => return Ok(Deleted::Waits(stored)),
-            Some(new) => commit::update(&admission, served, &stored, &old, &new, options.dry_run).await?.map(Deleted::Waits),
-            None => commit::delete(&admission, served, &stored, &old, options.dry_run).await?.map(Deleted::Gone),
+            Some(new) => commit::update(&admission, served, &stored, &old, &new, options.dry_run)
+                .await?
+                .map(Deleted::Waits),
+            None => {
+                commit::delete(&admission, served, &stored, &old, options.dry_run).await?.map(Deleted::Gone)
+            }
         };
         if let Some(deleted) = committed {
             return Ok(deleted);
@@ -108,7 +118,8 @@ pub async fn remove(
 
 fn check(served: &Served, stored: &Stored, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
     let conflict = |what: &str, asked: &str, is: &str| {
-        let message = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}");
+        let message =
+            format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}");
         Err(Status::conflict(served.named(), object::name(old), &message))
     };
     if let Some(uid) = &options.uid
@@ -158,8 +169,10 @@ fn finalize(served: &Served, object: &mut Value, propagation: Option<Propagation
     if served.is_core("namespaces") && propagation != Propagation::Foreground {
         return;
     }
-    let mut finalizers: Vec<String> =
-        object::finalizers(object).filter(|one| ![FOREGROUND, ORPHAN].contains(one)).map(str::to_owned).collect();
+    let mut finalizers: Vec<String> = object::finalizers(object)
+        .filter(|one| ![FOREGROUND, ORPHAN].contains(one))
+        .map(str::to_owned)
+        .collect();
     match propagation {
         Propagation::Foreground => finalizers.push(FOREGROUND.into()),
         Propagation::Orphan => finalizers.push(ORPHAN.into()),
@@ -187,11 +200,12 @@ fn grace(served: &Served, old: &Value, options: &DeleteOptions) -> i64 {
 
 /// Whether a namespace is kept by `spec.finalizers`.
 fn has_spec_finalizers(served: &Served, object: &Value) -> bool {
-    served.is_core("namespaces") && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
+    served.is_core("namespaces")
+        && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
 /// Whether nothing keeps an object that is marked any more.
-pub fn is_done(served: &Served, object: &Value) -> bool {
+pub(crate) fn is_done(served: &Served, object: &Value) -> bool {
     object::deletion_timestamp(object).is_some()
         && object::finalizers(object).next().is_none()
         && !has_spec_finalizers(served, object)
@@ -207,15 +221,26 @@ fn later(now: &str, seconds: i64) -> String {
 
 /// Kinds whose deletion is answered with what was deleted, as Kubernetes does for a few.
 fn gives_object(served: &Served) -> bool {
-    let core = ["pods", "services", "namespaces", "persistentvolumes", "persistentvolumeclaims", "serviceaccounts", "podtemplates", "resourcequotas"];
-    core.iter().any(|plural| served.is_core(plural)) || ["volumeattachments", "storageclasses", "csidrivers", "csinodes", "csistoragecapacities"].contains(&served.resource.plural.as_str())
+    let core = [
+        "pods",
+        "services",
+        "namespaces",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "serviceaccounts",
+        "podtemplates",
+        "resourcequotas",
+    ];
+    core.iter().any(|plural| served.is_core(plural))
+        || ["volumeattachments", "storageclasses", "csidrivers", "csinodes", "csistoragecapacities"]
+            .contains(&served.resource.plural.as_str())
 }
 
 fn success(served: &Served, object: &Value) -> Value {
-    let mut details = json!({"name": object::name(object), "kind": served.resource.plural, "uid": object::uid(object)});
+    let mut details =
+        json!({"name": object::name(object), "kind": served.resource.plural, "uid": object::uid(object)});
     if !served.resource.group_version.group.is_empty() {
         details["group"] = served.resource.group_version.group.clone().into();
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }
-

@@ -51,7 +51,8 @@ impl Documents {
     /// The document at a path; none: there is none. `address` is where clients reach the server.
     /// `is_fixed`: the client asked for this content by its hash, and may keep it.
     pub fn answer(&self, path: &str, is_fixed: bool, headers: &HeaderMap, address: &str) -> Option<Answer> {
-        let accept = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accept =
+            headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let path = path.trim_end_matches('/');
         let kind = kind(path, accept);
         let known = self.made.lock().get(&(path.to_owned(), kind)).cloned();
@@ -74,7 +75,9 @@ impl Documents {
             (["api"], kind) => self.aggregated(Root::Core, kind),
             (["apis"], Kind::Plain) => json(&discovery::group_list(&self.resources)),
             (["apis"], kind) => self.aggregated(Root::Named, kind),
-            (["api", version], _) => json(&discovery::resource_list(&self.resources, &GroupVersion::new("", version))?),
+            (["api", version], _) => {
+                json(&discovery::resource_list(&self.resources, &GroupVersion::new("", version))?)
+            }
             (["apis", group], _) => json(&discovery::group(&self.resources, group)?),
             (["apis", group, version], _) => {
                 json(&discovery::resource_list(&self.resources, &GroupVersion::new(group, version))?)
@@ -116,7 +119,9 @@ fn kind(path: &str, accept: &str) -> Kind {
                 match clause {
                     _ if has("as=APIGroupDiscoveryList") && has("v=v2") => Some(Kind::V2),
                     _ if has("as=APIGroupDiscoveryList") && has("v=v2beta1") => Some(Kind::V2Beta1),
-                    _ if clause.starts_with("application/json") && !has("as=APIGroupDiscoveryList") => Some(Kind::Plain),
+                    _ if clause.starts_with("application/json") && !has("as=APIGroupDiscoveryList") => {
+                        Some(Kind::Plain)
+                    }
                     _ => None,
                 }
             })
@@ -140,7 +145,9 @@ impl Document {
 
     fn answer(&self, headers: &HeaderMap) -> Answer {
         let asked = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-        let is_known = asked.is_some_and(|asked| asked.split(',').any(|one| one.trim().trim_start_matches("W/") == self.etag));
+        let is_known = asked.is_some_and(|asked| {
+            asked.split(',').any(|one| one.trim().trim_start_matches("W/") == self.etag)
+        });
         let answer = if is_known {
             answer::bytes(StatusCode::NOT_MODIFIED, self.media_type, Bytes::new())
         } else {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shoal_api::{GroupVersionKind, Status, object};
-use shoal_control::rbac::User;
 use shoal_control::plan::{Event, Key, Propagation, Write};
+use shoal_control::rbac::User;
 
 use crate::api::{Api, Request};
 use crate::delete;
@@ -15,7 +15,7 @@ use crate::registry::Served;
 use crate::write::Writer;
 
 /// Writes in the name of one controller.
-pub struct Executor {
+pub(crate) struct Executor {
     api: Arc<Api>,
     user: Arc<User>,
     options: WriteOptions,
@@ -24,12 +24,17 @@ pub struct Executor {
 
 impl Executor {
     /// For the controller of this name.
-    pub fn new(api: Arc<Api>, name: &'static str) -> Self {
+    pub(crate) fn new(api: Arc<Api>, name: &'static str) -> Self {
         let user = User {
             name: format!("system:serviceaccount:kube-system:{name}"),
-            groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated", "system:masters"]
-                .map(str::to_owned)
-                .to_vec(),
+            groups: [
+                "system:serviceaccounts",
+                "system:serviceaccounts:kube-system",
+                "system:authenticated",
+                "system:masters",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             ..User::default()
         };
         let options = WriteOptions { field_manager: name.into(), ..WriteOptions::default() };
@@ -40,7 +45,7 @@ impl Executor {
     ///
     /// # Errors
     /// Those of the request that it is.
-    pub async fn write(&self, write: Write) -> Result<(), Status> {
+    pub(crate) async fn write(&self, write: Write) -> Result<(), Status> {
         match write {
             Write::Create { kind, object } => self.create(&kind, object).await,
             Write::Update { kind, subresource, object } => {
@@ -60,7 +65,9 @@ impl Executor {
                 };
                 let served = self.served(&key.kind)?;
                 let request = Request::of(self.user.clone(), &served, &key.namespace, &key.name);
-                delete::remove(&self.api, &served, &request, &key.namespace, &key.name, &options).await.map(|_| ())
+                delete::remove(&self.api, &served, &request, &key.namespace, &key.name, &options)
+                    .await
+                    .map(|_| ())
             }
             Write::Sign { key, resource_version } => {
                 self.change(&key, "status", |old| {
@@ -83,14 +90,19 @@ impl Executor {
     ///
     /// # Errors
     /// Those of making an event.
-    pub async fn tell(&self, event: &Event) -> Result<(), Status> {
+    pub(crate) async fn tell(&self, event: &Event) -> Result<(), Status> {
         let suffix = format!("{:016x}", self.api.random());
-        self.create(&GroupVersionKind::new("", "v1", "Event"), event.to_object(self.name, &suffix, self.api.moment())).await
+        self.create(
+            &GroupVersionKind::new("", "v1", "Event"),
+            event.to_object(self.name, &suffix, self.api.moment()),
+        )
+        .await
     }
 
     async fn create(&self, kind: &GroupVersionKind, object: Value) -> Result<(), Status> {
         let served = self.served(kind)?;
-        let request = Request::of(self.user.clone(), &served, object::namespace(&object), object::name(&object));
+        let request =
+            Request::of(self.user.clone(), &served, object::namespace(&object), object::name(&object));
         let write = self.writer(&served, &request, "");
         write.create(object).await.map(|_| ())
     }

@@ -49,7 +49,15 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     let id = uuid::Uuid::new_v4().to_string();
     let mut answer = match known(api, caller, &parts.headers, &path).await {
         Ok(user) => {
-            let asked = Asked { method: parts.method, path, target, query, headers: parts.headers, body, user: Arc::new(user) };
+            let asked = Asked {
+                method: parts.method,
+                path,
+                target,
+                query,
+                headers: parts.headers,
+                body,
+                user: Arc::new(user),
+            };
             asked.answer(api, caller, &id, begun).await
         }
         Err(status) => answer::failure(&status),
@@ -68,7 +76,11 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
 
 /// Who asks, and in whose name.
 async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
-    let user = api.access.authenticator.authenticate(caller.certificate.as_ref(), headers, path, api.timestamp()).await?;
+    let user = api
+        .access
+        .authenticator
+        .authenticate(caller.certificate.as_ref(), headers, path, api.timestamp())
+        .await?;
     let authorizer = api.access.authorizer.read();
     match auth::impersonated(headers, &user, &authorizer)? {
         Some(other) => Ok(other),
@@ -106,7 +118,12 @@ impl Asked {
         let seen = self.seen(api, caller, id);
         let answer = self.dispatch(api).await;
         let code = answer.status();
-        api.metrics.request(seen.verb, seen.target.as_ref().map_or("", |target| &target.resource), code, begun.elapsed());
+        api.metrics.request(
+            seen.verb,
+            seen.target.as_ref().map_or("", |target| &target.resource),
+            code,
+            begun.elapsed(),
+        );
         api.audit.record(&seen.entry(code.as_u16(), api.timestamp()));
         answer
     }
@@ -137,7 +154,13 @@ impl Asked {
             Target::Resource(target) => Attributes {
                 subresource: &target.subresource,
                 version: &target.version,
-                ..Attributes::resource(self.verb(), &target.group, &target.resource, &target.namespace, &target.name)
+                ..Attributes::resource(
+                    self.verb(),
+                    &target.group,
+                    &target.resource,
+                    &target.namespace,
+                    &target.name,
+                )
             },
         };
         authorizer.require(&self.user, &attributes)
@@ -160,8 +183,13 @@ impl Asked {
         match self.target {
             Target::Path => paths::answer(api, &self.method, &self.path, &self.query, &self.headers).await,
             Target::Resource(target) => {
-                let request =
-                    Request { user: self.user, target, query: self.query, headers: self.headers, body: self.body };
+                let request = Request {
+                    user: self.user,
+                    target,
+                    query: self.query,
+                    headers: self.headers,
+                    body: self.body,
+                };
                 route::resource(api, &request).await
             }
         }

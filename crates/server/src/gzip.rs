@@ -15,7 +15,7 @@ use crate::answer::{self, Answer};
 const BYTES_MIN: u64 = 128 << 10;
 
 /// The same answer, compressed if it is whole and large.
-pub async fn compressed(answer: Answer) -> Answer {
+pub(crate) async fn compressed(answer: Answer) -> Answer {
     let size = answer.body().size_hint().exact().unwrap_or(0);
     if size < BYTES_MIN || answer.headers().contains_key(CONTENT_ENCODING) {
         return answer;

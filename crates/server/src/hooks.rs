@@ -37,7 +37,7 @@ pub struct Ready {
 ///
 /// # Errors
 /// A webhook's refusal, or that it cannot be asked.
-pub async fn mutate(
+pub(crate) async fn mutate(
     admission: &Admission<'_>,
     object: &mut Value,
     old: Option<&Value>,
@@ -66,7 +66,11 @@ pub async fn mutate(
 ///
 /// # Errors
 /// The refusal of one, or that it cannot be asked.
-pub async fn validate(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+pub(crate) async fn validate(
+    admission: &Admission<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
     let mut warnings = judge(admission, object, old)?;
     for webhook in each(&webhooks(admission.api, &VALIDATING)) {
         if let Some(answer) = ask(admission, webhook, object, old).await? {
@@ -83,7 +87,8 @@ struct Configurations {
 }
 
 const MUTATING: Configurations = Configurations { kind: "MutatingWebhookConfiguration", is_mutating: true };
-const VALIDATING: Configurations = Configurations { kind: "ValidatingWebhookConfiguration", is_mutating: false };
+const VALIDATING: Configurations =
+    Configurations { kind: "ValidatingWebhookConfiguration", is_mutating: false };
 
 /// All webhooks, in the order of their configurations' names.
 fn webhooks(api: &Api, of: &Configurations) -> Vec<Arc<Vec<Webhook>>> {
@@ -131,9 +136,7 @@ async fn ask(
     old: Option<&Value>,
 ) -> Result<Option<policy::webhook::Answer>, Status> {
     let request = attributes(admission, object, old);
-    if !matches(admission, webhook, &request)? {
-        return Ok(None);
-    }
+    let Some(meant) = matches(admission, webhook, &request)? else { return Ok(None) };
     if admission.dry_run && !webhook.allows_dry_run() {
         return Err(Status::bad_request(format!(
             "admission webhook {:?} does not support dry run",
@@ -141,21 +144,30 @@ async fn ask(
         )));
     }
     let uid = uuid::Uuid::new_v4().to_string();
-    match call(admission.api, webhook, &webhook.review(&request, &uid)).await {
+    match call(admission.api, webhook, &webhook.review(&request, &meant, &uid)).await {
         Ok(answer) => match webhook.accept(&uid, &answer) {
             Ok(answer) => Ok(Some(answer)),
             Err(status) if webhook.ignores_failures() && status.code == 500 => Ok(None),
             Err(status) => Err(*status),
         },
         Err(message) if webhook.ignores_failures() => {
-            tracing::warn!(webhook = webhook.name, error = message, "a webhook could not be asked, and is ignored");
+            tracing::warn!(
+                webhook = webhook.name,
+                error = message,
+                "a webhook could not be asked, and is ignored"
+            );
             Ok(None)
         }
         Err(message) => Err(webhook.failed(&message)),
     }
 }
 
-fn matches(admission: &Admission<'_>, webhook: &Webhook, request: &Attributes) -> Result<bool, Status> {
+/// The version in which a request is for a webhook; none: it is not for it.
+fn matches(
+    admission: &Admission<'_>,
+    webhook: &Webhook,
+    request: &Attributes,
+) -> Result<Option<GroupVersion>, Status> {
     let namespace = namespace(admission);
     let rights = Rights { admission };
     let begun = Instant::now();
@@ -171,7 +183,8 @@ async fn call(api: &Api, webhook: &Webhook, review: &Value) -> Result<Value, Str
     let to = destination(api, &address)?;
     let body = serde_json::to_vec(review).map_err(|error| error.to_string())?;
     let time = Duration::from_secs(u64::from(webhook.timeout_seconds));
-    let path = format!("{}{}timeout={}s", to.path, if to.path.contains('?') { "&" } else { "?" }, time.as_secs());
+    let path =
+        format!("{}{}timeout={}s", to.path, if to.path.contains('?') { "&" } else { "?" }, time.as_secs());
     let client = https::trusting(authority.as_deref())?;
     let bytes = https::post(&client, &to.connect, &to.host, &path, body, time).await?;
     serde_json::from_slice(&bytes).map_err(|error| format!("its answer is no JSON: {error}"))
@@ -194,7 +207,11 @@ fn destination(api: &Api, address: &Address) -> Result<Destination, String> {
             }
             let host = authority.host().to_owned();
             let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-            Ok(Destination { connect: vec![format!("{host}:{}", authority.port_u16().unwrap_or(443))], host, path })
+            Ok(Destination {
+                connect: vec![format!("{host}:{}", authority.port_u16().unwrap_or(443))],
+                host,
+                path,
+            })
         }
         Address::Service { namespace, name, port, path } => {
             let connect = endpoints(api, namespace, name, *port);
@@ -212,13 +229,16 @@ fn endpoints(api: &Api, namespace: &str, name: &str, port: u16) -> Vec<SocketAdd
     let view = api.world.view();
     let Some(service) = view.get(&known::SERVICE, namespace, name) else { return Vec::new() };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let of_port = list(&service["spec"]["ports"]).into_iter().find(|one| one["port"].as_u64() == Some(port.into()));
+    let of_port =
+        list(&service["spec"]["ports"]).into_iter().find(|one| one["port"].as_u64() == Some(port.into()));
     let Some(of_port) = of_port else { return Vec::new() };
     let slices = view.list(&known::ENDPOINT_SLICE, Some(namespace));
     let own = slices.iter().filter(|slice| object::label(slice, "kubernetes.io/service-name") == Some(name));
     let mut found = Vec::new();
     for slice in own {
-        let named = |one: &Value| one["name"].as_str().unwrap_or_default() == of_port["name"].as_str().unwrap_or_default();
+        let named = |one: &Value| {
+            one["name"].as_str().unwrap_or_default() == of_port["name"].as_str().unwrap_or_default()
+        };
         let Some(target) = list(&slice["ports"]).into_iter().find(named) else { continue };
         let Some(port) = target["port"].as_u64().and_then(|port| u16::try_from(port).ok()) else { continue };
         for endpoint in list(&slice["endpoints"]) {
@@ -241,7 +261,8 @@ fn judge(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Resu
     if bindings.is_empty() {
         return Ok(Vec::new());
     }
-    let (request, namespace, rights) = (attributes(admission, object, old), namespace(admission), Rights { admission });
+    let (request, namespace, rights) =
+        (attributes(admission, object, old), namespace(admission), Rights { admission });
     let begun = Instant::now();
     let is_over = || begun.elapsed() > RULES_TIME;
     let mut budget = Budget::of_request().until(&is_over);
@@ -259,7 +280,12 @@ fn judge(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Resu
             Ok(Some(found)) => Params::Found(found.iter().map(AsRef::as_ref).collect()),
             Err(message) => Params::Failed(message.clone()),
         };
-        policy.judge(binding, &request, namespace.as_deref(), &given, Some(&rights), &mut budget, &mut report);
+        let around = policy::Surroundings {
+            namespace: namespace.as_deref(),
+            params: &given,
+            authorizer: Some(&rights),
+        };
+        policy.judge(binding, &request, around, &mut budget, &mut report);
     }
     let resource = status::Resource { group: &request.group, name: &request.resource };
     match report.refusal(resource, &request.name) {
@@ -281,12 +307,18 @@ fn ready(api: &Api, policy: &Value) -> Option<Arc<Policy>> {
 ///
 /// # Errors
 /// A sentence: they cannot be had.
-fn params(admission: &Admission<'_>, policy: &Policy, binding: &Value) -> Result<Option<Vec<Arc<Value>>>, String> {
+fn params(
+    admission: &Admission<'_>,
+    policy: &Policy,
+    binding: &Value,
+) -> Result<Option<Vec<Arc<Value>>>, String> {
     let Some((api_version, kind)) = policy.param_kind() else { return Ok(None) };
     let version: GroupVersion = api_version.parse().map_err(|error| format!("{error}"))?;
     let view = admission.api.world.view();
     let resource = view.resource(api_version, kind);
-    let resource = resource.ok_or_else(|| format!("failed to find resource referenced by paramKind: '{version}, Kind={kind}'"))?;
+    let resource = resource.ok_or_else(|| {
+        format!("failed to find resource referenced by paramKind: '{version}, Kind={kind}'")
+    })?;
     let reference = &binding["spec"]["paramRef"];
     let own = reference["namespace"].as_str().filter(|namespace| !namespace.is_empty());
     let namespace = own.unwrap_or(&admission.request.target.namespace);
@@ -326,6 +358,7 @@ fn attributes(admission: &Admission<'_>, object: &Value, old: Option<&Value>) ->
         object: object.clone(),
         old_object: old.cloned().unwrap_or(Value::Null),
         options: Value::Null,
+        equivalents: Vec::new(),
         dry_run: admission.dry_run,
         user: user.as_ref().clone(),
     }
@@ -343,13 +376,20 @@ impl Authorizer for Rights<'_> {
             Some(path) => rbac::Attributes::path(text("verb"), path),
             None => rbac::Attributes {
                 subresource: text("subresource"),
-                ..rbac::Attributes::resource(text("verb"), text("group"), text("resource"), text("namespace"), text("name"))
+                ..rbac::Attributes::resource(
+                    text("verb"),
+                    text("group"),
+                    text("resource"),
+                    text("namespace"),
+                    text("name"),
+                )
             },
         };
         let user = match check.get("serviceAccountName") {
             Some(name) => {
                 let namespace = text("serviceAccountNamespace");
-                let mut user = rbac::User::new(&rbac::service_account_name(namespace, name), &[rbac::AUTHENTICATED]);
+                let mut user =
+                    rbac::User::new(&rbac::service_account_name(namespace, name), &[rbac::AUTHENTICATED]);
                 user.groups.extend(rbac::service_account_groups(namespace));
                 user
             }

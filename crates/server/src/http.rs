@@ -116,6 +116,8 @@ async fn read(body: Incoming) -> Result<Bytes, Status> {
             Err(Status::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}")))
         }
         Ok(Err(error)) => Err(Status::bad_request(format!("the body cannot be read: {error}"))),
-        Err(_) => Err(Status::new(StatusCode::REQUEST_TIMEOUT.as_u16(), "Timeout", "the body did not come in time")),
+        Err(_) => {
+            Err(Status::new(StatusCode::REQUEST_TIMEOUT.as_u16(), "Timeout", "the body did not come in time"))
+        }
     }
 }

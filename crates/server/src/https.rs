@@ -27,7 +27,7 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 /// A document that could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot fetch {url}: {why}")]
-pub struct FetchError {
+pub(crate) struct FetchError {
     url: String,
     why: String,
 }
@@ -36,7 +36,7 @@ pub struct FetchError {
 ///
 /// # Errors
 /// A sentence: the file cannot be read or holds none.
-pub fn client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let Some(path) = authorities else { return trusting(None) };
     let pem = std::fs::read(path)
         .map_err(|error| format!("cannot read certificates from {}: {error}", path.display()))?;
@@ -47,12 +47,13 @@ pub fn client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
 ///
 /// # Errors
 /// A sentence: there is no certificate in it.
-pub fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match pem {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(pem) => {
-            let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem).flatten().collect();
+            let certificates: Vec<CertificateDer<'_>> =
+                CertificateDer::pem_slice_iter(pem).flatten().collect();
             if roots.add_parsable_certificates(certificates).0 == 0 {
                 return Err("its certificate authority holds no certificate".into());
             }
@@ -70,7 +71,7 @@ pub fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
 ///
 /// # Errors
 /// It cannot be had, or not in time.
-pub async fn get(client: &Arc<ClientConfig>, url: &Uri) -> Result<Bytes, FetchError> {
+pub(crate) async fn get(client: &Arc<ClientConfig>, url: &Uri) -> Result<Bytes, FetchError> {
     let failed = |why: String| FetchError { url: url.to_string(), why };
     if url.scheme_str() != Some("https") {
         return Err(failed("it is not https".into()));
@@ -88,7 +89,7 @@ pub async fn get(client: &Arc<ClientConfig>, url: &Uri) -> Result<Bytes, FetchEr
 ///
 /// # Errors
 /// A sentence: there is no answer, or not in time, or it is no success.
-pub async fn post(
+pub(crate) async fn post(
     client: &Arc<ClientConfig>,
     connect: &[String],
     host: &str,
@@ -102,7 +103,10 @@ pub async fn post(
     in_time(time, exchange(client, connect, host, request)).await
 }
 
-async fn in_time(time: Duration, exchange: impl Future<Output = Result<Bytes, String>>) -> Result<Bytes, String> {
+async fn in_time(
+    time: Duration,
+    exchange: impl Future<Output = Result<Bytes, String>>,
+) -> Result<Bytes, String> {
     match timeout(time, exchange).await {
         Ok(result) => result,
         Err(_) => Err(format!("no answer in {} seconds", time.as_secs())),
@@ -119,8 +123,10 @@ async fn exchange(
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.to_string()).map_err(|error| text(&error))?;
     let stream = reach(connect).await?;
-    let stream = TlsConnector::from(client.clone()).connect(name, stream).await.map_err(|error| text(&error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
+    let stream =
+        TlsConnector::from(client.clone()).connect(name, stream).await.map_err(|error| text(&error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
     request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static(crate::media::JSON));
     request.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("close"));
     let answer = async move {

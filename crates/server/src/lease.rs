@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How long an event lasts at least, as in Kubernetes.
-pub const EVENT_LIFE: Duration = Duration::from_secs(60 * 60);
+pub(crate) const EVENT_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long a lease takes new events; so much longer than [`EVENT_LIFE`] does an event last at most.
 const LEASE_OPEN: Duration = Duration::from_secs(60);
 /// Events of one lease at most: they are all deleted in one revision when it ends.

@@ -3,11 +3,11 @@
 use shoal_api::Status;
 
 /// Text, the form that everything has.
-pub const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 /// What typed clients written in Go send and prefer.
-pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// What people write.
-pub const YAML: &str = "application/yaml";
+pub(crate) const YAML: &str = "application/yaml";
 
 /// Clauses of an `Accept` header that are looked at; more are of no use to anyone.
 const CLAUSES_MAX: usize = 32;
@@ -56,7 +56,8 @@ impl Wanted {
         if accept.is_empty() {
             return Ok(Self::PLAIN);
         }
-        let wanted = accept.split(',').take(CLAUSES_MAX).find_map(|clause| Self::clause(clause, has_protobuf));
+        let wanted =
+            accept.split(',').take(CLAUSES_MAX).find_map(|clause| Self::clause(clause, has_protobuf));
         wanted.ok_or_else(|| Status::not_acceptable(&[JSON, YAML, PROTOBUF]))
     }
 
@@ -112,7 +113,7 @@ impl Encoding {
 }
 
 /// A media type without its parameters.
-pub fn essence(content_type: &str) -> &str {
+pub(crate) fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
@@ -136,7 +137,10 @@ mod tests {
             Some((Json, Shape::Object))
         );
         assert_eq!(read("application/json;as=Table;v=v9;g=meta.k8s.io"), None);
-        assert_eq!(read("application/vnd.kubernetes.protobuf,application/json"), Some((Protobuf, Shape::Object)));
+        assert_eq!(
+            read("application/vnd.kubernetes.protobuf,application/json"),
+            Some((Protobuf, Shape::Object))
+        );
         assert_eq!(
             read("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
             Some((Json, Shape::Metadata))

@@ -46,9 +46,16 @@ impl Metrics {
         for ((verb, resource, code), series) in self.0.lock().iter() {
             let labels = format!("verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"");
             for (bucket, end) in series.buckets.iter().zip(BUCKETS) {
-                let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"{end}\"}} {bucket}");
+                let _ = writeln!(
+                    out,
+                    "apiserver_request_duration_seconds_bucket{{{labels},le=\"{end}\"}} {bucket}"
+                );
             }
-            let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}", series.count);
+            let _ = writeln!(
+                out,
+                "apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} {}",
+                series.count
+            );
             let _ = writeln!(out, "apiserver_request_duration_seconds_sum{{{labels}}} {}", series.seconds);
             let _ = writeln!(out, "apiserver_request_duration_seconds_count{{{labels}}} {}", series.count);
         }

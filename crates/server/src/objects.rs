@@ -46,7 +46,10 @@ impl Stored {
     /// 500: what is stored is not JSON.
     pub fn value(&self) -> Result<Value, Status> {
         stored::decode(&self.bytes, self.revision).map_err(|error| {
-            Status::internal(format!("{} is stored as something else than JSON: {error}", self.key.escape_ascii()))
+            Status::internal(format!(
+                "{} is stored as something else than JSON: {error}",
+                self.key.escape_ascii()
+            ))
         })
     }
 }

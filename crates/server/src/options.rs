@@ -171,7 +171,10 @@ impl ListOptions {
             return invalid("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
         if !self.token.is_empty() && !matching.is_empty() {
-            return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
+            return invalid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
         }
         Ok(())
     }
@@ -196,7 +199,11 @@ fn asked(query: &Query) -> Result<Asked, Status> {
     Ok(match (revision, matching) {
         (0, _) => Asked::Any,
         (revision, "Exact") => Asked::Exact(revision),
-        (revision, _) if matching.is_empty() && query.number::<usize>("limit")?.unwrap_or(0) > 0 && !query.flag("watch") => {
+        (revision, _)
+            if matching.is_empty()
+                && query.number::<usize>("limit")?.unwrap_or(0) > 0
+                && !query.flag("watch") =>
+        {
             Asked::Exact(revision)
         }
         (revision, _) => Asked::NotOlderThan(revision),
@@ -277,14 +284,18 @@ impl DeleteOptions {
         let grace = body["gracePeriodSeconds"].as_i64();
         let text = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
         if policy.is_some() && orphan.is_some() {
-            return Err(invalid_delete("Invalid value: \"\": orphanDependents and deletionPropagation cannot be both set"));
+            return Err(invalid_delete(
+                "Invalid value: \"\": orphanDependents and deletionPropagation cannot be both set",
+            ));
         }
         let options = Self {
             dry_run: query.dry_run()? || dry_run(listed)?,
             grace_period_seconds: if grace.is_some() { grace } else { query.number("gracePeriodSeconds")? },
             propagation: match policy {
                 Some(policy) => Some(propagation(policy)?),
-                None => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
+                None => {
+                    orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background })
+                }
             },
             uid: text("uid"),
             resource_version: text("resourceVersion"),

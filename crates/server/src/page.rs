@@ -8,7 +8,7 @@ use shoal_store::Revision;
 
 /// What a `continue` token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Continue {
+pub(crate) struct Continue {
     /// The revision of the first page; none: whatever is newest, after the first's was compacted.
     pub revision: Option<Revision>,
     /// The last key of the page before, without the prefix of the list.
@@ -17,7 +17,7 @@ pub struct Continue {
 
 impl Continue {
     /// As clients carry it.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let revision = self.revision.map_or(json!(-1), |revision| json!(revision.0));
         // A key is continued after by asking for what begins with it and a zero byte, as Kubernetes says it.
         let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}\u{0}", self.after)});
@@ -28,8 +28,9 @@ impl Continue {
     ///
     /// # Errors
     /// 400: it is no token of ours.
-    pub fn decode(token: &str) -> Result<Self, Status> {
-        let bad = || Status::bad_request("continue key is not valid: it must be the one that the server gave");
+    pub(crate) fn decode(token: &str) -> Result<Self, Status> {
+        let bad =
+            || Status::bad_request("continue key is not valid: it must be the one that the server gave");
         let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| bad())?;
         let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
         let start = token["start"].as_str().ok_or_else(bad)?;
@@ -55,7 +56,9 @@ mod tests {
             let token = Continue { revision, after: "default/a".into() };
             assert_eq!(Continue::decode(&token.encode()), Ok(token));
         }
-        for wrong in ["", "%", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a\u0000"}"#)] {
+        for wrong in
+            ["", "%", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a\u0000"}"#)]
+        {
             assert_eq!(Continue::decode(wrong).expect_err("no token").code, 400, "{wrong}");
         }
     }

@@ -12,7 +12,6 @@ use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::Type;
 use crate::media::essence;
-use crate::options::WriteOptions;
 use crate::registry::{Served, claim};
 use crate::render;
 use crate::write::Writer;
@@ -24,7 +23,7 @@ const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// How a change is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// Operations, one by one (RFC 6902).
     Json,
     /// What is to be there, null where nothing is (RFC 7386).
@@ -39,7 +38,7 @@ pub enum Form {
 ///
 /// # Errors
 /// As an update; 409 for fields that others own, when they are applied without force.
-pub async fn patch(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn patch(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let options = request.write_options()?;
     let form = Form::of(served, request.header(&CONTENT_TYPE))?;
@@ -142,7 +141,8 @@ fn checked(
     for field in ["name", "namespace"] {
         if new["metadata"][field] != old["metadata"][field] {
             let path = shoal_api::field::Path::new("metadata").child(field);
-            let error = shoal_api::field::Error::invalid(&path, &new["metadata"][field], "field is immutable");
+            let error =
+                shoal_api::field::Error::invalid(&path, &new["metadata"][field], "field is immutable");
             return Err(Status::invalid(&kind.group_kind(), object::name(old), &[error]));
         }
     }
@@ -154,7 +154,7 @@ impl Form {
     ///
     /// # Errors
     /// 415: it is none of those that the resource takes.
-    pub fn of(served: &Served, content_type: Option<&str>) -> Result<Self, Status> {
+    pub(crate) fn of(served: &Served, content_type: Option<&str>) -> Result<Self, Status> {
         let built_in = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
         let custom = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH];
         let is_custom = served.custom.is_some();
@@ -172,12 +172,19 @@ impl Form {
     ///
     /// # Errors
     /// The change cannot be made.
-    pub fn patched(self, node: Option<Node<'_>>, old: &Value, change: &Value) -> Result<Value, Status> {
+    pub(crate) fn patched(
+        self,
+        node: Option<Node<'_>>,
+        old: &Value,
+        change: &Value,
+    ) -> Result<Value, Status> {
         let mut object = old.clone();
         let patched = match (self, node) {
             (Self::Json, _) => patch::json::apply(&mut object, change),
             (Self::Strategic, Some(node)) => patch::strategic::apply(node, &mut object, change.clone()),
-            (Self::Merge | Self::Strategic | Self::Apply, _) => patch::merge::apply(&mut object, change.clone()),
+            (Self::Merge | Self::Strategic | Self::Apply, _) => {
+                patch::merge::apply(&mut object, change.clone())
+            }
         };
         patched.map_err(|error| error.to_status())?;
         Ok(object)

@@ -13,14 +13,20 @@ use crate::options::Query;
 use crate::route;
 
 /// The Kubernetes version whose API this is.
-pub const MINOR: &str = "32";
+pub(crate) const MINOR: &str = "32";
 /// The same, as clients read it, with our own version behind.
-pub const GIT_VERSION: &str = concat!("v1.32.0+shoal-", env!("CARGO_PKG_VERSION"));
+pub(crate) const GIT_VERSION: &str = concat!("v1.32.0+shoal-", env!("CARGO_PKG_VERSION"));
 /// How long a health check may take before it has failed.
 const HEALTH_TIME: Duration = Duration::from_secs(5);
 
 /// Answers a request for a path.
-pub async fn answer(api: &Arc<Api>, method: &Method, path: &str, query: &Query, headers: &HeaderMap) -> Answer {
+pub(crate) async fn answer(
+    api: &Arc<Api>,
+    method: &Method,
+    path: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Answer {
     if ![Method::GET, Method::HEAD].contains(method) {
         return route::nothing_here();
     }
@@ -63,7 +69,8 @@ fn metrics(api: &Api) -> Answer {
 }
 
 fn roots(api: &Api) -> Vec<String> {
-    let mut paths: Vec<String> = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"].map(str::to_owned).to_vec();
+    let mut paths: Vec<String> =
+        ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"].map(str::to_owned).to_vec();
     for served in api.registry.load().all() {
         let version = &served.resource.group_version;
         if !version.group.is_empty() {
@@ -71,7 +78,16 @@ fn roots(api: &Api) -> Vec<String> {
             paths.push(format!("/apis/{version}"));
         }
     }
-    let rest = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    let rest = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
     paths.extend(rest.map(str::to_owned));
     paths.sort();
     paths.dedup();
@@ -79,7 +95,9 @@ fn roots(api: &Api) -> Vec<String> {
 }
 
 fn is_health(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz"].iter().any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    ["/healthz", "/livez", "/readyz"]
+        .iter()
+        .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// One thing that must be well.
@@ -91,14 +109,24 @@ struct Check {
 async fn health(api: &Arc<Api>, path: &str, query: &Query) -> Answer {
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let root = parts.next().unwrap_or_default();
-    let mut checks = vec![Check { name: "ping", failure: None }, Check { name: "etcd", failure: store(api).await }];
+    let mut checks =
+        vec![Check { name: "ping", failure: None }, Check { name: "etcd", failure: store(api).await }];
     if root == "readyz" {
         checks.push(Check { name: "informer-sync", failure: informed(api) });
-        checks.push(Check { name: "shutdown", failure: api.drain.has_begun().then(|| "the server is shutting down".into()) });
+        checks.push(Check {
+            name: "shutdown",
+            failure: api.drain.has_begun().then(|| "the server is shutting down".into()),
+        });
     }
     if let Some(name) = parts.next() {
-        let Some(check) = checks.iter().find(|check| check.name == name) else { return route::nothing_here() };
-        return if check.failure.is_none() { answer::text(StatusCode::OK, "ok") } else { failed(root, &checks) };
+        let Some(check) = checks.iter().find(|check| check.name == name) else {
+            return route::nothing_here();
+        };
+        return if check.failure.is_none() {
+            answer::text(StatusCode::OK, "ok")
+        } else {
+            failed(root, &checks)
+        };
     }
     let excluded = |check: &Check| query.get("exclude") == Some(check.name);
     if checks.iter().any(|check| check.failure.is_some() && !excluded(check)) {

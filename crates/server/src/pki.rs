@@ -33,7 +33,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
@@ -169,6 +169,26 @@ impl Pki {
              contexts:\n- name: shoal\n  context:\n    cluster: shoal\n    user: {ADMIN}\n\
              users:\n- name: {ADMIN}\n  user:\n    client-certificate-data: {certificate}\n    client-key-data: {key}\n"
         ))
+    }
+
+    /// For connections of the first client to the server of this directory.
+    ///
+    /// # Errors
+    /// When its certificate cannot be made, read or used.
+    pub fn admin_client_config(&self, now: Timestamp) -> Result<ClientConfig, PkiError> {
+        let admin = self.authority.client(&self.dir, "admin", ADMIN, &["system:masters"], now)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivatePkcs8KeyDer::from_pem_slice(admin.key.as_bytes())
+            .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
+        ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                let mut roots = RootCertStore::empty();
+                roots.add(self.authority.certificate().clone())?;
+                let builder = builder.with_root_certificates(roots);
+                builder.with_client_auth_cert(vec![admin.certificate_der()], key.into())
+            })
+            .map_err(PkiError::Tls)
     }
 
     fn save(&self, keys: &Keys) -> Result<Keys, PkiError> {

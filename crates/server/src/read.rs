@@ -24,7 +24,7 @@ const FUTURE_WAIT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// 404, and those of the store.
-pub async fn get(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn get(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     if let Some(revision) = request.query.get("resourceVersion").filter(|text| !text.is_empty()) {
         reach(api, crate::options::revision(revision)?).await?;
@@ -37,7 +37,7 @@ pub async fn get(api: &Api, served: &Served, request: &Request) -> Result<Answer
 ///
 /// # Errors
 /// 404, and those of the store.
-pub async fn one(api: &Api, served: &Served, namespace: &str, name: &str) -> Result<Stored, Status> {
+pub(crate) async fn one(api: &Api, served: &Served, namespace: &str, name: &str) -> Result<Stored, Status> {
     let found = api.objects.get(&served.key(namespace, name)).await?;
     found.ok_or_else(|| Status::not_found(served.named(), name))
 }
@@ -46,7 +46,7 @@ pub async fn one(api: &Api, served: &Served, namespace: &str, name: &str) -> Res
 ///
 /// # Errors
 /// 400 for what cannot be asked, 410 for a revision that is gone, 504 for one that has not happened.
-pub async fn list(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn list(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let options = ListOptions::read(&request.query)?;
     let wanted = request.wanted(served)?;
     let selection = Selection::read(served, &options, &request.target.name)?;
@@ -55,7 +55,7 @@ pub async fn list(api: &Api, served: &Served, request: &Request) -> Result<Answe
 }
 
 /// A page of a list.
-pub struct Page {
+pub(crate) struct Page {
     /// What is wanted, in the order of keys.
     pub objects: Vec<Stored>,
     /// The revision of the list.
@@ -70,7 +70,7 @@ pub struct Page {
 ///
 /// # Errors
 /// As [`list`].
-pub async fn page(
+pub(crate) async fn page(
     api: &Api,
     served: &Served,
     namespace: &str,
@@ -99,7 +99,9 @@ pub async fn page(
         after = last.or_else(|| listed.objects.last().map(|object| object.key.clone()));
         let is_full = options.limit > 0 && found.len() >= options.limit;
         if !is_cut || is_full {
-            let token = after.filter(|_| is_cut).map_or_else(String::new, |key| token(&prefix, &key, listed.revision));
+            let token = after
+                .filter(|_| is_cut)
+                .map_or_else(String::new, |key| token(&prefix, &key, listed.revision));
             let remaining = (all && is_cut).then_some(listed.remaining);
             return Ok(Page { objects: found, revision: listed.revision, token, remaining });
         }
@@ -138,7 +140,8 @@ async fn single(
     name: &str,
     selection: &Selection,
 ) -> Result<Page, Status> {
-    let got = api.objects.store().get(&served.key(namespace, name), None).await.map_err(crate::objects::status)?;
+    let got =
+        api.objects.store().get(&served.key(namespace, name), None).await.map_err(crate::objects::status)?;
     let mut objects = Vec::new();
     if let Some(object) = got.object {
         let stored = api.objects.open(&object)?;
@@ -174,7 +177,7 @@ async fn start(
 ///
 /// # Errors
 /// 504: it has not, after a while.
-pub async fn reach(api: &Api, revision: u64) -> Result<(), Status> {
+pub(crate) async fn reach(api: &Api, revision: u64) -> Result<(), Status> {
     let store = api.objects.store();
     let deadline = tokio::time::Instant::now() + FUTURE_WAIT;
     loop {

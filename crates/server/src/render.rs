@@ -18,7 +18,7 @@ use crate::stored;
 
 /// What happened to an object that is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// It came to be, or began to be wanted.
     Added,
     /// It changed.
@@ -28,7 +28,7 @@ pub enum Change {
 }
 
 /// How the events of one watch are written.
-pub struct Lines {
+pub(crate) struct Lines {
     wanted: Wanted,
     include: Include,
     has_columns: bool,
@@ -38,7 +38,13 @@ pub struct Lines {
 ///
 /// # Errors
 /// 500: what is stored cannot be read.
-pub fn stored(api: &Api, served: &Served, code: StatusCode, object: &Stored, wanted: Wanted) -> Result<Answer, Status> {
+pub(crate) fn stored(
+    api: &Api,
+    served: &Served,
+    code: StatusCode,
+    object: &Stored,
+    wanted: Wanted,
+) -> Result<Answer, Status> {
     if wanted == Wanted::PLAIN && !served.is_converted() {
         let mut out = Vec::new();
         stored::write_object(&mut out, &object.bytes, object.revision);
@@ -51,7 +57,13 @@ pub fn stored(api: &Api, served: &Served, code: StatusCode, object: &Stored, wan
 ///
 /// # Errors
 /// 500: it cannot be written as wanted.
-pub fn value(api: &Api, served: &Served, code: StatusCode, object: &Value, wanted: Wanted) -> Result<Answer, Status> {
+pub(crate) fn value(
+    api: &Api,
+    served: &Served,
+    code: StatusCode,
+    object: &Value,
+    wanted: Wanted,
+) -> Result<Answer, Status> {
     let now = api.timestamp().as_second();
     match wanted.shape {
         Shape::Object => Ok(encoded(code, object, wanted.encoding)),
@@ -68,11 +80,18 @@ pub fn value(api: &Api, served: &Served, code: StatusCode, object: &Value, wante
 ///
 /// # Errors
 /// 500: what is stored cannot be read.
-pub fn list(api: &Api, served: &Served, page: &Page, wanted: Wanted, include: Include) -> Result<Answer, Status> {
+pub(crate) fn list(
+    api: &Api,
+    served: &Served,
+    page: &Page,
+    wanted: Wanted,
+    include: Include,
+) -> Result<Answer, Status> {
     if wanted == Wanted::PLAIN && !served.is_converted() {
         return Ok(answer::bytes(StatusCode::OK, crate::media::JSON, plain_list(served, page)));
     }
-    let objects: Vec<Value> = page.objects.iter().map(|one| in_version(served, one)).collect::<Result<_, _>>()?;
+    let objects: Vec<Value> =
+        page.objects.iter().map(|one| in_version(served, one)).collect::<Result<_, _>>()?;
     let metadata = list_metadata(page);
     let value = match wanted.shape {
         Shape::Table => {
@@ -95,13 +114,13 @@ pub fn list(api: &Api, served: &Served, page: &Page, wanted: Wanted, include: In
 ///
 /// # Errors
 /// 500: what is stored cannot be read.
-pub fn in_version(served: &Served, object: &Stored) -> Result<Value, Status> {
+pub(crate) fn in_version(served: &Served, object: &Stored) -> Result<Value, Status> {
     let value = object.value()?;
     Ok(if served.is_converted() { served.from_storage(&value) } else { value })
 }
 
 /// An object of a kind, with nothing in it.
-pub fn empty(served: &Served) -> Value {
+pub(crate) fn empty(served: &Served) -> Value {
     json!({"kind": served.resource.kind, "apiVersion": served.resource.group_version.to_string(), "metadata": {}})
 }
 
@@ -154,7 +173,7 @@ fn encoded(code: StatusCode, object: &Value, encoding: Encoding) -> Answer {
 }
 
 /// A value as text: YAML where it is wanted, else JSON.
-pub fn as_text(code: StatusCode, value: &Value, encoding: Encoding) -> Answer {
+pub(crate) fn as_text(code: StatusCode, value: &Value, encoding: Encoding) -> Answer {
     match encoding {
         Encoding::Yaml => match serde_saphyr::to_string(value) {
             Ok(text) => answer::bytes(code, crate::media::YAML, text),
@@ -180,12 +199,12 @@ impl Change {
 
 impl Lines {
     /// Of a watch whose events are wanted so.
-    pub fn new(wanted: Wanted, include: Include) -> Self {
+    pub(crate) fn new(wanted: Wanted, include: Include) -> Self {
         Self { wanted, include, has_columns: false }
     }
 
     /// The media type of the stream.
-    pub fn media_type(&self) -> &'static str {
+    pub(crate) fn media_type(&self) -> &'static str {
         match self.wanted.encoding {
             Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
             Encoding::Json | Encoding::Yaml => crate::media::JSON,
@@ -196,7 +215,7 @@ impl Lines {
     ///
     /// # Errors
     /// 500: what is stored cannot be read.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         api: &Api,
         served: &Served,
@@ -230,7 +249,13 @@ impl Lines {
     }
 
     /// Appends a bookmark: everything up to a revision was given.
-    pub fn bookmark(&self, served: &Served, revision: Revision, ends_initial: bool, out: &mut Vec<u8>) {
+    pub(crate) fn bookmark(
+        &self,
+        served: &Served,
+        revision: Revision,
+        ends_initial: bool,
+        out: &mut Vec<u8>,
+    ) {
         let mut object = empty(served);
         object["metadata"] = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if ends_initial {
@@ -249,7 +274,7 @@ impl Lines {
     }
 
     /// Appends a failure, after which nothing comes.
-    pub fn failure(&self, status: &Status, out: &mut Vec<u8>) {
+    pub(crate) fn failure(&self, status: &Status, out: &mut Vec<u8>) {
         self.event("ERROR", &status.to_value(), out);
     }
 

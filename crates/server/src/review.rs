@@ -18,7 +18,11 @@ use crate::subresource;
 ///
 /// # Errors
 /// 400, 422: the question cannot be understood.
-pub async fn review(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn review(
+    api: &Arc<Api>,
+    served: &Arc<Served>,
+    request: &Request,
+) -> Result<Answer, Status> {
     if served.is_core("bindings") {
         let registry = api.registry.load();
         let pods = registry.get("", "v1", "pods").cloned().ok_or_else(Status::no_such_path)?;
@@ -48,7 +52,7 @@ pub async fn review(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> 
 ///
 /// # Errors
 /// 404: there is no such account; 400, 409, 422: the request is wrong.
-pub async fn token(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn token(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let options = request.write_options()?;
     let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
@@ -60,5 +64,8 @@ pub async fn token(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> R
         .service_accounts()
         .request(&accounts, &target.namespace, &target.name, &asked, api.timestamp())
         .await?;
-    Ok(answer::warned(render::as_text(StatusCode::CREATED, &issued.object, wanted.encoding), &issued.warnings))
+    Ok(answer::warned(
+        render::as_text(StatusCode::CREATED, &issued.object, wanted.encoding),
+        &issued.warnings,
+    ))
 }

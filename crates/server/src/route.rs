@@ -12,7 +12,7 @@ use crate::registry::Served;
 use crate::{delete, patch, read, subresource, watch, write};
 
 /// Answers a request for objects.
-pub async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
+pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
     match dispatch(api, request).await {
         Ok(answer) => answer,
         Err(status) => answer::failure(&status),
@@ -62,12 +62,12 @@ fn allowed(served: &Served, request: &Request) -> Result<(), Status> {
 }
 
 /// Whether a method is one that anything here has.
-pub fn is_known(method: &Method) -> bool {
+pub(crate) fn is_known(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(method)
 }
 
 /// The answer to a method that nothing here has.
-pub fn unknown_method() -> Answer {
+pub(crate) fn unknown_method() -> Answer {
     answer::with_header(
         answer::failure(&Status::method_not_allowed()),
         http::header::ALLOW,
@@ -76,6 +76,6 @@ pub fn unknown_method() -> Answer {
 }
 
 /// The answer to what nothing here has.
-pub fn nothing_here() -> Answer {
+pub(crate) fn nothing_here() -> Answer {
     answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
 }

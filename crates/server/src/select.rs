@@ -13,7 +13,7 @@ use crate::registry::Served;
 
 /// Which objects are wanted.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     labels: label::Selector,
     fields: field::Selector,
     /// The one name that can match, where the field selector says `metadata.name=…`.
@@ -25,7 +25,7 @@ impl Selection {
     ///
     /// # Errors
     /// 400: a selector that cannot be read, or a field that its kind is not selected by.
-    pub fn read(served: &Served, options: &ListOptions, name: &str) -> Result<Self, Status> {
+    pub(crate) fn read(served: &Served, options: &ListOptions, name: &str) -> Result<Self, Status> {
         let bad = |error: &dyn std::fmt::Display| Status::bad_request(error.to_string());
         let labels = label::Selector::parse(&options.label_selector).map_err(|error| bad(&error))?;
         let fields = field::Selector::parse(&options.field_selector)
@@ -37,12 +37,12 @@ impl Selection {
     }
 
     /// Whether all objects are wanted.
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.name.is_none() && self.labels.is_everything() && self.fields.is_everything()
     }
 
     /// The one name that can match.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
@@ -50,7 +50,7 @@ impl Selection {
     ///
     /// # Errors
     /// 500: what is stored is not JSON.
-    pub fn wants(&self, served: &Served, stored: &Stored) -> Result<bool, Status> {
+    pub(crate) fn wants(&self, served: &Served, stored: &Stored) -> Result<bool, Status> {
         if let Some(name) = &self.name
             && served.place(&stored.key).is_none_or(|(_, found)| found != name)
         {

@@ -88,7 +88,8 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|source| StartError::Listen { address: config.listen, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let address =
+        listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
     let pki = Pki::open(&config.data.join("pki"), &config.names, now)?;
     let sealer = Arc::new(Sealer::open(&config.data.join("secrets.keys"))?);
     let objects = Objects::new(store.clone(), sealer);
@@ -147,7 +148,11 @@ fn run(api: &Arc<Api>, pki: &Pki, with_controllers: bool, reach: SocketAddr, tas
     }
     let surroundings = Surroundings {
         root_ca: pki.authority().pem().to_owned(),
-        server: ApiServer { addresses: vec![reach.ip()], port: reach.port(), service_ip: IpAddr::V4(API_SERVICE) },
+        server: ApiServer {
+            addresses: vec![reach.ip()],
+            port: reach.port(),
+            service_ip: IpAddr::V4(API_SERVICE),
+        },
         authorizer: Arc::new(Gate(api.access.authorizer.clone())),
         definition_status: |definition, all, now| {
             let taken = conditions::Taken::by(definition, all.iter().map(AsRef::as_ref));

@@ -13,7 +13,7 @@ use shoal_store::Revision;
 const METADATA: &[u8] = b"\"metadata\":{";
 
 /// An object as it is stored. Its `resourceVersion` is left out.
-pub fn encode(object: &Value) -> Vec<u8> {
+pub(crate) fn encode(object: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.push(b'{');
     for field in ["apiVersion", "kind"] {
@@ -32,12 +32,12 @@ pub fn encode(object: &Value) -> Vec<u8> {
 }
 
 /// Appends a stored object with its `resourceVersion`: an answer to `get`.
-pub fn write_object(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
+pub(crate) fn write_object(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
     write_from(out, stored, 0, revision);
 }
 
 /// Appends a stored object without `apiVersion` and `kind`, as items of a list of built-in kinds are given.
-pub fn write_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
+pub(crate) fn write_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
     out.push(b'{');
     write_from(out, stored, metadata_at(stored), revision);
 }
@@ -46,7 +46,7 @@ pub fn write_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
 ///
 /// # Errors
 /// What is stored is not JSON.
-pub fn decode(stored: &[u8], revision: Revision) -> serde_json::Result<Value> {
+pub(crate) fn decode(stored: &[u8], revision: Revision) -> serde_json::Result<Value> {
     let mut object: Value = serde_json::from_slice(stored)?;
     object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
     Ok(object)
@@ -111,7 +111,10 @@ mod tests {
         });
         let stored = encode(&object);
         let text = String::from_utf8(stored.clone()).expect("text");
-        assert!(text.starts_with(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"#),
+            "{text}"
+        );
 
         let mut out = Vec::new();
         write_object(&mut out, &stored, Revision(9));

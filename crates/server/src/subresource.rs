@@ -16,13 +16,17 @@ use crate::api::{Api, Request};
 use crate::registry::Served;
 use crate::{patch, read, write};
 
-pub use crate::review::review;
+pub(crate) use crate::review::review;
 
 /// Answers a request for a part of an object, other than its `status`.
 ///
 /// # Errors
 /// 404: there is no such part; 405: it has no such verb; and those of the part.
-pub async fn answer(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn answer(
+    api: &Arc<Api>,
+    served: &Arc<Served>,
+    request: &Request,
+) -> Result<Answer, Status> {
     let target = &request.target;
     let part = served.resource.subresource(&target.subresource).ok_or_else(Status::no_such_path)?;
     let connects = ["exec", "attach", "portforward", "proxy"].contains(&target.subresource.as_str());
@@ -59,19 +63,23 @@ async fn on_node(api: &Api, served: &Served, request: &Request) -> Result<Answer
         }
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", target.name)));
     }
-    Err(Status::unavailable(format!("the node {node:?} of pod {:?} is not connected to this server", target.name)))
+    Err(Status::unavailable(format!(
+        "the node {node:?} of pod {:?} is not connected to this server",
+        target.name
+    )))
 }
 
 /// `POST` of a `Binding` into its collection: an older way to bind a pod.
 ///
 /// # Errors
 /// As [`answer`].
-pub async fn bind(api: &Arc<Api>, pods: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn bind(api: &Arc<Api>, pods: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
     binding::bind(api, pods, request, "").await
 }
 
 /// The answer to what was done and leaves nothing to show.
 fn done() -> Answer {
-    let status: Value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let status: Value =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     answer::json(StatusCode::CREATED, &status)
 }

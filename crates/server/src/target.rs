@@ -42,8 +42,11 @@ impl Target {
         if parts.len() <= head || !(is_core || parts[0] == "apis") {
             return Self::Path;
         }
-        let (group, version) =
-            if is_core { (String::new(), parts[1].to_owned()) } else { (parts[1].to_owned(), parts[2].to_owned()) };
+        let (group, version) = if is_core {
+            (String::new(), parts[1].to_owned())
+        } else {
+            (parts[1].to_owned(), parts[2].to_owned())
+        };
         let watch = if parts[head] == "watch" && parts.len() > head + 1 {
             parts.remove(head);
             true

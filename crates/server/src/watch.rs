@@ -45,7 +45,7 @@ struct Follow {
 ///
 /// # Errors
 /// 400 for what cannot be asked, and those of the store. What goes wrong later is an event of type `ERROR`.
-pub async fn watch(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn watch(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
     let options = ListOptions::read(&request.query)?;
     let wanted = request.wanted(served)?;
     let selection = Selection::read(served, &options, &request.target.name)?;
@@ -85,7 +85,9 @@ async fn begin(
     lines: &mut Lines,
 ) -> Result<(Option<Bytes>, Revision), Status> {
     let is_from = matches!(options.revision, Asked::Exact(_) | Asked::NotOlderThan(_));
-    if let (false, Asked::Exact(revision) | Asked::NotOlderThan(revision)) = (options.send_initial_events, options.revision) {
+    if let (false, Asked::Exact(revision) | Asked::NotOlderThan(revision)) =
+        (options.send_initial_events, options.revision)
+    {
         read::reach(api, revision).await?;
         return Ok((None, Revision(revision).next()));
     }

@@ -148,8 +148,13 @@ impl World {
         let mut changes = Vec::new();
         let mut state = self.state.write();
         let keys: BTreeSet<Bytes> = seen.iter().map(|object| object.key.clone()).collect();
-        let gone: Vec<Bytes> =
-            state.tables.values().flat_map(BTreeMap::keys).filter(|key| !keys.contains(*key)).cloned().collect();
+        let gone: Vec<Bytes> = state
+            .tables
+            .values()
+            .flat_map(BTreeMap::keys)
+            .filter(|key| !keys.contains(*key))
+            .cloned()
+            .collect();
         for key in gone {
             changes.extend(state.set(&self.objects, &key, None));
         }
@@ -260,12 +265,17 @@ impl Entry {
             return Vec::new();
         }
         let owned: Option<Owned> = serde_json::from_slice(&stored.bytes).ok();
-        owned.map(|owned| owned.metadata.owners.into_iter().map(|owner| owner.uid).collect()).unwrap_or_default()
+        owned
+            .map(|owned| owned.metadata.owners.into_iter().map(|owner| owner.uid).collect())
+            .unwrap_or_default()
     }
 }
 
 impl View<'_> {
-    fn table(&self, kind: &GroupVersionKind) -> Option<(&BTreeMap<Bytes, Arc<Entry>>, &Arc<crate::registry::Served>)> {
+    fn table(
+        &self,
+        kind: &GroupVersionKind,
+    ) -> Option<(&BTreeMap<Bytes, Arc<Entry>>, &Arc<crate::registry::Served>)> {
         let served = self.state.registry.of_kind(kind)?;
         let prefix = served.prefix("");
         let table = self.state.tables.get(std::str::from_utf8(&prefix).ok()?)?;
@@ -298,7 +308,9 @@ impl Snapshot for View<'_> {
         let Some((table, served)) = self.table(kind) else { return Vec::new() };
         let prefix = served.prefix(namespace.unwrap_or_default());
         let from = table.range(Bytes::from(prefix.clone())..);
-        from.take_while(|(key, _)| key.starts_with(&prefix)).filter_map(|(_, entry)| entry.value(self.objects)).collect()
+        from.take_while(|(key, _)| key.starts_with(&prefix))
+            .filter_map(|(_, entry)| entry.value(self.objects))
+            .collect()
     }
 
     fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)> {

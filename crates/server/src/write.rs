@@ -31,7 +31,7 @@ const GENERATE_NAME_BYTES_MAX: usize = 63 - NAME_SUFFIX;
 ///
 /// # Errors
 /// What makes the object impossible here: 400, 403, 404, 409, 422, and those of the store.
-pub async fn create(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn create(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let options = request.write_options()?;
     let mut read = body::object(request, &served.kind(), Type::of(served), options.strictness)?;
@@ -47,13 +47,19 @@ pub async fn create(api: &Api, served: &Served, request: &Request) -> Result<Ans
 ///
 /// # Errors
 /// As [`create`]; 409 when the object is not what the client read.
-pub async fn update(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(crate) async fn update(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let options = request.write_options()?;
     let mut read = body::object(request, &served.kind(), Type::of(served), options.strictness)?;
     place(served, request, &mut read.object)?;
-    let write =
-        Writer { api, served, request, options: &options, subresource: &request.target.subresource, tracks: true };
+    let write = Writer {
+        api,
+        served,
+        request,
+        options: &options,
+        subresource: &request.target.subresource,
+        tracks: true,
+    };
     let new = read.object;
     let unconditional = served.custom.is_none() && kinds::allows_unconditional_update(&served.kind());
     if object::resource_version(&new).is_empty() && !unconditional {
@@ -74,7 +80,7 @@ pub async fn update(api: &Api, served: &Served, request: &Request) -> Result<Ans
 }
 
 /// Who writes what, and how.
-pub struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     /// The server.
     pub api: &'a Api,
     /// The resource.
@@ -94,12 +100,13 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`create`].
-    pub async fn create(&self, mut object: Value) -> Result<Written, Status> {
+    pub(crate) async fn create(&self, mut object: Value) -> Result<Written, Status> {
         let generate = object::name(&object).is_empty().then(|| object["metadata"]["generateName"].clone());
         if !object::resource_version(&object).is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let generate = generate.and_then(|prefix| prefix.as_str().map(str::to_owned)).filter(|p| !p.is_empty());
+        let generate =
+            generate.and_then(|prefix| prefix.as_str().map(str::to_owned)).filter(|p| !p.is_empty());
         for _ in 1..NAMES_MAX {
             if let Some(prefix) = &generate {
                 object["metadata"]["name"] = self.generated(prefix).into();
@@ -116,8 +123,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`create`].
-    pub async fn create_named(&self, mut object: Value) -> Result<Written, Status> {
-        let kind = self.served.kind();
+    pub(crate) async fn create_named(&self, mut object: Value) -> Result<Written, Status> {
         self.complete(&mut object);
         let now = self.api.now();
         let metadata = object::metadata_mut(&mut object);
@@ -133,7 +139,6 @@ impl Writer<'_> {
             let admission = self.admission(admit::Operation::Create);
             let mut warnings = admit::mutate(&admission, &mut object, None).await?;
             self.complete(&mut object);
-            kinds::show(&kind, &mut object);
             warnings.extend(self.validate_create(&object)?);
             warnings.extend(admit::validate(&admission, &object, None).await?);
             let committed = commit::create(&admission, self.served, &object, self.options.dry_run).await?;
@@ -143,14 +148,21 @@ impl Writer<'_> {
                 None => {}
             }
         }
-        Err(Status::conflict(self.served.named(), object::name(&object), "the objects that it depends on keep changing; try again"))
+        Err(Status::conflict(
+            self.served.named(),
+            object::name(&object),
+            "the objects that it depends on keep changing; try again",
+        ))
     }
 
     /// Changes an object, anew for as long as others change it meanwhile and the client does not mind.
     ///
     /// # Errors
     /// As [`update`], and those of `change`.
-    pub async fn change(&self, change: impl Fn(&Value) -> Result<Value, Status>) -> Result<Written, Status> {
+    pub(crate) async fn change(
+        &self,
+        change: impl Fn(&Value) -> Result<Value, Status>,
+    ) -> Result<Written, Status> {
         let target = &self.request.target;
         for _ in 0..ATTEMPTS_MAX {
             let stored = crate::read::one(self.api, self.served, &target.namespace, &target.name).await?;
@@ -170,7 +182,6 @@ impl Writer<'_> {
         old: &Value,
         mut new: Value,
     ) -> Result<Option<Written>, Status> {
-        let kind = self.served.kind();
         self.check_identity(stored, old, &mut new)?;
         keep(old, &mut new);
         self.complete(&mut new);
@@ -180,11 +191,11 @@ impl Writer<'_> {
         let admission = self.admission(admit::Operation::Update);
         let mut warnings = admit::mutate(&admission, &mut new, Some(old)).await?;
         self.complete(&mut new);
-        kinds::show(&kind, &mut new);
         warnings.extend(self.validate_update(&new, old)?);
         warnings.extend(admit::validate(&admission, &new, Some(old)).await?);
         apply::settle(old, &mut new);
-        let committed = commit::update(&admission, self.served, stored, old, &new, self.options.dry_run).await?;
+        let committed =
+            commit::update(&admission, self.served, stored, old, &new, self.options.dry_run).await?;
         Ok(committed.map(|stored| Written { stored, warnings, created: false }))
     }
 
@@ -363,7 +374,8 @@ fn place(served: &Served, request: &Request, object: &mut Value) -> Result<(), S
 /// Keeps what only the server writes.
 fn keep(old: &Value, new: &mut Value) {
     let metadata = object::metadata_mut(new);
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
         match old["metadata"].get(field) {
             Some(value) => metadata.insert(field.into(), value.clone()),
             None => metadata.remove(field),

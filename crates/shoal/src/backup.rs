@@ -38,7 +38,9 @@ pub(crate) fn write(
                 let written = backup::backup(store.as_ref(), file).await;
                 written.map_err(|error| server::failed(&file.display(), &error))
             }
-            Err(error) => Err(Exit::error(exit::UNAVAILABLE, format!("cannot reach the server on {address}: {error}"))),
+            Err(error) => {
+                Err(Exit::error(exit::UNAVAILABLE, format!("cannot reach the server on {address}: {error}")))
+            }
         }
     })
 }
@@ -53,11 +55,15 @@ async fn fetch(common: &Common, file: &Path, stream: TcpStream, address: SocketA
         let code = answer.status();
         let text = answer.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
         let text = String::from_utf8_lossy(&text).into_owned();
-        return Err(Exit::error(exit::UNAVAILABLE, format!("the server on {address} answered {code}: {text}")));
+        return Err(Exit::error(
+            exit::UNAVAILABLE,
+            format!("the server on {address} answered {code}: {text}"),
+        ));
     }
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unwritten =
-        |error: io::Error| Exit::error(exit::UNAVAILABLE, format!("cannot write {}: {error}", file.display()));
+    let unwritten = |error: io::Error| {
+        Exit::error(exit::UNAVAILABLE, format!("cannot write {}: {error}", file.display()))
+    };
     let mut target = NamedTempFile::new_in(dir).map_err(unwritten)?;
     let mut body = answer.into_body();
     while let Some(frame) = body.frame().await {
@@ -65,7 +71,8 @@ async fn fetch(common: &Common, file: &Path, stream: TcpStream, address: SocketA
         target.write_all(frame.data_ref().map(AsRef::as_ref).unwrap_or_default()).map_err(unwritten)?;
     }
     target.as_file().sync_all().map_err(unwritten)?;
-    let report = backup::check(target.path()).map_err(|error| server::failed(&"what the server sent", &error))?;
+    let report =
+        backup::check(target.path()).map_err(|error| server::failed(&"what the server sent", &error))?;
     target.persist_noclobber(file).map_err(|error| unwritten(error.error))?;
     Ok(report)
 }
@@ -78,7 +85,8 @@ async fn ask(common: &Common, stream: TcpStream, address: SocketAddr) -> Result<
     let pki = Pki::open(&server::pki_dir(common), &[], Timestamp::now()).map_err(|error| refused(&error))?;
     let tls = pki.admin_client_config(Timestamp::now()).map_err(|error| refused(&error))?;
     let name = rustls_pki_types::ServerName::from(address.ip());
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| refused(&error))?;
+    let stream =
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| refused(&error))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| refused(&error))?;
     tokio::spawn(connection);

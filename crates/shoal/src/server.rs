@@ -75,8 +75,8 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
         .build()
         .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a runtime: {error}")))?;
     runtime.block_on(async {
-        let mut signals =
-            Signals::new().map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot take signals: {error}")))?;
+        let mut signals = Signals::new()
+            .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot take signals: {error}")))?;
         let drain = Drain::new();
         let store = open(common, &options.store).await?;
         let config = Config {
@@ -86,8 +86,9 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
             issuers: Vec::new(),
             controllers: options.controllers,
         };
-        let running =
-            start(config, store, drain.clone()).await.map_err(|error| Exit::error(exit::UNAVAILABLE, chain(&error)))?;
+        let running = start(config, store, drain.clone())
+            .await
+            .map_err(|error| Exit::error(exit::UNAVAILABLE, chain(&error)))?;
         said(&format!("the API server listens on https://{}", running.address));
         said("hint: `shoal kubeconfig -o FILE` writes what kubectl needs");
         while signals.next().await != Asked::End {}
@@ -104,7 +105,8 @@ pub(crate) async fn open(common: &Common, choice: &StoreChoice) -> Result<Arc<dy
     match choice {
         StoreChoice::Sqlite(dir) => {
             let dir = dir.clone().unwrap_or_else(|| common.data_dir.join(STORE_DIR));
-            let store = SqliteStore::open(&sqlite::Options::new(&dir)).map_err(|error| failed(&dir.display(), &error))?;
+            let store = SqliteStore::open(&sqlite::Options::new(&dir))
+                .map_err(|error| failed(&dir.display(), &error))?;
             Ok(Arc::new(store))
         }
         StoreChoice::Etcd(choice) => {

@@ -197,8 +197,11 @@ impl TypedStore {
             return Ok(StoreChoice::Etcd(EtcdChoice { endpoints, tls }));
         }
         match self.store.split_once(':') {
-            _ if tls.is_some() => Err(Exit::error(exit::USAGE, "certificates for etcd, but the store is none")
-                .hint("give --store etcd:https://HOST:2379, or leave --etcd-ca, --etcd-cert and --etcd-key out")),
+            _ if tls.is_some() => {
+                Err(Exit::error(exit::USAGE, "certificates for etcd, but the store is none").hint(
+                    "give --store etcd:https://HOST:2379, or leave --etcd-ca, --etcd-cert and --etcd-key out",
+                ))
+            }
             None if self.store == "sqlite" => Ok(StoreChoice::Sqlite(None)),
             Some(("sqlite", dir)) if !dir.is_empty() => Ok(StoreChoice::Sqlite(Some(dir.into()))),
             _ => Err(Exit::error(exit::USAGE, format!("`{}` is no store", self.store))
@@ -208,7 +211,9 @@ impl TypedStore {
 }
 
 fn is_url(text: &str) -> bool {
-    ["https://", "http://"].iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+    ["https://", "http://"]
+        .iter()
+        .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
 }
 
 #[cfg(test)]
@@ -237,7 +242,8 @@ mod tests {
         };
         assert_eq!(store("sqlite"), Some(StoreChoice::Sqlite(None)));
         assert_eq!(store("sqlite:/var/x"), Some(StoreChoice::Sqlite(Some("/var/x".into()))));
-        let etcd = EtcdChoice { endpoints: vec!["https://a:2379".into(), "https://b:2379".into()], tls: None };
+        let etcd =
+            EtcdChoice { endpoints: vec!["https://a:2379".into(), "https://b:2379".into()], tls: None };
         assert_eq!(store("etcd:https://a:2379,https://b:2379"), Some(StoreChoice::Etcd(etcd)));
         for wrong in ["sqlite:", "etcd:", "etcd:a:2379", "redis"] {
             assert_eq!(store(wrong), None, "{wrong}");

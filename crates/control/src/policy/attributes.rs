@@ -1,9 +1,9 @@
 //! A request, as admission sees it.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use shoal_api::{GroupVersion, GroupVersionKind};
+
+use crate::rbac::User;
 
 /// A request, as admission sees it.
 #[derive(Clone, Debug, Default)]
@@ -51,19 +51,6 @@ pub enum Operation {
     Delete,
     /// A connection to it is opened (`exec`, `proxy`).
     Connect,
-}
-
-/// Who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
-    /// `system:serviceaccount:default:default`.
-    pub name: String,
-    /// Tells users of one name apart; may be empty.
-    pub uid: String,
-    /// Groups.
-    pub groups: Vec<String>,
-    /// What else the authentication knows.
-    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Operation {
@@ -121,27 +108,5 @@ impl Attributes {
             request["options"] = self.options.clone();
         }
         request
-    }
-}
-
-impl User {
-    /// As `userInfo` shows it.
-    pub fn to_value(&self) -> Value {
-        let mut user = json!({"username": self.name});
-        if !self.uid.is_empty() {
-            user["uid"] = self.uid.as_str().into();
-        }
-        if !self.groups.is_empty() {
-            user["groups"] = self.groups.iter().map(String::as_str).collect();
-        }
-        if !self.extra.is_empty() {
-            user["extra"] = self
-                .extra
-                .iter()
-                .map(|(key, values)| (key.clone(), json!(values)))
-                .collect::<serde_json::Map<_, _>>()
-                .into();
-        }
-        user
     }
 }

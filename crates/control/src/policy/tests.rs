@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::rbac::User;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use shoal_api::GroupVersionKind;

@@ -1,10 +1,16 @@
 //! What the tests share.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
+use serde_json::{Value, json};
 use shoal_api::field::Error;
 use shoal_api::{GroupVersion, GroupVersionKind};
+use shoal_control::access::{Access, Authorize, User};
+use shoal_control::bootstrap::ApiServer;
+use shoal_control::controllers::{self, Surroundings};
+use shoal_control::plan::Controller;
+use shoal_control::world::World;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// `shared/golden/NAME` in a directory above this crate: what real servers were recorded to say. It stands beside the
 /// repository and not in it.
@@ -23,17 +29,7 @@ pub(crate) fn kind_of(object: &Value) -> GroupVersionKind {
 /// Each mistake as it is read, in lines.
 pub(crate) fn lines(errors: &[Error]) -> String {
     errors.iter().map(|error| format!("{error}\n")).collect()
-//! What the stories share.
-
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use serde_json::{Value, json};
-use shoal_control::access::{Access, Authorize, User};
-use shoal_control::bootstrap::ApiServer;
-use shoal_control::controllers::{self, Surroundings};
-use shoal_control::plan::Controller;
-use shoal_control::world::World;
+}
 
 /// Allows whatever its function allows.
 pub(crate) struct Rule(pub(crate) fn(&User, &Access<'_>) -> bool);

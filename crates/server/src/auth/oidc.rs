@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 
 use super::Identity;
 use super::cache::Cache;
-use super::https;
 use super::jwt::{self, Unverified};
+use crate::https;
 
 /// Clocks of an issuer and ours may differ by so much.
 const LEEWAY_SECONDS: i64 = 60;

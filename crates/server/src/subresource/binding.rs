@@ -13,7 +13,12 @@ use crate::write::Writer;
 ///
 /// # Errors
 /// 404, 409: the pod is bound or being deleted; 422: no node is named.
-pub async fn bind(api: &Api, served: &Served, request: &Request, name: &str) -> Result<Answer, Status> {
+pub(super) async fn bind(
+    api: &Api,
+    served: &Served,
+    request: &Request,
+    name: &str,
+) -> Result<Answer, Status> {
     let options = request.write_options()?;
     let kind = GroupVersionKind::new("", "v1", "Binding");
     let binding = body::object(request, &kind, Type::of_kind(&kind), options.strictness)?.object;
@@ -29,7 +34,11 @@ pub async fn bind(api: &Api, served: &Served, request: &Request, name: &str) -> 
         let error = if node.is_empty() {
             shoal_api::field::Error::required(&path.child("name"), "")
         } else {
-            shoal_api::field::Error::not_supported(&path.child("kind"), &json!(target_kind), &["Node", "<empty>"])
+            shoal_api::field::Error::not_supported(
+                &path.child("kind"),
+                &json!(target_kind),
+                &["Node", "<empty>"],
+            )
         };
         return Err(Status::invalid(&kind.group_kind(), said, &[error]));
     }
@@ -44,7 +53,10 @@ fn bound(served: &Served, pod: &Value, binding: &Value, node: &str, now: &str) -
     let conflict = |why: String| Err(Status::conflict(served.named(), name, &why));
     let uid = object::uid(binding);
     if !uid.is_empty() && uid != object::uid(pod) {
-        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object::uid(pod)));
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::uid(pod)
+        ));
     }
     if object::deletion_timestamp(pod).is_some() {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));

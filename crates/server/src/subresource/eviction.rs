@@ -1,6 +1,6 @@
 //! `eviction`: a pod is deleted, if its disruption budgets allow.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shoal_api::selector::label;
 use shoal_api::status::{Cause, Details};
 use shoal_api::{GroupVersionKind, Status, object};
@@ -20,7 +20,7 @@ use crate::write::Writer;
 ///
 /// # Errors
 /// 404; 429: a budget does not allow it now; 500: more than one budget is for the pod.
-pub async fn evict(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(super) async fn evict(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let options = request.write_options()?;
     let kind = GroupVersionKind::new("policy", "v1", "Eviction");
     let eviction = body::object(request, &kind, Type::of_kind(&kind), options.strictness)?.object;
@@ -68,7 +68,14 @@ async fn spend(api: &Api, request: &Request, pod: &Value, dry_run: bool) -> Resu
     let (name, pod_name, now) = (object::name(budget).to_owned(), object::name(pod).to_owned(), api.now());
     let options = crate::options::WriteOptions { dry_run, ..request.write_options()? };
     let inner = Request::of(request.user.clone(), &served, object::namespace(pod), &name);
-    let write = Writer { api, served: &served, request: &inner, options: &options, subresource: "status", tracks: true };
+    let write = Writer {
+        api,
+        served: &served,
+        request: &inner,
+        options: &options,
+        subresource: "status",
+        tracks: true,
+    };
     let taken = |old: &Value| {
         let allowed = old["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
         let is_observed = old["status"]["observedGeneration"] == old["metadata"]["generation"];
@@ -106,12 +113,17 @@ fn refused(budget: &Value, is_observed: bool) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_budget_says_why_it_refuses() {
         let budget = json!({"metadata": {"name": "b"}, "status": {"desiredHealthy": 2, "currentHealthy": 2}});
         let status = refused(&budget, true).to_value();
-        assert_eq!(status["details"]["causes"][0]["message"], "The disruption budget b needs 2 healthy pods and has 2 currently");
+        assert_eq!(
+            status["details"]["causes"][0]["message"],
+            "The disruption budget b needs 2 healthy pods and has 2 currently"
+        );
     }
 }

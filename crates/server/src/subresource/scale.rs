@@ -20,7 +20,7 @@ use crate::write::Writer;
 ///
 /// # Errors
 /// 404, 409, 422: as for the object itself.
-pub async fn answer(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
+pub(super) async fn answer(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let target = &request.target;
     let wanted = request.wanted(served)?;
     let options = request.write_options()?;
@@ -88,7 +88,8 @@ fn with(served: &Served, old: &Value, scale: &Value) -> Result<Value, Status> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
         let path = shoal_api::field::Path::new("spec").child("replicas");
-        let error = shoal_api::field::Error::invalid(&path, &json!(replicas), "must be greater than or equal to 0");
+        let error =
+            shoal_api::field::Error::invalid(&path, &json!(replicas), "must be greater than or equal to 0");
         let kind = shoal_api::GroupKind { group: "autoscaling".into(), kind: "Scale".into() };
         return Err(Status::invalid(&kind, object::name(old), &[error]));
     }
