@@ -186,7 +186,7 @@ mod tests {
         let named = choose(&["clippy".into(), "format".into()]).expect("both exist");
         assert_eq!(named.iter().map(|step| step.name).collect::<Vec<_>>(), ["clippy", "format"]);
         let error = choose(&["lint".into()]).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(error.starts_with("no step `lint`; there are format, deny, clippy,"), "{error}");
+        assert!(error.starts_with("no step `lint`; there are format, deny, schema, clippy,"), "{error}");
     }
 
     #[test]
