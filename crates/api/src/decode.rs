@@ -10,6 +10,7 @@
 
 mod context;
 mod json;
+mod malformed;
 mod prune;
 mod scalars;
 mod tree;
@@ -136,10 +137,10 @@ fn summary(body: &[u8]) -> String {
     const BYTES_MAX: usize = 30;
     let shown = &body[..body.len().min(BYTES_MAX)];
     let more = if body.len() > BYTES_MAX { " ..." } else { "" };
-    match std::str::from_utf8(shown) {
-        _ if body.is_empty() => "<empty>".into(),
-        Ok(text) if body[0] == b'{' => format!("{text}{more}"),
-        _ => format!("{}{more}", shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => format!("{}{more}", shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
     }
 }
 

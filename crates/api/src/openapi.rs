@@ -25,8 +25,11 @@ use crate::{GroupVersion, GroupVersionKind};
 
 pub use gnostic::to_protobuf as v2_protobuf;
 
-/// The media type of [`v2_protobuf`].
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of [`v2_protobuf`] in an answer: kubectl cannot read one with an `@`.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The media type by which clients ask for it.
+pub const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// What is served: the documents follow from it.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use super::context::{Context, Step, go_type, struct_name};
 use super::scalars::{self, Token};
-use super::{DecodeError, Strictness};
+use super::{DecodeError, Strictness, malformed};
 use crate::defaults::zero;
 use crate::schema::{Node, Object, Type};
 
@@ -37,7 +37,10 @@ pub(super) fn free(bytes: &[u8], strictness: Strictness) -> Result<(Value, Vec<S
 
 fn run<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> Result<S::Value, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let malformed = |error: serde_json::Error| DecodeError::Malformed(error.to_string());
+    let malformed = |error: serde_json::Error| {
+        let words = malformed::words(&error, bytes);
+        DecodeError::Malformed(format!("couldn't get version/kind; json parse error: {words}"))
+    };
     let value = seed.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
     Ok(value)

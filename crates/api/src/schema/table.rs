@@ -210,6 +210,13 @@ fn byte(text: &str) -> u32 {
 mod tests {
     use super::*;
 
+    /// It is part of the binary, and read at every start.
+    #[test]
+    fn the_table_stays_small() {
+        const BYTES_MAX: usize = 256 << 10;
+        assert!(TEXT.len() < BYTES_MAX, "{} bytes", TEXT.len());
+    }
+
     #[test]
     fn every_line_is_understood_and_every_name_is_there() {
         for ty in &TABLE.types {

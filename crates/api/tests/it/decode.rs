@@ -120,6 +120,31 @@ fn values_of_other_types_are_refused_in_gos_words() {
 }
 
 #[test]
+fn what_is_no_json_is_refused_in_gos_words() {
+    let cases = [
+        ("", "unexpected end of JSON input"),
+        (r#"{"a": "#, "unexpected end of JSON input"),
+        ("xyz", "invalid character 'x' looking for beginning of value"),
+        (r#"{"a": x}"#, "invalid character 'x' looking for beginning of value"),
+        ("{a: 1}", "invalid character 'a' looking for beginning of object key string"),
+        (r#"{"a" 1}"#, "invalid character '1' after object key"),
+        (r#"{"a": 1 "b"}"#, r#"invalid character '"' after object key:value pair"#),
+        ("{\n\"a\": [1 2]}", "invalid character '2' after array element"),
+        ("{} }", "invalid character '}' after top-level value"),
+    ];
+    for (text, words) in cases {
+        let said =
+            decode::free_json(text.as_bytes(), Strictness::Warn).expect_err("it is no JSON").to_string();
+        assert_eq!(said, format!("couldn't get version/kind; json parse error: {words}"), "{text}");
+    }
+    let error = DecodeError::Malformed("x".into());
+    assert_eq!(
+        error.status(None, "Pod", b"xyz").message,
+        "the object provided is unrecognized (must be of type Pod): x (78797a)"
+    );
+}
+
+#[test]
 fn null_is_nothing_and_forms_become_canonical() {
     let text = br#"{"metadata": {"name": null, "creationTimestamp": null, "labels": {"a": null}},
         "spec": {"containers": [null, {"args": ["a", null], "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}]},
