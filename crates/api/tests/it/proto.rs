@@ -139,6 +139,15 @@ fn every_kind_comes_back_as_it_was_written() {
 }
 
 #[test]
+fn lists_of_metadata_have_a_form() {
+    let list = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+        "metadata": {"resourceVersion": "7"},
+        "items": [{"metadata": {"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "b", "uid": "c"}]}}]});
+    let bytes = proto::encode_object(&list).expect("it has a form");
+    assert_eq!(proto::decode_object(&bytes), Ok(list));
+}
+
+#[test]
 fn schemas_within_schemas_keep_their_forms() {
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
     "metadata": {"name": "widgets.example.com"},
