@@ -96,6 +96,7 @@ pub fn apply(
     let mut object = live.cloned().unwrap_or_else(track::nothing);
     let encoded = track::take_managed(&mut object);
     let mut managed = Managed::decode(&encoded).map_err(ApplyError::Undecodable)?;
+    managed.fit(node);
     if managed.is_empty() && live.is_some() {
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
         track::take_over(node, &track::nothing(), &object, &mut managed, &before);

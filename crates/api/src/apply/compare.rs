@@ -46,7 +46,12 @@ impl Delta {
 
 /// What differs between two objects.
 pub(super) fn compare(node: Node<'_>, old: &Value, new: &Value) -> Delta {
-    values(Some(node), Some(old), Some(new))
+    let mut delta = values(Some(node), Some(old), Some(new));
+    // The object itself is nobody's.
+    for set in [&mut delta.added, &mut delta.modified, &mut delta.removed] {
+        set.drop_root();
+    }
+    delta
 }
 
 fn values(node: Option<Node<'_>>, old: Option<&Value>, new: Option<&Value>) -> Delta {

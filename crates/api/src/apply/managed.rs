@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::compare::Delta;
 use super::conflict::{Conflict, Conflicts};
+use super::list::is_owned_as_a_whole;
 use super::set::Set;
 use crate::field::{Error, Path};
+use crate::schema::Node;
 use crate::time::Moment;
 
 /// What tells managers apart, in the order in which conflicts name them.
@@ -108,6 +110,14 @@ impl Managed {
         entries.into_iter().map(|(id, owned)| entry(id, owned)).collect()
     }
 
+    /// Brings the sets in line with the type, which may have changed since: fields below one that is owned as a whole now
+    /// become it.
+    pub(super) fn fit(&mut self, node: Node<'_>) {
+        for owned in self.0.values_mut() {
+            fit(Some(node), &mut owned.set);
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -146,6 +156,18 @@ impl Managed {
             owned.set.difference(&delta.removed);
             !owned.set.is_empty()
         });
+    }
+}
+
+fn fit(node: Option<Node<'_>>, set: &mut Set) {
+    let Some(node) = node.filter(|_| set.has_children()) else { return };
+    if is_owned_as_a_whole(node) {
+        set.keep_root_only();
+        return;
+    }
+    for (element, below) in set.children_mut() {
+        let child = element.name().map_or_else(|| node.item(), |name| node.child(name));
+        fit(child, below);
     }
 }
 

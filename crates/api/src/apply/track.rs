@@ -28,6 +28,7 @@ pub fn track(node: Node<'_>, old: Option<&Value>, new: &mut Value, manager: &Man
     } else {
         read(live)
     };
+    managed.fit(node);
     let is_update = old.is_some_and(|old| !object::uid(old).is_empty());
     if managed.is_empty() && is_update {
         return;
