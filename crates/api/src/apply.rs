@@ -116,6 +116,13 @@ pub fn apply(
     Ok(object)
 }
 
+/// Whether all of one set is in another.
+fn is_within(one: &Set, other: &Set) -> bool {
+    let mut left = one.clone();
+    left.difference(other);
+    left.is_empty()
+}
+
 /// One try to apply.
 struct Attempt<'a> {
     node: Node<'a>,
@@ -143,7 +150,8 @@ impl Attempt<'_> {
         };
         let merged = merge::merge(Some(self.node), self.object.clone(), self.config);
         let merged = match &last {
-            Some(last) if !last.set.is_empty() => {
+            // Who states all that it stated before has nothing to remove.
+            Some(last) if !is_within(&last.set, &own.set) => {
                 let owned = after.union().union(&own.set);
                 prune::prune(self.node, merged, &last.set, &owned)
             }

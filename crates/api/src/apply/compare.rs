@@ -38,9 +38,12 @@ impl Delta {
     }
 
     fn attach(&mut self, element: &Element, below: Self) {
-        self.added.attach(element.clone(), below.added);
-        self.modified.attach(element.clone(), below.modified);
-        self.removed.attach(element.clone(), below.removed);
+        let sets = [&mut self.added, &mut self.modified, &mut self.removed];
+        for (set, below) in sets.into_iter().zip([below.added, below.modified, below.removed]) {
+            if !below.is_empty() {
+                set.attach(element.clone(), below);
+            }
+        }
     }
 }
 

@@ -152,6 +152,15 @@ impl Set {
         both
     }
 
+    /// Whether something is in both this set and `encoded`, which is one as `FieldsV1`.
+    pub(super) fn touches(&self, encoded: &Value) -> bool {
+        let Value::Object(fields) = encoded else { return false };
+        self.member && (fields.is_empty() || fields.contains_key("."))
+            || self.children.iter().any(|(element, below)| {
+                fields.get(&element.encode()).is_some_and(|encoded| below.touches(encoded))
+            })
+    }
+
     /// Removes what is in the other too. Paths below one that is in the other stay.
     pub fn difference(&mut self, other: &Self) {
         self.member &= !other.member;

@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use shoal_api::apply::{Manager, Set, apply, settle, track};
+use shoal_api::apply::{Manager, Set, apply, settle, track, validate};
+use shoal_api::field::Path;
 
 use crate::openapi::Kind;
 
@@ -471,7 +472,7 @@ fn many_managers_are_put_together() {
 
 #[test]
 fn fields_below_what_is_whole_now_become_it() {
-    let mut world = World::new(1);
+    let mut world = World::new(0);
     let entry = json!({
         "manager": "old", "operation": "Update", "apiVersion": "example.com/v1", "fieldsType": "FieldsV1",
         "fieldsV1": {"f:spec": {"f:whole": {".": {}, "f:x": {}}, "f:plain": {"v:\"a\"": {}}}},
@@ -506,4 +507,56 @@ fn entries_that_cannot_be_read_are_passed_over() {
         object["metadata"].as_object_mut().expect("an object").remove("managedFields");
     });
     same(&shown, &["nothing to write"]);
+}
+
+#[test]
+fn each_limit_holds_at_its_edge() {
+    let entry = |manager: usize, subresource: usize| {
+        json!([{
+            "manager": "m".repeat(manager), "subresource": "s".repeat(subresource), "operation": "Update",
+            "fieldsType": "FieldsV1",
+        }])
+    };
+    let tell = |entries: Value| -> Vec<String> {
+        let wrong = validate(&entries, &Path::new("metadata").child("managedFields"));
+        wrong.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(tell(entry(128, 256)), Vec::<String>::new());
+    assert_eq!(
+        tell(entry(129, 257)),
+        [
+            "metadata.managedFields[0].fieldManager: Too long: may not be more than 128 bytes",
+            "metadata.managedFields[0].subresource: Too long: may not be more than 256 bytes",
+        ]
+    );
+    assert_eq!(
+        tell(json!([{"operation": "Patch", "fieldsType": "V2", "manager": "a\u{7}"}])),
+        [
+            "metadata.managedFields[0].operation: Invalid value: \"Patch\": must be `Apply` or `Update`",
+            "metadata.managedFields[0].fieldsType: Invalid value: \"V2\": must be `FieldsV1`",
+            "metadata.managedFields[0].fieldManager: Invalid value: \"a\\u{7}\": should not contain unprintable characters",
+        ]
+    );
+    // Of very many mistakes, a hundred are told.
+    let mut world = World::new(1);
+    let mut told = |count: usize| {
+        let fields = (0..count).map(|at| (format!("f{at:03}"), json!(1)));
+        world.apply("a", Value::Object(fields.collect())).matches("field not declared").count()
+    };
+    assert_eq!((told(99), told(100), told(101)), (99, 100, 100));
+    // An annotation that would not fit is emptied.
+    let refreshed = |bytes: usize| {
+        let mut world = World::new(1);
+        let key = "kubectl.kubernetes.io/last-applied-configuration";
+        world.update("u", |object| {
+            object["metadata"]["annotations"] = json!({ key: "{}", "x": "x".repeat(bytes) })
+        });
+        world.apply("kubectl", json!({}));
+        let object = world.object.expect("it was applied");
+        object["metadata"]["annotations"][key].as_str().map(str::len)
+    };
+    let text =
+        r#"{"apiVersion":"example.com/v1","kind":"Thing","metadata":{"name":"a"},"spec":{}}"#.len() + 1;
+    let room = (256 << 10) - "kubectl.kubernetes.io/last-applied-configuration".len() - text - "x".len();
+    assert_eq!((refreshed(room), refreshed(room + 1)), (Some(text), Some(0)));
 }

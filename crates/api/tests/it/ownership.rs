@@ -1,9 +1,9 @@
 //! Recorded answers of a kube-apiserver 1.32, where they are at hand: who owns what after each write.
 
 use serde_json::{Value, json};
-use shoal_api::GroupVersion;
 use shoal_api::apply::{Manager, apply, track};
 use shoal_api::schema::{Node, builtin};
+use shoal_api::{GroupVersion, patch};
 use std::collections::BTreeMap;
 
 use crate::golden;
@@ -186,6 +186,58 @@ fn what_is_owned_after_each_write_is_what_kubernetes_says() {
     );
     assert!(same >= WRITES, "only {same} writes were compared");
 }
+
+/// A patch of the recordings: what the object became, and what it becomes here; none for what is no such patch.
+fn patched(custom: &Kind, value: &Value, seen: &mut BTreeMap<String, Value>) -> Option<(Value, Value)> {
+    let path = value["path"].as_str()?;
+    let answer = &value["response_body"];
+    answer["metadata"]["uid"].as_str()?;
+    let old = seen.insert(path.into(), answer.clone())?;
+    let patch = value["request_body"].clone();
+    let name = query(value, "fieldManager").unwrap_or_default();
+    if value["method"] != "PATCH" || answer["kind"] == "Scale" || is_stale(&old, answer, name) {
+        return None;
+    }
+    let node = node_of(custom, answer)?;
+    let mut object = old;
+    match text(&value["request_headers"]["Content-Type"]) {
+        "application/strategic-merge-patch+json" => patch::strategic::apply(node, &mut object, patch),
+        "application/merge-patch+json" => patch::merge::apply(&mut object, patch),
+        "application/json-patch+json" => patch::json::apply(&mut object, &patch),
+        _ => return None,
+    }
+    .expect("it was applied");
+    // What controllers write meanwhile is not the patch's.
+    let asked = |object: &Value| {
+        let mut metadata = object["metadata"].clone();
+        for field in ["resourceVersion", "generation", "managedFields"] {
+            metadata.as_object_mut().expect("an object").remove(field);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("deployment.kubernetes.io/revision");
+        }
+        json!([metadata, object["spec"], object["data"], object["rules"], object["webhooks"]])
+    };
+    Some((asked(answer), asked(&object)))
+}
+
+#[test]
+fn patches_do_what_they_did_to_kubernetes() {
+    let all = exchanges();
+    let Some(custom) = custom(&all) else { return };
+    let mut seen = BTreeMap::new();
+    let mut same = 0;
+    for Exchange { step, value } in &all {
+        if let Some((recorded, here)) = patched(&custom, value, &mut seen) {
+            assert_eq!(here, recorded, "{step}");
+            same += 1;
+        }
+    }
+    assert!(same >= PATCHES, "only {same} patches were compared");
+}
+
+/// Patches that the recordings have, the same aside.
+const PATCHES: usize = 15;
 
 /// Writes that the recordings have, without those that somebody else wrote between.
 const WRITES: usize = 44;
