@@ -96,6 +96,7 @@ pub fn apply(
     let mut object = live.cloned().unwrap_or_else(track::nothing);
     let encoded = track::take_managed(&mut object);
     let mut managed = Managed::decode(&encoded).map_err(ApplyError::Undecodable)?;
+    managed.fit(node);
     if managed.is_empty() && live.is_some() {
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
         track::take_over(node, &track::nothing(), &object, &mut managed, &before);
@@ -113,6 +114,13 @@ pub fn apply(
     last_applied::refresh(&mut object, config, manager);
     track::put_managed(&mut object, managed.encode());
     Ok(object)
+}
+
+/// Whether all of one set is in another.
+fn is_within(one: &Set, other: &Set) -> bool {
+    let mut left = one.clone();
+    left.difference(other);
+    left.is_empty()
 }
 
 /// One try to apply.
@@ -142,7 +150,8 @@ impl Attempt<'_> {
         };
         let merged = merge::merge(Some(self.node), self.object.clone(), self.config);
         let merged = match &last {
-            Some(last) if !last.set.is_empty() => {
+            // Who states all that it stated before has nothing to remove.
+            Some(last) if !is_within(&last.set, &own.set) => {
                 let owned = after.union().union(&own.set);
                 prune::prune(self.node, merged, &last.set, &owned)
             }

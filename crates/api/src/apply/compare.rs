@@ -38,15 +38,23 @@ impl Delta {
     }
 
     fn attach(&mut self, element: &Element, below: Self) {
-        self.added.attach(element.clone(), below.added);
-        self.modified.attach(element.clone(), below.modified);
-        self.removed.attach(element.clone(), below.removed);
+        let sets = [&mut self.added, &mut self.modified, &mut self.removed];
+        for (set, below) in sets.into_iter().zip([below.added, below.modified, below.removed]) {
+            if !below.is_empty() {
+                set.attach(element.clone(), below);
+            }
+        }
     }
 }
 
 /// What differs between two objects.
 pub(super) fn compare(node: Node<'_>, old: &Value, new: &Value) -> Delta {
-    values(Some(node), Some(old), Some(new))
+    let mut delta = values(Some(node), Some(old), Some(new));
+    // The object itself is nobody's.
+    for set in [&mut delta.added, &mut delta.modified, &mut delta.removed] {
+        set.drop_root();
+    }
+    delta
 }
 
 fn values(node: Option<Node<'_>>, old: Option<&Value>, new: Option<&Value>) -> Delta {

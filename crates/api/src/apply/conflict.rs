@@ -132,6 +132,9 @@ impl fmt::Display for Conflict {
 
 /// Refuses what can be no configuration for this object.
 pub(super) fn check_config(config: &Value, manager: &Manager<'_>) -> Result<(), ApplyError> {
+    if !config.is_object() {
+        return Err(ApplyError::BadRequest("error decoding YAML: the configuration is no object".into()));
+    }
     let version = config["apiVersion"].as_str().unwrap_or_default();
     if version != manager.api_version {
         return Err(ApplyError::BadRequest(format!(

@@ -36,6 +36,16 @@ impl<'s> Shape<'s> {
     }
 }
 
+/// Whether nothing below a value of this type is owned by itself.
+pub(super) fn is_owned_as_a_whole(node: Node<'_>) -> bool {
+    match node.ty() {
+        Type::Scalar(_) | Type::Any => true,
+        Type::Object(object) => object.atomic,
+        Type::Map(map) => map.atomic,
+        Type::List(list) => list.kind == ListKind::Atomic,
+    }
+}
+
 /// What tells an item of a list apart: its keys, or itself when there are none.
 pub(super) fn element_of(
     keys: &[Box<str>],
@@ -55,7 +65,8 @@ pub(super) fn element_of(
         Value::Null => return Err("associative list with keys may not have a null element".into()),
         _ => return Err("associative list with keys may not have non-map elements".into()),
     };
-    let default = |key: &str| item.and_then(|item| item.field(key)).and_then(|field| field.default.as_ref());
+    let field = |key: &str| item.and_then(|item| item.field(key));
+    let default = |key: &str| field(key)?.default.as_ref().filter(|value| !value.is_null());
     let mut found = Map::new();
     for key in keys {
         let value = fields.get(&**key).or_else(|| default(key)).ok_or_else(|| {

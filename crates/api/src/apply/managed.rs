@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::compare::Delta;
 use super::conflict::{Conflict, Conflicts};
+use super::list::is_owned_as_a_whole;
 use super::set::Set;
 use crate::field::{Error, Path};
+use crate::schema::Node;
 use crate::time::Moment;
 
 /// What tells managers apart, in the order in which conflicts name them.
@@ -90,22 +92,17 @@ impl Managed {
         Ok(managed)
     }
 
-    /// As `metadata.managedFields`: appliers first, then by time and name.
+    /// As `metadata.managedFields`.
     pub(super) fn encode(&self) -> Vec<Value> {
-        let seconds = |owned: &Owned| {
-            let moment = owned.time.as_ref().and_then(|time| time.parse::<Moment>().ok());
-            moment.map_or(0, Moment::seconds)
-        };
-        let mut entries: Vec<(&Id, &Owned)> = self.0.iter().collect();
-        entries.sort_by(|(one, owned), (other, other_owned)| {
-            let key = |id: &Id, owned: &Owned| (id.operation, seconds(owned));
-            let by_time = key(one, owned).cmp(&key(other, other_owned));
-            by_time
-                .then_with(|| one.manager.cmp(&other.manager))
-                .then_with(|| owned.api_version.cmp(&other_owned.api_version))
-                .then_with(|| one.subresource.cmp(&other.subresource))
-        });
-        entries.into_iter().map(|(id, owned)| entry(id, owned)).collect()
+        sorted(self.0.iter().map(|(id, owned)| entry(id, owned)).collect())
+    }
+
+    /// Brings the sets in line with the type, which may have changed since: fields below one that is owned as a whole now
+    /// become it.
+    pub(super) fn fit(&mut self, node: Node<'_>) {
+        for owned in self.0.values_mut() {
+            fit(Some(node), &mut owned.set);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -149,7 +146,42 @@ impl Managed {
     }
 }
 
-fn entry(id: &Id, owned: &Owned) -> Value {
+/// Appliers first, then by time and name.
+pub(super) fn sorted(mut entries: Vec<Value>) -> Vec<Value> {
+    fn text<'e>(entry: &'e Value, field: &str) -> &'e str {
+        entry[field].as_str().unwrap_or_default()
+    }
+    let seconds = |entry: &Value| text(entry, "time").parse::<Moment>().map_or(0, Moment::seconds);
+    entries.sort_by_cached_key(|entry| {
+        let texts = ["manager", "apiVersion", "subresource"].map(|field| text(entry, field).to_string());
+        (text(entry, "operation").to_string(), seconds(entry), texts)
+    });
+    entries
+}
+
+/// Whether an entry is that of a manager.
+pub(super) fn is_of(entry: &Value, id: &Id) -> bool {
+    let text = |field: &str| entry[field].as_str().unwrap_or_default();
+    text("manager") == id.manager
+        && text("subresource") == id.subresource
+        && text("operation") == id.operation.name()
+        && (id.operation == Operation::Apply || text("apiVersion") == id.api_version)
+}
+
+fn fit(node: Option<Node<'_>>, set: &mut Set) {
+    let Some(node) = node.filter(|_| set.has_children()) else { return };
+    if is_owned_as_a_whole(node) {
+        set.keep_root_only();
+        return;
+    }
+    for (element, below) in set.children_mut() {
+        let child = element.name().map_or_else(|| node.item(), |name| node.child(name));
+        fit(child, below);
+    }
+}
+
+/// One manager's entry.
+pub(super) fn entry(id: &Id, owned: &Owned) -> Value {
     let mut entry = Map::new();
     if !id.manager.is_empty() {
         entry.insert("manager".into(), json!(id.manager));

@@ -74,7 +74,8 @@ fn order<'e>(object: &'e [Element], config: &'e [Element]) -> Vec<&'e Element> {
             (Some(one), Some(other)) if one == other => {
                 order.push(one);
                 done.insert(one);
-                (left.next(), right.next());
+                left.next();
+                right.next();
                 next_shared = shared.next();
                 continue;
             }

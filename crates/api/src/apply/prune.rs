@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::extract::set_of;
 use super::list::{Shape, element_of};
-use super::set::{Element, Set};
+use super::set::Set;
 use crate::schema::{Node, Type};
 
 /// The object without what is only in `last`, the set that the manager had: what is in `owned`, the union of all sets as
@@ -54,8 +54,7 @@ fn remove(node: Node<'_>, mut value: Value, removed: &Set) -> Value {
     value
 }
 
-/// Removes what is in the set. What becomes empty by it is removed too in built-in kinds, as Go leaves it out; in custom
-/// resources it stays, as something else than nothing.
+/// Removes what is in the set; what becomes empty by it stays, since it is owned itself or was not this manager's.
 fn remove_from(node: Option<Node<'_>>, value: &mut Value, removed: &Set) {
     match (Shape::of(node, value), value) {
         (Shape::Fields, Value::Object(fields)) => {
@@ -63,21 +62,15 @@ fn remove_from(node: Option<Node<'_>>, value: &mut Value, removed: &Set) {
                 let Some(name) = element.name() else { continue };
                 if below.is_member() {
                     fields.remove(name);
-                    continue;
-                }
-                let Some(value) = fields.get_mut(name).filter(|value| !is_empty(value)) else { continue };
-                remove_from(node.and_then(|node| node.child(name)), value, below);
-                let built_in = node.and_then(|node| node.field(name)).is_some_and(|field| field.tag != 0);
-                if built_in && is_empty(value) {
-                    fields.remove(name);
+                } else if let Some(value) = fields.get_mut(name) {
+                    remove_from(node.and_then(|node| node.child(name)), value, below);
                 }
             }
         }
         (Shape::Items(keys), Value::Array(items)) => {
             let item = node.and_then(Node::item);
             items.retain_mut(|value| {
-                let below =
-                    element_of(keys, item, value).ok().and_then(|element: Element| removed.child(&element));
+                let below = element_of(keys, item, value).ok().and_then(|element| removed.child(&element));
                 let Some(below) = below else { return true };
                 if !below.is_member() {
                     remove_from(item, value, below);
@@ -87,8 +80,4 @@ fn remove_from(node: Option<Node<'_>>, value: &mut Value, removed: &Set) {
         }
         _ => {}
     }
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.as_object().is_some_and(|fields| fields.is_empty()) || value.as_array().is_some_and(Vec::is_empty)
 }

@@ -128,7 +128,7 @@ impl Set {
     /// The paths in it, sorted, as messages show them: `.spec.containers[name="c"].image`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
-        self.collect(String::new(), &mut paths);
+        self.collect("", &mut paths);
         paths
     }
 
@@ -150,6 +150,15 @@ impl Set {
             }
         });
         both
+    }
+
+    /// Whether something is in both this set and `encoded`, which is one as `FieldsV1`.
+    pub(super) fn touches(&self, encoded: &Value) -> bool {
+        let Value::Object(fields) = encoded else { return false };
+        self.member && (fields.is_empty() || fields.contains_key("."))
+            || self.children.iter().any(|(element, below)| {
+                fields.get(&element.encode()).is_some_and(|encoded| below.touches(encoded))
+            })
     }
 
     /// Removes what is in the other too. Paths below one that is in the other stay.
@@ -223,6 +232,11 @@ impl Set {
         self.member = true;
     }
 
+    /// Forgets the root, not what is below.
+    pub(super) fn drop_root(&mut self) {
+        self.member = false;
+    }
+
     pub(super) fn children(&self) -> impl Iterator<Item = (&Element, &Self)> {
         self.children.iter().map(|(element, below)| (element, below))
     }
@@ -232,9 +246,22 @@ impl Set {
         Some(&self.children[at].1)
     }
 
+    pub(super) fn has_children(&self) -> bool {
+        !self.children.is_empty()
+    }
+
+    pub(super) fn children_mut(&mut self) -> impl Iterator<Item = (&Element, &mut Self)> {
+        self.children.iter_mut().map(|(element, below)| (&*element, below))
+    }
+
+    /// Forgets what is below, and takes the root.
+    pub(super) fn keep_root_only(&mut self) {
+        *self = Self { member: true, children: Vec::new() };
+    }
+
     /// Forgets what is below a step, and takes the step itself.
     pub(super) fn keep_member_only(&mut self, element: &Element) {
-        *self.entry(element.clone()) = Self { member: true, children: Vec::new() };
+        self.entry(element.clone()).keep_root_only();
     }
 
     /// Adds what is below a step; nothing when it is empty.
@@ -272,11 +299,11 @@ impl Set {
     }
 
     /// Those at one level first, then what is below each: the order in which conflicts are told.
-    fn collect(&self, path: String, paths: &mut Vec<String>) {
+    fn collect(&self, path: &str, paths: &mut Vec<String>) {
         let members = self.children.iter().filter(|(_, below)| below.member);
         paths.extend(members.map(|(element, _)| format!("{path}{element}")));
         for (element, below) in &self.children {
-            below.collect(format!("{path}{element}"), paths);
+            below.collect(&format!("{path}{element}"), paths);
         }
     }
 }

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 /// Keeps the old times of `managedFields` when nothing but these would change: then `new` becomes equal to `old`, and need
 /// not be written. Gives whether it is so.
 pub fn settle(old: &Value, new: &mut Value) -> bool {
+    if old == new {
+        return true;
+    }
     let (Value::Object(before), Value::Object(after)) = (old, &*new) else { return false };
     if !same_but(before, after, &["metadata"]) {
         return false;

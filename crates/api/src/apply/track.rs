@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use super::Manager;
-use super::cap::cap;
-use super::compare::compare;
-use super::managed::{Managed, Operation, Owned};
+use super::cap::{UPDATE_MANAGERS_MAX, cap};
+use super::compare::{Delta, compare};
+use super::managed::{Managed, Operation, Owned, entry, is_of, sorted};
 use super::set::{Element, Set};
 use crate::object;
-use crate::schema::Node;
+use crate::schema::{Node, Type};
 
 /// Gives what differs between `old` (none when the object is created) and `new` to the manager, and takes it from all
 /// others; writes `managedFields` into `new`. Both are decoded and defaulted.
@@ -20,22 +20,66 @@ use crate::schema::Node;
 pub fn track(node: Node<'_>, old: Option<&Value>, new: &mut Value, manager: &Manager<'_>) {
     let sent = take_managed(new);
     let live = old.map_or(&Value::Null, |old| &old["metadata"]["managedFields"]);
-    let read = |entries: &Value| Managed::decode(entries).unwrap_or_default();
-    let mut managed = if is_reset(&sent) && manager.subresource.is_empty() {
-        Managed::default()
-    } else if manager.subresource.is_empty() && sent != *live {
-        Some(read(&sent)).filter(|managed| !managed.is_empty()).unwrap_or_else(|| read(live))
-    } else {
-        read(live)
-    };
+    let by_itself = manager.subresource.is_empty();
     let is_update = old.is_some_and(|old| !object::uid(old).is_empty());
+    let nothing = nothing();
+    let old = old.unwrap_or(&nothing);
+    let is_as_stored = sent == *live || sent.is_null() || !by_itself;
+    let entries = if sent == *live {
+        sent
+    } else if is_as_stored {
+        live.clone()
+    } else {
+        sent
+    };
+    let few = entries.as_array().is_some_and(|entries| entries.len() < UPDATE_MANAGERS_MAX);
+    if is_as_stored && few && is_built_in(node) {
+        put_managed(new, quick(node, old, new, entries, manager));
+        return;
+    }
+    let read = |entries: &Value| Managed::decode(entries).unwrap_or_default();
+    let mut managed = if is_reset(&entries) && by_itself {
+        Managed::default()
+    } else {
+        Some(read(&entries)).filter(|managed| !managed.is_empty()).unwrap_or_else(|| read(live))
+    };
+    managed.fit(node);
     if managed.is_empty() && is_update {
         return;
     }
-    let nothing = nothing();
-    take_over(node, old.unwrap_or(&nothing), new, &mut managed, manager);
+    take_over(node, old, new, &mut managed, manager);
     cap(&mut managed);
     put_managed(new, managed.encode());
+}
+
+/// The same, where the entries are those that were stored, too few to be put together, and of a type that never changes:
+/// only those are read that own something that differs.
+fn quick(node: Node<'_>, old: &Value, new: &Value, entries: Value, manager: &Manager<'_>) -> Vec<Value> {
+    let Value::Array(mut entries) = entries else { return Vec::new() };
+    let Some((delta, mut own)) = difference(node, old, new, manager) else { return entries };
+    let differs = [&delta.added, &delta.modified, &delta.removed];
+    let id = manager.id(Operation::Update);
+    entries.retain_mut(|entry| {
+        let mine = !own.is_empty() && is_of(entry, &id);
+        let fields = &mut entry["fieldsV1"];
+        if !mine && !differs.iter().any(|set| set.touches(fields)) {
+            return true;
+        }
+        let mut set = Set::from_value(fields).unwrap_or_default();
+        differs.iter().for_each(|differs| set.difference(differs));
+        if mine {
+            own.add(&set);
+            return false;
+        }
+        *fields = set.to_value();
+        !set.is_empty()
+    });
+    if own.is_empty() {
+        return entries;
+    }
+    let owned = Owned { api_version: manager.api_version.into(), time: Some(manager.now.into()), set: own };
+    entries.push(entry(&id, &owned));
+    sorted(entries)
 }
 
 /// Gives what differs between two objects to the manager.
@@ -46,22 +90,29 @@ pub(super) fn take_over(
     managed: &mut Managed,
     manager: &Manager<'_>,
 ) {
-    let mut delta = compare(node, old, new);
-    delta.without(&manager.reset_set());
-    if delta.is_empty() {
-        return;
-    }
+    let Some((delta, mut own)) = difference(node, old, new, manager) else { return };
     managed.give_up(&delta);
-    let mut own = delta.added.union(&delta.modified);
-    own.difference(stripped());
     if own.is_empty() {
         return;
     }
     let id = manager.id(Operation::Update);
-    let before = managed.remove(&id).map(|owned| owned.set);
-    let set = before.map_or(own.clone(), |before| before.union(&own));
-    managed
-        .insert(id, Owned { api_version: manager.api_version.into(), time: Some(manager.now.into()), set });
+    if let Some(before) = managed.remove(&id) {
+        own.add(&before.set);
+    }
+    let owned = Owned { api_version: manager.api_version.into(), time: Some(manager.now.into()), set: own };
+    managed.insert(id, owned);
+}
+
+/// What differs between two objects, and what of it a manager can own; none when nothing does.
+fn difference(node: Node<'_>, old: &Value, new: &Value, manager: &Manager<'_>) -> Option<(Delta, Set)> {
+    let mut delta = compare(node, old, new);
+    delta.without(&manager.reset_set());
+    if delta.is_empty() {
+        return None;
+    }
+    let mut own = delta.changed();
+    own.difference(stripped());
+    Some((delta, own))
 }
 
 /// What nobody owns: the server writes it.
@@ -110,6 +161,11 @@ pub(super) fn put_managed(object: &mut Value, entries: Vec<Value>) {
     if let Value::Object(metadata) = metadata {
         metadata.insert("managedFields".into(), Value::Array(entries));
     }
+}
+
+/// Whether a type has a form in protobuf: only built-in kinds have, and they do not change.
+fn is_built_in(node: Node<'_>) -> bool {
+    matches!(node.ty(), Type::Object(object) if object.fields.iter().any(|field| field.tag != 0))
 }
 
 /// Whether a client asks to forget who owns what.

@@ -93,8 +93,8 @@ impl Reader<'_> {
             .iter()
             .map(|(name, property)| {
                 let required = required.contains(&json!(name));
-                // Go writes `null` for this time, though nobody has set it.
-                let is_null = required || name == "creationTimestamp";
+                // A list or a struct held by pointer that Go writes though nobody has set it.
+                let is_null = required && !text(property, "type").starts_with("string");
                 let unset = (self.tag != 0 && is_null).then_some(Value::Null);
                 Field {
                     name: name.as_str().into(),

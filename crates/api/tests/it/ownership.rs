@@ -1,18 +1,13 @@
 //! Recorded answers of a kube-apiserver 1.32, where they are at hand: who owns what after each write.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 use shoal_api::apply::{Manager, apply, track};
+use shoal_api::schema::{Node, builtin};
+use shoal_api::{GroupVersion, patch};
+use std::collections::BTreeMap;
 
+use crate::golden;
 use crate::openapi::Kind;
-
-fn golden() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/golden");
-    path.is_dir().then_some(path)
-}
 
 /// What a client sent and what it was answered.
 struct Exchange {
@@ -20,57 +15,39 @@ struct Exchange {
     value: Value,
 }
 
-fn exchanges(golden: &Path) -> Vec<Exchange> {
-    let entries = fs::read_dir(golden.join("kubectl")).expect("the recordings can be listed");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
-    let number = |path: &PathBuf| -> u32 {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(u32::MAX)
-    };
-    files.sort_by_key(number);
+fn exchanges() -> Vec<Exchange> {
+    let index = golden::document("kubectl/INDEX.json").unwrap_or_default();
+    let steps = index.as_array().into_iter().flatten();
     let mut all = Vec::new();
-    for path in files {
-        let text = fs::read_to_string(&path).expect("readable");
-        let recording: Value = serde_json::from_str(&text).expect("JSON");
-        let step = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for value in recording["exchanges"].as_array().into_iter().flatten() {
-            all.push(Exchange { step: step.clone(), value: value.clone() });
-        }
+    for step in steps.filter_map(|step| step[0].as_str()) {
+        let recording =
+            golden::document(&format!("kubectl/{step}.json")).expect("the index lists what there is");
+        let exchanges = recording["exchanges"].as_array().cloned().unwrap_or_default();
+        all.extend(exchanges.into_iter().map(|value| Exchange { step: step.into(), value }));
     }
     all
 }
 
-/// The schema of a kind, from the OpenAPI document of its group, or from its definition among the recordings.
-fn kind_of(golden: &Path, all: &[Exchange], object: &Value) -> Option<Kind> {
-    let api_version = object["apiVersion"].as_str()?;
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let read = |file: &str| -> Option<Value> {
-        let text = fs::read_to_string(golden.join("kube-openapi/v3").join(file)).ok()?;
-        Some(serde_json::from_str(&text).expect("JSON"))
-    };
-    let file =
-        if group.is_empty() { format!("api_{version}.json") } else { format!("apis_{group}_{version}.json") };
-    let Some(document) = read(&file) else {
-        let definition = all.iter().map(|exchange| &exchange.value["request_body"]).find(|body| {
-            body["kind"] == "CustomResourceDefinition" && body["spec"]["names"]["kind"] == object["kind"]
-        })?;
-        let mut schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
-        schema["properties"]["metadata"] = json!({"$ref": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"});
-        for field in ["apiVersion", "kind"] {
-            schema["properties"][field] = json!({"type": "string"});
-        }
-        let core = read("api_v1.json")?;
-        return Some(Kind::new(&schema, &core["components"]["schemas"], 0));
-    };
-    let definitions = &document["components"]["schemas"];
-    let is_kind = |definition: &Value| {
-        let mut kinds = definition["x-kubernetes-group-version-kind"].as_array().into_iter().flatten();
-        kinds.any(|kind| {
-            kind["kind"] == object["kind"] && kind["group"] == group && kind["version"] == version
-        })
-    };
-    let definition = definitions.as_object()?.values().find(|definition| is_kind(definition))?;
-    Some(Kind::new(definition, definitions, 1))
+/// The one custom resource of the recordings.
+fn custom(all: &[Exchange]) -> Option<Kind> {
+    let bodies = all.iter().map(|exchange| &exchange.value["request_body"]);
+    let definition = bodies.into_iter().find(|body| body["kind"] == "CustomResourceDefinition")?;
+    let mut schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    schema["properties"]["metadata"] = json!({"$ref": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"});
+    for field in ["apiVersion", "kind"] {
+        schema["properties"][field] = json!({"type": "string"});
+    }
+    let core = golden::document("kube-openapi/v3/api_v1.json")?;
+    Some(Kind::new(&schema, &core["components"]["schemas"], 0))
+}
+
+/// The schema of a kind: a built-in one, or that of the custom resource.
+fn node_of<'k>(custom: &'k Kind, object: &Value) -> Option<Node<'k>> {
+    let group_version: GroupVersion = object["apiVersion"].as_str()?.parse().ok()?;
+    if group_version.group == "example.com" {
+        return Some(custom.node());
+    }
+    builtin::kind(&group_version.kind(object["kind"].as_str()?))
 }
 
 fn query<'e>(exchange: &'e Value, name: &str) -> Option<&'e str> {
@@ -136,12 +113,7 @@ fn sorted(status: &Value) -> Value {
 }
 
 /// A write of the recordings: what it gave, and what it gives here; none for what is no such write.
-fn replay(
-    golden: &Path,
-    all: &[Exchange],
-    value: &Value,
-    seen: &mut BTreeMap<String, Value>,
-) -> Option<(Value, Value)> {
+fn replay(custom: &Kind, value: &Value, seen: &mut BTreeMap<String, Value>) -> Option<(Value, Value)> {
     let path = value["path"].as_str()?;
     let answer = &value["response_body"];
     let is_conflict = answer["details"]["causes"][0]["reason"] == "FieldManagerConflict";
@@ -159,7 +131,7 @@ fn replay(
     let applied = text(&value["request_headers"]["Content-Type"]).starts_with("application/apply-patch");
     let agent = text(&value["request_headers"]["User-Agent"]).split('/').next()?;
     let sample = if applied { &value["request_body"] } else { answer };
-    let kind = kind_of(golden, all, sample)?;
+    let node = node_of(custom, sample)?;
     let manager = Manager {
         name: query(value, "fieldManager").unwrap_or(agent),
         subresource: if path.ends_with("/approval") { "approval" } else { "" },
@@ -172,7 +144,7 @@ fn replay(
     }
     if applied {
         let force = query(value, "force") == Some("true");
-        let result = apply(kind.node(), old.as_ref(), sample, &manager, force);
+        let result = apply(node, old.as_ref(), sample, &manager, force);
         return match result {
             Ok(object) => Some((entries(answer).into(), entries(&object).into())),
             Err(error) => Some((sorted(answer), sorted(&error.to_status().to_value()))),
@@ -186,19 +158,19 @@ fn replay(
         new["metadata"]["managedFields"] = sent["value"].clone();
     }
     let old = if created { None } else { Some(old?) };
-    track(kind.node(), old.as_ref(), &mut new, &manager);
+    track(node, old.as_ref(), &mut new, &manager);
     Some((entries(answer).into(), entries(&new).into()))
 }
 
 #[test]
 fn what_is_owned_after_each_write_is_what_kubernetes_says() {
-    let Some(golden) = golden() else { return };
-    let all = exchanges(&golden);
+    let all = exchanges();
+    let Some(custom) = custom(&all) else { return };
     let mut seen = BTreeMap::new();
     let mut same = 0;
     let mut different = Vec::new();
     for Exchange { step, value } in &all {
-        match replay(&golden, &all, value, &mut seen) {
+        match replay(&custom, value, &mut seen) {
             Some((recorded, here)) if recorded == here => same += 1,
             Some((recorded, here)) => {
                 different.push(format!("{step}\n  recorded: {recorded:#}\n  here: {here:#}"));
@@ -214,6 +186,58 @@ fn what_is_owned_after_each_write_is_what_kubernetes_says() {
     );
     assert!(same >= WRITES, "only {same} writes were compared");
 }
+
+/// A patch of the recordings: what the object became, and what it becomes here; none for what is no such patch.
+fn patched(custom: &Kind, value: &Value, seen: &mut BTreeMap<String, Value>) -> Option<(Value, Value)> {
+    let path = value["path"].as_str()?;
+    let answer = &value["response_body"];
+    answer["metadata"]["uid"].as_str()?;
+    let old = seen.insert(path.into(), answer.clone())?;
+    let patch = value["request_body"].clone();
+    let name = query(value, "fieldManager").unwrap_or_default();
+    if value["method"] != "PATCH" || answer["kind"] == "Scale" || is_stale(&old, answer, name) {
+        return None;
+    }
+    let node = node_of(custom, answer)?;
+    let mut object = old;
+    match text(&value["request_headers"]["Content-Type"]) {
+        "application/strategic-merge-patch+json" => patch::strategic::apply(node, &mut object, patch),
+        "application/merge-patch+json" => patch::merge::apply(&mut object, patch),
+        "application/json-patch+json" => patch::json::apply(&mut object, &patch),
+        _ => return None,
+    }
+    .expect("it was applied");
+    // What controllers write meanwhile is not the patch's.
+    let asked = |object: &Value| {
+        let mut metadata = object["metadata"].clone();
+        for field in ["resourceVersion", "generation", "managedFields"] {
+            metadata.as_object_mut().expect("an object").remove(field);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("deployment.kubernetes.io/revision");
+        }
+        json!([metadata, object["spec"], object["data"], object["rules"], object["webhooks"]])
+    };
+    Some((asked(answer), asked(&object)))
+}
+
+#[test]
+fn patches_do_what_they_did_to_kubernetes() {
+    let all = exchanges();
+    let Some(custom) = custom(&all) else { return };
+    let mut seen = BTreeMap::new();
+    let mut same = 0;
+    for Exchange { step, value } in &all {
+        if let Some((recorded, here)) = patched(&custom, value, &mut seen) {
+            assert_eq!(here, recorded, "{step}");
+            same += 1;
+        }
+    }
+    assert!(same >= PATCHES, "only {same} patches were compared");
+}
+
+/// Patches that the recordings have, the same aside.
+const PATCHES: usize = 15;
 
 /// Writes that the recordings have, without those that somebody else wrote between.
 const WRITES: usize = 44;

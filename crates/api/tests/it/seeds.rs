@@ -14,3 +14,13 @@ fn decode_holds_for_every_input() {
 fn proto_holds_for_every_input() {
     fuzz::vary("proto", checks::proto);
 }
+
+#[test]
+fn selector_holds_for_every_input() {
+    fuzz::vary("selector", checks::selector);
+}
+
+#[test]
+fn patch_holds_for_every_input() {
+    fuzz::vary("patch", checks::patch);
+}
