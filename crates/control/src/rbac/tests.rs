@@ -1,3 +1,5 @@
+//! Who may do what, asked and answered.
+
 use serde_json::{Value, json};
 use shoal_api::object;
 

@@ -1,3 +1,5 @@
+//! What is recorded, and what is not.
+
 use std::fs;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Certificates: what is made, believed, signed and refused.
+
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
