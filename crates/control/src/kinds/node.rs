@@ -1,4 +1,4 @@
-//! Nodes.
+//! Nodes: what they have, and what of them can change.
 
 use serde_json::{Value, json};
 use shoal_api::field::Path;
