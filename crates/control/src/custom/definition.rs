@@ -112,8 +112,12 @@ pub fn continue_deletion(definition: &Value, has_objects: bool, now: &str) -> Op
         "removed all instances",
         now,
     );
-    let list = object::metadata_mut(&mut next).get_mut("finalizers").and_then(Value::as_array_mut)?;
+    let metadata = object::metadata_mut(&mut next);
+    let list = metadata.get_mut("finalizers").and_then(Value::as_array_mut)?;
     list.retain(|one| one != CLEANUP_FINALIZER);
+    if list.is_empty() {
+        metadata.remove("finalizers");
+    }
     Some(next)
 }
 

@@ -1,21 +1,21 @@
 //! The formats that a text of a custom resource is checked for, as the API server checks them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use regex::Regex;
+use shoal_api::names;
 
 /// Whether a text has a format. Formats that Kubernetes does not check hold for every text.
 pub fn holds(format: &str, text: &str) -> bool {
     match format {
-        "date-time" => is_date_time(text),
+        "date-time" | "datetime" => is_date_time(text),
         "date" => is_date(text),
         "duration" => is_duration(text),
         "byte" => base64::engine::general_purpose::STANDARD.decode(text).is_ok(),
-        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
-        "ipv6" => text.contains(':') && text.parse::<Ipv6Addr>().is_ok(),
-        "cidr" => text.parse::<ipnet::IpNet>().is_ok(),
+        "ipv4" => names::ipv4(text).is_empty(),
+        "ipv6" => names::ipv6(text).is_empty(),
+        "cidr" => names::parse_cidr(text).is_some(),
         "mac" => MAC.is_match(text),
         "uri" => is_uri(text),
         "email" => EMAIL.is_match(text),
@@ -33,8 +33,13 @@ pub fn holds(format: &str, text: &str) -> bool {
     }
 }
 
-/// Formats that a definition may name (`apiextensions` keeps these and ignores the rest).
-pub const SUPPORTED: [&str; 25] = [
+/// Whether the API server knows a format; it reads schemas as if others were not there.
+pub fn is_known(format: &str) -> bool {
+    KNOWN.contains(&format)
+}
+
+/// The formats that the API server knows.
+const KNOWN: [&str; 25] = [
     "bsonobjectid",
     "uri",
     "email",

@@ -88,12 +88,13 @@ fn node(schema: &Structural, value: &Value, old: Option<&Value>, path: &str, fou
 }
 
 fn type_of(schema: &Structural, value: &Value, path: &str, found: &mut Found) {
+    let format = known_format(schema);
     let expected: &[Kind] = match schema.kind {
         _ if schema.int_or_string => &[Kind::Integer, Kind::String],
         Some(ref kind) => std::slice::from_ref(kind),
         None => &[],
     };
-    if expected.is_empty() && schema.format.is_empty() {
+    if expected.is_empty() && format.is_empty() {
         return;
     }
     found.looked_at += 1;
@@ -109,7 +110,7 @@ fn type_of(schema: &Structural, value: &Value, path: &str, found: &mut Found) {
         }
         return;
     };
-    if matches!(actual, Kind::String | Kind::Array) && !schema.format.is_empty() && !wants_number {
+    if matches!(actual, Kind::String | Kind::Array) && !format.is_empty() && !wants_number {
         return;
     }
     let is_whole = || value.as_f64().is_some_and(|number| number.fract() == 0.0);
@@ -119,18 +120,20 @@ fn type_of(schema: &Structural, value: &Value, path: &str, found: &mut Found) {
     if holds || expected.is_empty() {
         return;
     }
-    if !schema.format.is_empty() && !matches!(actual, Kind::String | Kind::Array) {
-        let format = match actual {
+    if !format.is_empty() && !matches!(actual, Kind::String | Kind::Array) {
+        let has = match actual {
             Kind::Integer => "int64",
             Kind::Number => "float64",
             _ => "",
         };
-        if format != schema.format {
-            wrong(found, &schema.format, format);
-        }
-        return;
+        return wrong(found, format, has);
     }
     wrong(found, &names(), actual.name());
+}
+
+/// The format, when it is one that is checked.
+fn known_format(schema: &Structural) -> &str {
+    if formats::is_known(&schema.format) { &schema.format } else { "" }
 }
 
 fn kind_of(value: &Value) -> Option<Kind> {
