@@ -1,9 +1,11 @@
 //! Admission: what a request may change and must obey because of other objects. Runs after defaulting and before
 //! validation (the changing steps), and after validation (the steps that only refuse).
 //!
-//! Each step is one file with one function of the type [`Admit`]. [`mutate`] and [`validate`] run the steps in the
-//! order of kube-apiserver. Two things stand apart, because their effects must be committed together with the object: [`quota::charge`]
-//! and the addresses of [`allocate`].
+//! Objects have been decoded by the schema of their kind: what is an object there is one here, or absent.
+//!
+//! Each step is one file with functions of the type [`Admit`]. [`mutate`] and [`validate`] run the steps in the order
+//! of kube-apiserver. Two things stand apart, because their effects must be committed together with the object:
+//! [`quota::charge`] and the addresses of [`allocate`].
 
 pub mod allocate;
 mod certificates;
@@ -12,6 +14,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
+mod pod_security;
 mod priority;
 mod protection;
 pub mod quota;
@@ -99,6 +102,7 @@ pub const MUTATING: &[(&str, Admit)] = &[
 pub const VALIDATING: &[(&str, Admit)] = &[
     ("LimitRanger", limit_ranger::validate),
     ("ServiceAccount", service_account::validate),
+    ("PodSecurity", pod_security::validate),
     ("Priority", priority::validate),
     ("PersistentVolumeClaimResize", resize::validate),
     ("RuntimeClass", runtime_class::validate),
@@ -194,6 +198,11 @@ fn joined(mut complaints: Vec<String>) -> Option<String> {
         [one] => Some(one.clone()),
         more => Some(format!("[{}]", more.join(", "))),
     }
+}
+
+/// The items of a list field; none where it is absent, which it stays.
+fn items_mut<'a>(parent: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+    parent.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 /// A list field of an object, made when it is absent.

@@ -2,7 +2,7 @@
 
 mod flow;
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde_json::{Value, json};
 use shoal_api::GroupVersionKind;

@@ -7,7 +7,7 @@
 mod bitmap;
 mod service;
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::Value;

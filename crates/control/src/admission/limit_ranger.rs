@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shoal_api::quantity::Quantity;
 use shoal_api::{Status, object};
 
-use super::{Attributes, Operation, joined};
+use super::{Attributes, Operation, items_mut, joined};
 use crate::known::LIMIT_RANGE;
 use crate::quota::pod_amounts;
 use crate::snapshot::{Snapshot, items, text};
@@ -65,7 +65,7 @@ fn fill_pod(pod: &mut Value, range: &Value) -> Vec<String> {
     }
     let mut set = Vec::new();
     for (field, kind) in [("containers", "container"), ("initContainers", "init container")] {
-        for container in pod["spec"][field].as_array_mut().into_iter().flatten() {
+        for container in items_mut(&mut pod["spec"], field) {
             let named = format!("{kind} {}", text(&container["name"]));
             let limited = fill(container, "limits", &limits);
             let requested = fill(container, "requests", &requests);

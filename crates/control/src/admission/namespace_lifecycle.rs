@@ -23,7 +23,8 @@ pub(super) fn admit(
     let of_namespace = !attributes.namespace.is_empty() && attributes.resource != "namespaces";
     let review =
         (attributes.group, attributes.resource) == ("authorization.k8s.io", "localsubjectaccessreviews");
-    if !of_namespace || review || attributes.operation == Operation::Delete {
+    let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
+    if !of_namespace || review || !writes {
         return Ok(Vec::new());
     }
     let namespaces = Resource { group: "", name: "namespaces" };

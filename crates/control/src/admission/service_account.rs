@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use shoal_api::{Status, object};
 
-use super::{Attributes, Operation, list_mut};
+use super::{Attributes, Operation, items_mut, list_mut};
 use crate::known::SERVICE_ACCOUNT;
 use crate::snapshot::{Snapshot, items, text};
 
@@ -94,7 +94,7 @@ fn mount_token(attributes: &Attributes<'_>, pod: &mut Value) {
     let name = known.clone().unwrap_or_else(|| format!("{VOLUME}{}", attributes.suffix()));
     let mut used = false;
     for field in ["initContainers", "containers"] {
-        for container in pod["spec"][field].as_array_mut().into_iter().flatten() {
+        for container in items_mut(&mut pod["spec"], field) {
             let taken = items(&container["volumeMounts"]).any(|mount| mount["mountPath"] == MOUNT);
             if !taken {
                 used = true;

@@ -1,16 +1,15 @@
 //! Aggregated ClusterRoles: their rules are those of the ClusterRoles that their selectors choose.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use shoal_api::GroupVersionKind;
 use shoal_api::time::Moment;
-use shoal_api::{GroupVersionKind, object};
 
 use crate::known::CLUSTER_ROLE;
 use crate::plan::{Controller, Interest, Key, Plan, Write};
-use crate::snapshot::{Snapshot, items};
-use crate::words::selector;
+use crate::rbac::aggregate;
+use crate::snapshot::Snapshot;
 
 /// Keeps the rules of ClusterRoles that have an `aggregationRule`.
 pub struct ClusterRoleAggregation;
@@ -26,38 +25,14 @@ impl Controller for ClusterRoleAggregation {
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, _: Moment) -> Plan {
         let Some(role) = world.get(&CLUSTER_ROLE, "", &key.name) else { return Plan::default() };
-        if role["aggregationRule"].is_null() {
+        let all = world.list(&CLUSTER_ROLE, None);
+        let Some(rules) = aggregate::rules(&role, all.iter().map(Arc::as_ref)) else {
             return Plan::default();
-        }
-        let rules = json!(rules(world, &role));
-        let now = if role["rules"].is_null() { &json!([]) } else { &role["rules"] };
-        if *now == rules {
-            return Plan::default();
-        }
+        };
         let mut role = Value::clone(&role);
         role["rules"] = rules;
         Plan::write(Write::update(&CLUSTER_ROLE, role))
     }
-}
-
-/// Rules of the chosen roles, by name, each rule once.
-fn rules(world: &dyn Snapshot, role: &Value) -> Vec<Value> {
-    let all = world.list(&CLUSTER_ROLE, None);
-    let mut rules = Vec::new();
-    for wanted in items(&role["aggregationRule"]["clusterRoleSelectors"]) {
-        let selector = selector(wanted);
-        let chosen: BTreeMap<&str, &Arc<Value>> = all
-            .iter()
-            .filter(|other| object::name(other) != object::name(role) && selector.matches(other))
-            .map(|other| (object::name(other), other))
-            .collect();
-        for rule in chosen.values().flat_map(|other| items(&other["rules"])) {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-            }
-        }
-    }
-    rules
 }
 
 /// Any change of a ClusterRole may change each aggregated one.

@@ -1,7 +1,7 @@
 //! Where a Service's traffic can go: Endpoints and EndpointSlices of the pods that its selector chooses.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};

@@ -183,7 +183,9 @@ fn foreground(world: &dyn Snapshot, key: &Key, owner: &Value) -> Plan {
     let mut plan = Plan::default();
     let owned = world.owned_by(object::uid(owner));
     let blocking = |dependent: &Value| {
-        object::owners(dependent).any(|held| held["uid"] == *object::uid(owner) && blocks(held))
+        // An object that owns itself does not wait for itself.
+        object::uid(dependent) != object::uid(owner)
+            && object::owners(dependent).any(|held| held["uid"] == *object::uid(owner) && blocks(held))
     };
     let blocking: Vec<_> = owned.iter().filter(|(_, dependent)| blocking(dependent)).collect();
     if blocking.is_empty() {

@@ -1,7 +1,7 @@
 //! EndpointSlices: how endpoints are spread over slices so that a change of one endpoint rewrites one slice.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};

@@ -150,3 +150,15 @@ fn two_that_own_each_other_go_together() {
     "#]].assert_eq(&world.settle());
     assert_eq!(world.show(&REPLICA_SET), "");
 }
+
+#[test]
+fn one_that_owns_itself_waits_for_nobody() {
+    let mut world = world(GarbageCollector);
+    world.apply(owned(object("apps/v1", "ReplicaSet", "a"), &[("ReplicaSet", "a", true)]));
+    assert_eq!(world.settle(), "");
+    world.delete(&REPLICA_SET, "demo", "a", Some(Propagation::Foreground));
+    expect![[r#"
+        garbage-collector-controller: patch ReplicaSet demo/a {"metadata":{"finalizers":[]}}
+    "#]]
+    .assert_eq(&world.settle());
+}

@@ -1,5 +1,8 @@
 //! Tests of what the crate offers, from outside: data in, text out.
 
+#![expect(clippy::needless_pass_by_value, reason = "stories hand over the JSON that they write")]
+
+mod admission;
 mod certificates;
 mod definitions;
 mod disruption;
@@ -11,8 +14,12 @@ mod kinds_golden;
 mod kinds_hostile;
 mod kinds_messages;
 mod namespaces;
+mod pod_security;
+mod properties;
 mod quotas;
+mod refusals;
 mod resources;
 mod seeds;
+mod services;
 mod support;
 mod system;

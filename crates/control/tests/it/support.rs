@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use shoal_api::field::Error;
-use shoal_api::{GroupVersion, GroupVersionKind};
+use shoal_api::{GroupVersion, GroupVersionKind, Status};
 use shoal_control::access::{Access, Authorize, User};
+use shoal_control::admission::{self, Attributes, Operation};
 use shoal_control::bootstrap::ApiServer;
 use shoal_control::controllers::{self, Surroundings};
 use shoal_control::plan::Controller;
@@ -105,4 +106,89 @@ pub(crate) fn pod(name: &str, ip: &str, ready: bool) -> Value {
         "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
     });
     pod
+}
+
+/// A request as admission sees it.
+pub(crate) struct Request {
+    pub(crate) group: &'static str,
+    pub(crate) resource: &'static str,
+    pub(crate) subresource: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) operation: Operation,
+    pub(crate) user: User,
+    pub(crate) allows: fn(&User, &Access<'_>) -> bool,
+    pub(crate) dry_run: bool,
+}
+
+impl Request {
+    /// Somebody makes or changes an object in `demo`.
+    pub(crate) fn new(operation: Operation, group: &'static str, resource: &'static str) -> Self {
+        Self {
+            group,
+            resource,
+            subresource: "",
+            name: "",
+            operation,
+            user: User { name: "jane".into(), ..User::default() },
+            allows: |_, _| false,
+            dry_run: false,
+        }
+    }
+
+    /// Runs something that asks for attributes.
+    pub(crate) fn with<T>(&self, world: &World, run: impl FnOnce(&Attributes<'_>) -> T) -> T {
+        let of_cluster = ["namespaces", "nodes", "certificatesigningrequests", "priorityclasses", "csinodes"];
+        let kind = GroupVersionKind::new(self.group, "v1", "Any");
+        run(&Attributes {
+            kind: &kind,
+            group: self.group,
+            resource: self.resource,
+            subresource: self.subresource,
+            namespace: if of_cluster.contains(&self.resource) { "" } else { "demo" },
+            name: self.name,
+            operation: self.operation,
+            user: &self.user,
+            authorizer: &Rule(self.allows),
+            dry_run: self.dry_run,
+            seed: 123_456_789,
+            now: world.now(),
+        })
+    }
+
+    /// Runs all steps: what the object becomes and the warnings, or why it is refused.
+    pub(crate) fn admit(
+        &self,
+        world: &World,
+        mut object: Value,
+        old: Option<&Value>,
+    ) -> Result<(Value, Vec<String>), String> {
+        self.with(world, |attributes| {
+            let mut warnings = admission::mutate(attributes, &mut object, old, world)?;
+            warnings.extend(admission::validate(attributes, &mut object, old, world)?);
+            Ok((object, warnings))
+        })
+        .map_err(|status: Status| status.message)
+    }
+
+    /// Why the object is refused; what it becomes is of no interest.
+    pub(crate) fn refusal(&self, world: &World, object: Value, old: Option<&Value>) -> String {
+        self.admit(world, object, old).expect_err("it is refused")
+    }
+}
+
+/// A world without controllers, with the namespace `demo` and its account.
+pub(crate) fn still_world() -> World {
+    let mut world = World::new(Vec::new());
+    world.apply(namespace("demo"));
+    world.apply(object("v1", "ServiceAccount", "default"));
+    world
+}
+
+/// The part of an object that a request changed or added.
+pub(crate) fn change(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return after.clone() };
+    let changed = after.iter().filter(|(field, value)| before.get(*field) != Some(value));
+    changed
+        .map(|(field, value)| (field.clone(), change(before.get(field).unwrap_or(&json!({})), value)))
+        .collect()
 }

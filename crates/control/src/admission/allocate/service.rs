@@ -1,12 +1,13 @@
 //! What one Service needs: its addresses and ports on creation and on change.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde_json::{Value, json};
 use shoal_api::field::{Error, Path};
 use shoal_api::{GroupKind, Status, object};
 
 use super::{Allocator, Assigned, Holdings, Refused};
+use crate::admission::items_mut;
 use crate::snapshot::{items, text};
 
 impl Allocator {
@@ -230,7 +231,7 @@ fn keep(service: &mut Value, old: &Value) {
     }
     if needs_ports(service) && needs_ports(old) {
         let known: Vec<Value> = items(&old["spec"]["ports"]).cloned().collect();
-        for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        for port in items_mut(&mut service["spec"], "ports") {
             let same =
                 |known: &&Value| known["port"] == port["port"] && known["protocol"] == port["protocol"];
             let given = known.iter().find(same).map(|known| number(&known["nodePort"])).filter(|at| *at > 0);
