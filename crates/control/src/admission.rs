@@ -7,7 +7,6 @@
 //! of kube-apiserver. Two things stand apart, because their effects must be committed together with the object:
 //! [`quota::charge`] and the addresses of [`allocate`].
 
-pub mod allocate;
 mod certificates;
 mod default_classes;
 mod limit_ranger;

@@ -38,6 +38,7 @@ pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
     let executor = Executor::new(api.clone(), controller.name());
     let mut queue = Queue::default();
     wake_all(&api.world.view(), &interests, &mut queue);
+    queue.ready.extend(controller.initial());
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
             let outcome = step(&api, controller.as_ref(), &executor, &key).await;
@@ -52,7 +53,10 @@ pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
         tokio::select! {
             batch = changes.recv() => match batch {
                 Ok(batch) => wake(&api.world.view(), &interests, batch.as_slice(), &mut queue),
-                Err(RecvError::Lagged(_)) => wake_all(&api.world.view(), &interests, &mut queue),
+                Err(RecvError::Lagged(_)) => {
+                    wake_all(&api.world.view(), &interests, &mut queue);
+                    queue.ready.extend(controller.initial());
+                }
                 Err(RecvError::Closed) => return,
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
