@@ -42,7 +42,7 @@ pub enum Kept {
 /// Where clients find the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiServer {
-    /// Its addresses, all of one family.
+    /// Its addresses, all of one family; none when only this machine reaches it.
     pub addresses: Vec<IpAddr>,
     /// Its port.
     pub port: u16,
@@ -96,7 +96,8 @@ fn priority_classes() -> impl Iterator<Item = SystemObject> {
 }
 
 /// The Service by which pods find the API server, and where it leads.
-fn kubernetes_service(server: &ApiServer) -> [SystemObject; 3] {
+/// The Service, and its endpoints where any can be named.
+fn kubernetes_service(server: &ApiServer) -> Vec<SystemObject> {
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
     let addresses: Vec<String> = server.addresses.iter().map(ToString::to_string).collect();
     let ips: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
@@ -122,13 +123,17 @@ fn kubernetes_service(server: &ApiServer) -> [SystemObject; 3] {
         "metadata": metadata(json!({"kubernetes.io/service-name": "kubernetes"})),
         "addressType": address_type, "endpoints": ready, "ports": [port],
     });
-    [
-        SystemObject { kind: SERVICE.clone(), object: service, kept: Kept::Spec },
+    let mut objects = vec![SystemObject { kind: SERVICE.clone(), object: service, kept: Kept::Spec }];
+    if server.addresses.is_empty() {
+        return objects;
+    }
+    objects.extend([
         SystemObject { kind: ENDPOINTS.clone(), object: endpoints, kept: Kept::Fields(&["subsets"]) },
         SystemObject {
             kind: ENDPOINT_SLICE.clone(),
             object: slice,
             kept: Kept::Fields(&["endpoints", "ports"]),
         },
-    ]
+    ]);
+    objects
 }

@@ -41,6 +41,7 @@ mod read;
 pub mod registry;
 mod render;
 mod review;
+mod rights;
 mod route;
 pub mod seal;
 mod select;

@@ -24,7 +24,7 @@ use crate::files::FileError;
 use crate::objects::Objects;
 use crate::pki::{Pki, PkiError};
 use crate::seal::{SealError, Sealer};
-use crate::{custom, driver, http};
+use crate::{custom, driver, http, rights};
 
 /// The issuer of the tokens of ServiceAccounts, as every cluster has it.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -65,6 +65,9 @@ pub enum StartError {
     /// The keys that seal Secrets cannot be used.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The roles that every cluster has cannot be written.
+    #[error("cannot write the roles that every cluster has")]
+    Rights(#[from] shoal_api::Status),
     /// The audit log cannot be written.
     #[error(transparent)]
     Audit(#[from] FileError),
@@ -104,6 +107,7 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     tasks.spawn(async move { world.world.run(&world.drain).await });
     api.world.reached(shoal_store::Revision(1)).await;
     custom::read(&api);
+    rights::reconcile(&api).await?;
     run(&api, &pki, config.controllers, reach, &mut tasks);
     let compactor = Compactor::new(store);
     tasks.spawn(compactor.run(limits::COMPACT_EVERY, drain));
@@ -149,14 +153,14 @@ fn run(api: &Arc<Api>, pki: &Pki, with_controllers: bool, reach: SocketAddr, tas
     let surroundings = Surroundings {
         root_ca: pki.authority().pem().to_owned(),
         server: ApiServer {
-            addresses: vec![reach.ip()],
+            addresses: published(reach.ip()),
             port: reach.port(),
             service_ip: IpAddr::V4(API_SERVICE),
         },
         authorizer: Arc::new(Gate(api.access.authorizer.clone())),
         definition_status: |definition, all, now| {
             let taken = conditions::Taken::by(definition, all.iter().map(AsRef::as_ref));
-            conditions::plan(definition, &taken, &now.to_time())
+            conditions::plan(definition, &taken, &now.to_time()).map(|mut next| next["status"].take())
         },
     };
     for controller in controllers::all(surroundings) {
@@ -175,6 +179,11 @@ async fn renew(serving: &crate::pki::Serving, drain: &Drain) {
             tracing::error!(%error, "the certificate of the server cannot be renewed");
         }
     }
+}
+
+/// The addresses that endpoints may name: not those of this machine alone.
+fn published(address: IpAddr) -> Vec<IpAddr> {
+    if address.is_loopback() { Vec::new() } else { vec![address] }
 }
 
 /// Where clients on this machine reach a socket that may listen everywhere.
