@@ -4,7 +4,7 @@
 use serde_json::Value;
 use shoal_api::{GroupVersionKind, Status, object};
 use shoal_control::admission::{self, Attributes, quota};
-use shoal_control::known;
+use shoal_control::{known, rbac};
 use shoal_store::{Expect, Revision, Write};
 
 use crate::access::Gate;
@@ -56,6 +56,7 @@ pub async fn validate(
     old: Option<&Value>,
 ) -> Result<Vec<String>, Status> {
     let mut object = object.clone();
+    admission.escalates(&object, old)?;
     let mut warnings = admission
         .with(|attributes| admission::validate(attributes, &mut object, old, &admission.api.world.view()))?;
     warnings.extend(hooks::validate(admission, &object, old).await?);
@@ -99,6 +100,20 @@ impl Admission<'_> {
             Write::put(key, stored::encode(quota), Expect::At(Revision(revision)))
         };
         Ok(charged.iter().map(write).collect())
+    }
+
+    /// Refuses a role or binding that grants what the user does not hold.
+    fn escalates(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+        let kind = self.kind();
+        if kind.group != rbac::GROUP {
+            return Ok(());
+        }
+        let authorizer = self.api.access.authorizer.read();
+        let user = &self.request.user;
+        match kind.kind.as_str() {
+            "Role" | "ClusterRole" => rbac::escalation::check_role(&authorizer, user, new, old),
+            _ => rbac::escalation::check_binding(&authorizer, user, new, old),
+        }
     }
 
     /// The kind of the object that is written.
