@@ -51,18 +51,18 @@ pub fn reconciled(existing: &Value, wanted: &Value) -> Option<Value> {
         let fields = object::child_mut(object::metadata_mut(&mut result), field);
         wanted.for_each(|(key, value)| drop(fields.insert(key.clone(), value.clone())));
     }
+    let contains = |held: &[Value], wanted: &Value| held.contains(wanted);
     if wanted["roleRef"].is_object() {
         result["roleRef"] = wanted["roleRef"].clone();
-        add_missing(&mut result["subjects"], &wanted["subjects"], |held, wanted| held.contains(wanted));
+        add_missing(&mut result, "subjects", wanted, contains);
     } else if wanted["aggregationRule"].is_object() {
-        let selectors = "clusterRoleSelectors";
         if !result["aggregationRule"].is_object() {
             result["aggregationRule"] = json!({});
         }
-        let wanted = &wanted["aggregationRule"][selectors];
-        add_missing(&mut result["aggregationRule"][selectors], wanted, |held, wanted| held.contains(wanted));
+        let wanted = &wanted["aggregationRule"];
+        add_missing(&mut result["aggregationRule"], "clusterRoleSelectors", wanted, contains);
     } else {
-        add_missing(&mut result["rules"], &wanted["rules"], |held, wanted| {
+        add_missing(&mut result, "rules", wanted, |held, wanted| {
             let held: Vec<Rule> = held.iter().map(Rule::from_value).collect();
             covers(&held, &[Rule::from_value(wanted)]).is_ok()
         });
@@ -70,12 +70,13 @@ pub fn reconciled(existing: &Value, wanted: &Value) -> Option<Value> {
     (result != *existing).then_some(result)
 }
 
-fn add_missing(list: &mut Value, wanted: &Value, is_held: impl Fn(&[Value], &Value) -> bool) {
-    let wanted = wanted.as_array().map_or(&[][..], Vec::as_slice);
-    let held = list.as_array().cloned().unwrap_or_default();
+/// Adds to a list what it lacks; a list that lacks nothing is not touched, be it absent.
+fn add_missing(object: &mut Value, field: &str, wanted: &Value, is_held: impl Fn(&[Value], &Value) -> bool) {
+    let wanted = wanted[field].as_array().map_or(&[][..], Vec::as_slice);
+    let held = object.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
     let missing: Vec<Value> = wanted.iter().filter(|one| !is_held(&held, one)).cloned().collect();
     if !missing.is_empty() {
-        *list = held.into_iter().chain(missing).collect();
+        object[field] = held.into_iter().chain(missing).collect();
     }
 }
 

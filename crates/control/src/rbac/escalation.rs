@@ -8,6 +8,19 @@ use shoal_api::status::Resource;
 use super::rule::{compacted, quoted};
 use super::{Attributes, Authorizer, GROUP, MASTERS, Rule, User, covers};
 
+/// Checks whatever is written: roles and bindings as below, everything else passes. For the last step before an object
+/// is committed, after defaults and webhooks.
+///
+/// # Errors
+/// As [`check_role`] and [`check_binding`].
+pub fn check(authorizer: &Authorizer, user: &User, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+    match new["kind"].as_str().unwrap_or_default() {
+        "Role" | "ClusterRole" if is_ours(new) => check_role(authorizer, user, new, old),
+        "RoleBinding" | "ClusterRoleBinding" if is_ours(new) => check_binding(authorizer, user, new, old),
+        _ => Ok(()),
+    }
+}
+
 /// Checks a Role or ClusterRole before it is written; `old` is what stands there now.
 ///
 /// # Errors
@@ -96,6 +109,11 @@ pub fn confirm(authorizer: &Authorizer, user: &User, namespace: &str, wanted: &[
         message.push_str(&format!("; resolution errors: [{}]", super::index::joined(&held.errors)));
     }
     Err(message)
+}
+
+/// Whether a kind is of the group of roles: other groups may have kinds of the same name.
+fn is_ours(object: &Value) -> bool {
+    object["apiVersion"].as_str().is_some_and(|version| version.split('/').next() == Some(GROUP))
 }
 
 fn everything() -> [Rule; 2] {

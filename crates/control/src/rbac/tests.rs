@@ -228,6 +228,12 @@ fn nobody_grants_what_they_do_not_hold() {
              {NonResourceURLs:[\"/metrics\"], Verbs:[\"get\"]}"
         )
     );
+    let written = |version: &str| {
+        let mut more = more.clone();
+        more["apiVersion"] = json!(version);
+        escalation::check(&authorizer, &bob, &more, None).is_ok()
+    };
+    assert_eq!([GROUP, "example.com"].map(|group| written(&format!("{group}/v1"))), [false, true]);
     let mut sum = role("ClusterRole", "", "sum", json!([]));
     sum["aggregationRule"] = json!({"clusterRoleSelectors": [{}]});
     assert_eq!(
@@ -439,6 +445,9 @@ fn defaults_come_back_and_additions_stay() {
     let mut empty = binding.clone();
     empty["subjects"] = json!([]);
     assert_eq!(bootstrap::reconciled(&empty, &binding), Some(binding));
+    for whole in &wanted {
+        assert_eq!(bootstrap::reconciled(whole, whole), None, "{whole}");
+    }
 }
 
 #[test]
