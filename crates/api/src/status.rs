@@ -151,7 +151,13 @@ impl Status {
 
     /// 422: fields are wrong.
     pub fn invalid(kind: &GroupKind, name: &str, errors: &[field::Error]) -> Self {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // Some checks say a thing twice; the sentence names it once, the causes name all.
+        let mut list: Vec<String> = Vec::new();
+        for text in errors.iter().map(ToString::to_string) {
+            if !list.contains(&text) {
+                list.push(text);
+            }
+        }
         let all = if let [one] = list.as_slice() { one.clone() } else { format!("[{}]", list.join(", ")) };
         let causes = errors
             .iter()
@@ -284,7 +290,15 @@ mod tests {
             Status::invalid(&widget, "w1", std::slice::from_ref(&size)).message,
             "Widget.example.com \"w1\" is invalid: spec.size: Invalid value: 0: must be at least 1"
         );
-        let two = Status::invalid(&widget, "w1", &[size.clone(), size]);
+        let name = Error::required(&Path::new("spec").child("name"), "");
+        let two = Status::invalid(&widget, "w1", &[size.clone(), name]);
         assert!(two.message.contains("is invalid: [spec.size: "), "{two}");
+        let twice = Status::invalid(&widget, "w1", &[size.clone(), size]);
+        assert!(twice.message.contains("is invalid: spec.size: "), "{twice}");
+        assert_eq!(
+            twice.details.map(|details| details.causes.len()),
+            Some(2),
+            "a sentence once, its causes all"
+        );
     }
 }

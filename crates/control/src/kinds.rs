@@ -12,8 +12,7 @@
 //! features as they are by default. Kinds that are not built in pass unchanged: see [`knows`].
 //!
 //! Left out: whether a time zone exists; annotations of AppArmor and seccomp that say what fields say; claims of devices
-//! (`resourceClaims`) and resizing of running pods, which 1.32 does not offer unless it is asked; definitions of custom
-//! kinds beyond their defaults. Where Kubernetes shows a whole structure with the addresses of its pointers, or a
+//! (`resourceClaims`) and resizing of running pods, which 1.32 does not offer unless it is asked. Where Kubernetes shows a whole structure with the addresses of its pointers, or a
 //! difference in a form that changes by design, JSON and lines of `-` and `+` stand here.
 
 use serde_json::{Value, json};
@@ -27,7 +26,6 @@ mod claim;
 mod config;
 mod convert;
 mod cron_job;
-mod custom_kind;
 mod disruption;
 mod endpoints;
 mod event;
@@ -47,7 +45,6 @@ mod quota;
 mod rbac;
 mod resources;
 mod review;
-mod scale;
 mod selector;
 mod service;
 mod service_addresses;
@@ -59,7 +56,6 @@ mod words;
 mod workload;
 
 pub use convert::convert;
-pub use scale::{scale, set_scale};
 
 use faults::Faults;
 use meta::Names;

@@ -52,8 +52,10 @@ pub fn prepare_create(definition: &mut Value) {
 /// the spec changes.
 pub fn prepare_update(new: &mut Value, old: &Value) {
     new["status"] = old["status"].clone();
-    if let Some(version) = storage_version(new).map(str::to_string) {
-        let stored = &mut new["status"]["storedVersions"];
+    if let Some(version) = storage_version(new).map(str::to_string)
+        && let Some(fields) = new.as_object_mut()
+    {
+        let stored = object::child_mut(fields, "status").entry("storedVersions").or_insert(Value::Null);
         match stored.as_array_mut() {
             Some(list) if list.iter().any(|one| *one == version) => {}
             Some(list) => list.push(version.into()),
@@ -73,7 +75,7 @@ pub fn prepare_status_update(new: &mut Value, old: &Value) {
     new["metadata"] = old["metadata"].clone();
     for (field, value) in [("resourceVersion", version), ("managedFields", managed)] {
         if !value.is_null() {
-            new["metadata"][field] = value;
+            object::metadata_mut(new).insert(field.into(), value);
         }
     }
 }

@@ -7,10 +7,10 @@ use super::faults::Faults;
 use super::meta::Names;
 use super::workload::stateful_set;
 use super::{
-    autoscaler, certificate, claim, config, cron_job, custom_kind, disruption, endpoints, event, flow,
-    ingress, job, namespace, network_policy, node, pod, quota, rbac, review, service, storage, volume,
-    webhooks, workload,
+    autoscaler, certificate, claim, config, cron_job, disruption, endpoints, event, flow, ingress, job,
+    namespace, network_policy, node, pod, quota, rbac, review, service, storage, volume, webhooks, workload,
 };
+use crate::custom::definition;
 
 /// What a kind means.
 pub(crate) struct Kind {
@@ -557,9 +557,18 @@ static KINDS: &[Kind] = &[
         generation: true,
         status: true,
         conditional: true,
-        default: custom_kind::default,
-        prepare_create: custom_kind::prepare_create,
-        prepare_update: custom_kind::prepare_update,
+        default: definition::default,
+        prepare_create: definition::prepare_create,
+        prepare_update: |subresource, new, old| match subresource {
+            "status" => definition::prepare_status_update(new, old),
+            _ => definition::prepare_update(new, old),
+        },
+        validate: |object, faults| {
+            definition::validate_create(object).into_iter().for_each(|one| faults.push(one));
+        },
+        validate_update: |_, new, old, faults| {
+            definition::validate_update(new, old).into_iter().for_each(|one| faults.push(one));
+        },
         ..PLAIN
     },
     Kind {

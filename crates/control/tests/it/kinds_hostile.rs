@@ -182,8 +182,6 @@ fn exercise(object: &Value, other: &Value) {
             kinds::validate_update(&kind, subresource, &changed, old);
         }
         kinds::warnings(&kind, new, Some(old));
-        let scale = kinds::scale(&kind, new).unwrap_or_default();
-        kinds::set_scale(&mut new.clone(), &scale);
     }
     for version in ["v1", "events.k8s.io/v1", "autoscaling/v1", "autoscaling/v2"] {
         kinds::convert(object, &version.parse().expect("a version"));
