@@ -549,7 +549,7 @@ fn each_limit_holds_at_its_edge() {
         let mut world = World::new(1);
         let key = "kubectl.kubernetes.io/last-applied-configuration";
         world.update("u", |object| {
-            object["metadata"]["annotations"] = json!({ key: "{}", "x": "x".repeat(bytes) })
+            object["metadata"]["annotations"] = json!({ key: "{}", "x": "x".repeat(bytes) });
         });
         world.apply("kubectl", json!({}));
         let object = world.object.expect("it was applied");

@@ -34,9 +34,10 @@ fn specs() -> impl Strategy<Value = Value> {
         vec![json!({"port": 80, "protocol": "TCP"}), json!({"port": 53, "protocol": "UDP"})],
         0..=2,
     );
-    let item = ("[ijk]", prop::option::of("[vw]"), prop::option::of(ports));
+    let item = (prop::option::of("[vw]"), prop::option::of(ports));
     let items = prop::collection::btree_map("[ijk]", item, 0..3).prop_map(|items| -> Vec<Value> {
-        let item = |(name, (_, value, ports)): (String, (String, Option<String>, Option<Vec<Value>>))| {
+        let item = |(name, rest): (String, (Option<String>, Option<Vec<Value>>))| {
+            let (value, ports) = rest;
             let mut item = json!({"name": name});
             if let Some(value) = value {
                 item["value"] = json!(value);
