@@ -104,16 +104,8 @@ impl Admission<'_> {
 
     /// Refuses a role or binding that grants what the user does not hold.
     fn escalates(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-        let kind = self.kind();
-        if kind.group != rbac::GROUP {
-            return Ok(());
-        }
         let authorizer = self.api.access.authorizer.read();
-        let user = &self.request.user;
-        match kind.kind.as_str() {
-            "Role" | "ClusterRole" => rbac::escalation::check_role(&authorizer, user, new, old),
-            _ => rbac::escalation::check_binding(&authorizer, user, new, old),
-        }
+        rbac::escalation::check(&authorizer, &self.request.user, new, old)
     }
 
     /// The kind of the object that is written.

@@ -105,6 +105,13 @@ impl Asked {
             return route::unknown_method();
         }
         if let Err(status) = self.authorized(api) {
+            let refused = self.seen(api, caller, id);
+            api.audit.record(&audit::Entry {
+                reason: status.reason,
+                message: &status.message,
+                decision: Some(("forbid", "")),
+                ..refused.entry(status.code, api.timestamp())
+            });
             return answer::failure(&status);
         }
         let is_long = matches!(&self.target, Target::Resource(target) if target.verb == Verb::Watch);
@@ -149,11 +156,18 @@ impl Asked {
     /// Whether this user may do this.
     fn authorized(&self, api: &Api) -> Result<(), Status> {
         let authorizer = api.access.authorizer.read();
+        let selector = self.query.get("fieldSelector").unwrap_or_default();
+        let terms = selector.split(',').filter_map(|term| term.split_once('='));
+        let fields: Vec<(&str, &str)> = terms
+            .filter(|(field, _)| !field.ends_with('!'))
+            .map(|(field, value)| (field, value.strip_prefix('=').unwrap_or(value)))
+            .collect();
         let attributes = match &self.target {
             Target::Path => Attributes::path(self.verb(), &self.path),
             Target::Resource(target) => Attributes {
                 subresource: &target.subresource,
                 version: &target.version,
+                fields: &fields,
                 ..Attributes::resource(
                     self.verb(),
                     &target.group,

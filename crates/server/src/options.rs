@@ -364,7 +364,9 @@ mod tests {
 
     #[test]
     fn the_manager_is_named_by_the_query_or_the_client() {
-        let read = |text, agent| WriteOptions::read(&Query::parse(text), agent).map(|o| o.field_manager);
+        fn read(text: &str, agent: &str) -> Result<String, Status> {
+            WriteOptions::read(&Query::parse(text), agent).map(|options| options.field_manager)
+        }
         assert_eq!(read("fieldManager=me", "kubectl/v1").as_deref(), Ok("me"));
         assert_eq!(read("", "kubectl/v1.32 (linux)").as_deref(), Ok("kubectl"));
         assert_eq!(read("", "").as_deref(), Ok("unknown"));

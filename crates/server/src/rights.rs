@@ -20,7 +20,7 @@ const NAME: &str = "rbac-bootstrap";
 ///
 /// # Errors
 /// Those of the store.
-pub async fn reconcile(api: &Arc<Api>) -> Result<(), Status> {
+pub(crate) async fn reconcile(api: &Arc<Api>) -> Result<(), Status> {
     let executor = Executor::new(api.clone(), NAME);
     let namespaces = NAMESPACES.map(|name| json!({"metadata": {"name": name}}));
     let namespaces =

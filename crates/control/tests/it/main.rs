@@ -20,6 +20,5 @@ mod quotas;
 mod refusals;
 mod resources;
 mod seeds;
-mod services;
 mod support;
 mod system;

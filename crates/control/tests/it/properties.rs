@@ -1,10 +1,9 @@
-//! What holds whatever happens: slices hold each endpoint once, addresses have one owner, no garbage stays.
+//! What holds whatever happens: slices hold each endpoint once, no garbage stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
-use shoal_control::admission::allocate::{Allocator, Holdings};
+use serde_json::json;
 use shoal_control::controllers::endpoints::EndpointSlices;
 use shoal_control::controllers::garbage::GarbageCollector;
 use shoal_control::controllers::slices::ENDPOINTS_PER_SLICE_MAX;
@@ -69,43 +68,6 @@ proptest! {
                 prop_assert!(size > 0 || model.is_empty(), "an empty slice stays only alone");
             }
             prop_assert_eq!(world.settle(), "", "and nothing is left to do");
-        }
-    }
-
-    #[test]
-    fn addresses_and_ports_have_one_owner(
-        steps in prop::collection::vec((0..12_usize, 0..5_usize, any::<u64>(), any::<bool>()), 1..150),
-    ) {
-        // Sixty addresses for Services that come, change their type and their ports, fail and go.
-        let mut all = Allocator::new("10.96.0.0/26".parse().expect("a network"));
-        let mut services: BTreeMap<usize, Value> = BTreeMap::new();
-        for (which, kind, seed, fails) in steps {
-            let old = services.get(&which).cloned();
-            let ports = json!([{"port": 80, "protocol": "TCP"}, {"port": seed % 3 + 81, "protocol": "TCP"}]);
-            let spec = match kind {
-                0 => json!({"type": "ExternalName"}),
-                1 => json!({"type": "ClusterIP", "ports": ports}),
-                2 => json!({"type": "NodePort", "ports": ports}),
-                3 => json!({"type": "LoadBalancer", "ports": ports, "externalTrafficPolicy": "Local"}),
-                _ => json!({"type": "NodePort", "clusterIP": format!("10.96.0.{}", seed % 64), "ports": ports}),
-            };
-            let mut new = json!({"metadata": {"name": "s"}, "spec": spec});
-            match all.assign(&mut new, old.as_ref(), seed) {
-                Err(_) => {}
-                Ok(assigned) if fails => all.release(&assigned.taken),
-                Ok(assigned) => {
-                    all.release(&assigned.freed);
-                    services.insert(which, new);
-                }
-            }
-            let held: Vec<Holdings> = services.values().map(Holdings::of).collect();
-            let addresses: Vec<_> = held.iter().flat_map(|held| &held.addresses).collect();
-            let ports: Vec<_> = held.iter().flat_map(|held| &held.ports).collect();
-            prop_assert_eq!(addresses.iter().collect::<BTreeSet<_>>().len(), addresses.len());
-            prop_assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
-            let (addresses_left, ports_left) = all.left();
-            prop_assert_eq!(addresses_left as usize + addresses.len(), 62);
-            prop_assert_eq!(ports_left as usize + ports.len(), 2768);
         }
     }
 
