@@ -87,7 +87,11 @@ impl Documents {
                 Some(Document::new(bytes, openapi::V2_PROTOBUF))
             }
             (["openapi", "v2"], _) => json(&openapi::v2(&self.served())),
-            (["openapi", "v3"], _) => json(&openapi::v3_index(&self.served())),
+            // Kubernetes calls its index text, and clients expect no more.
+            (["openapi", "v3"], _) => {
+                let index = serde_json::to_vec(&openapi::v3_index(&self.served())).ok()?;
+                Some(Document::new(index, "text/plain; charset=utf-8"))
+            }
             (["openapi", "v3", "api", version], _) => {
                 json(&openapi::v3(&self.served(), &GroupVersion::new("", version))?)
             }

@@ -164,7 +164,7 @@ fn list_metadata(page: &Page) -> Value {
 }
 
 /// A whole object or list, as it is wanted. What has no protobuf form is given as JSON.
-fn encoded(code: StatusCode, object: &Value, encoding: Encoding) -> Answer {
+pub(crate) fn encoded(code: StatusCode, object: &Value, encoding: Encoding) -> Answer {
     let bytes = if encoding == Encoding::Protobuf { proto::encode_object(object) } else { None };
     match bytes {
         Some(bytes) => answer::bytes(code, crate::media::PROTOBUF, bytes),

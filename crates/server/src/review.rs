@@ -65,7 +65,7 @@ pub(crate) async fn token(api: &Arc<Api>, served: &Arc<Served>, request: &Reques
         .request(&accounts, &target.namespace, &target.name, &asked, api.timestamp())
         .await?;
     Ok(answer::warned(
-        render::as_text(StatusCode::CREATED, &issued.object, wanted.encoding),
+        render::encoded(StatusCode::CREATED, &issued.object, wanted.encoding),
         &issued.warnings,
     ))
 }

@@ -132,8 +132,9 @@ impl Writer<'_> {
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         metadata.insert("creationTimestamp".into(), now.clone().into());
-        self.prepare_create(&mut object);
+        // What the server adds from here on is owned by nobody.
         self.track(None, &mut object, &now);
+        self.prepare_create(&mut object);
         for attempt in 1.. {
             let mut object = object.clone();
             let admission = self.admission(admit::Operation::Create);
@@ -185,9 +186,9 @@ impl Writer<'_> {
         self.check_identity(stored, old, &mut new)?;
         keep(old, &mut new);
         self.complete(&mut new);
-        self.prepare_update(&mut new, old);
         let now = self.api.now();
         self.track(Some(old), &mut new, &now);
+        self.prepare_update(&mut new, old);
         let admission = self.admission(admit::Operation::Update);
         let mut warnings = admit::mutate(&admission, &mut new, Some(old)).await?;
         self.complete(&mut new);

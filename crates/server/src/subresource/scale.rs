@@ -31,7 +31,7 @@ pub(super) async fn answer(api: &Api, served: &Served, request: &Request) -> Res
         Verb::Get => {
             let stored = read::one(api, served, &target.namespace, &target.name).await?;
             let scale = of(served, &render::in_version(served, &stored)?)?;
-            return Ok(render::as_text(StatusCode::OK, &scale, wanted.encoding));
+            return Ok(render::encoded(StatusCode::OK, &scale, wanted.encoding));
         }
         Verb::Patch => {
             let form = Form::of(served, request.header(&CONTENT_TYPE))?;
@@ -50,7 +50,7 @@ pub(super) async fn answer(api: &Api, served: &Served, request: &Request) -> Res
         }
     };
     let scale = of(served, &render::in_version(served, &written.stored)?)?;
-    Ok(answer::warned(render::as_text(StatusCode::OK, &scale, wanted.encoding), &written.warnings))
+    Ok(answer::warned(render::encoded(StatusCode::OK, &scale, wanted.encoding), &written.warnings))
 }
 
 /// The scale of an object.
