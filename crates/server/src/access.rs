@@ -131,10 +131,14 @@ impl Access {
             }
             match (&change.is, &change.was) {
                 (Some(entry), _) => {
-                    view.value(entry).iter().for_each(|object| self.authorizer.write().apply(object))
+                    if let Some(object) = view.value(entry) {
+                        self.authorizer.write().apply(&object);
+                    }
                 }
                 (None, Some(entry)) => {
-                    view.value(entry).iter().for_each(|object| self.authorizer.write().remove(object))
+                    if let Some(object) = view.value(entry) {
+                        self.authorizer.write().remove(&object);
+                    }
                 }
                 (None, None) => {}
             }

@@ -42,7 +42,7 @@ pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
             let outcome = step(&api, controller.as_ref(), &executor, &key).await;
-            queue.settle(key, outcome);
+            queue.settle(key, &outcome);
             // What changed meanwhile is taken in without waiting.
             while let Ok(batch) = changes.try_recv() {
                 wake(&api.world.view(), &interests, batch.as_slice(), &mut queue);
@@ -174,12 +174,12 @@ impl Queue {
         self.ready.pop_first()
     }
 
-    fn settle(&mut self, key: Key, outcome: Outcome) {
+    fn settle(&mut self, key: Key, outcome: &Outcome) {
         match outcome {
             Outcome::Done(requeue_at) => {
                 self.failures.remove(&key);
                 if let Some(at) = requeue_at {
-                    self.later.insert((instant(at), key), ());
+                    self.later.insert((instant(*at), key), ());
                 }
             }
             Outcome::Stale | Outcome::Failed => {

@@ -114,9 +114,9 @@ fn verb(method: &Method, watch: bool, has_name: bool) -> Verb {
 mod tests {
     use super::*;
 
-    fn shown(method: Method, path: &str) -> String {
+    fn shown(method: &Method, path: &str) -> String {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        match Target::of(&method, path, query.contains("watch=true")) {
+        match Target::of(method, path, query.contains("watch=true")) {
             Target::Path => "path".into(),
             Target::Resource(t) => format!(
                 "{} {}/{} ns={} {}/{} sub={} rest={}",
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_form_of_path_is_read() {
-        let get = |path| shown(Method::GET, path);
+        let get = |path| shown(&Method::GET, path);
         assert_eq!(get("/version"), "path");
         assert_eq!(get("/apis/apps/v1"), "path");
         assert_eq!(get("/api/v1/pods"), "list /v1 ns= pods/ sub= rest=");
@@ -149,15 +149,15 @@ mod tests {
             "get /v1 ns=a services/b sub=proxy rest=x/y"
         );
         assert_eq!(
-            shown(Method::DELETE, "/apis/apps/v1/namespaces/a/deployments"),
+            shown(&Method::DELETE, "/apis/apps/v1/namespaces/a/deployments"),
             "deletecollection apps/v1 ns=a deployments/ sub= rest="
         );
         assert_eq!(
-            shown(Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b/scale"),
+            shown(&Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/b/scale"),
             "patch apps/v1 ns=a deployments/b sub=scale rest="
         );
         assert_eq!(
-            shown(Method::PUT, "/api/v1/namespaces/a/finalize"),
+            shown(&Method::PUT, "/api/v1/namespaces/a/finalize"),
             "update /v1 ns=a namespaces/a sub=finalize rest="
         );
     }

@@ -55,7 +55,7 @@ pub(crate) async fn watch(api: &Arc<Api>, served: &Arc<Served>, request: &Reques
     let (first, from) = begin(api, served, namespace, &options, &selection, &mut lines).await?;
     let watch = match api.objects.watch(&served.prefix(namespace), from).await {
         Ok(watch) => watch,
-        Err(Error::Compacted { .. }) => return Ok(expired(lines, from)),
+        Err(Error::Compacted { .. }) => return Ok(expired(&lines, from)),
         Err(error) => return Err(crate::objects::status(error)),
     };
     let now = Instant::now();
@@ -107,7 +107,7 @@ async fn begin(
 }
 
 /// The answer to a watch from a revision that is gone: the client lists anew.
-fn expired(lines: Lines, from: Revision) -> Answer {
+fn expired(lines: &Lines, from: Revision) -> Answer {
     let media_type = lines.media_type();
     let mut out = Vec::new();
     lines.failure(&too_old(from), &mut out);

@@ -46,10 +46,13 @@ pub struct Change {
     pub is: Option<Arc<Entry>>,
 }
 
+/// The objects of one resource, by their keys.
+type Table = BTreeMap<Bytes, Arc<Entry>>;
+
 #[derive(Default)]
 struct State {
     registry: Arc<Registry>,
-    tables: HashMap<Arc<str>, BTreeMap<Bytes, Arc<Entry>>>,
+    tables: HashMap<Arc<str>, Table>,
     /// The objects that name an owner, by its identity.
     owned: HashMap<Box<str>, BTreeSet<(Arc<str>, Bytes)>>,
 }
@@ -272,10 +275,7 @@ impl Entry {
 }
 
 impl View<'_> {
-    fn table(
-        &self,
-        kind: &GroupVersionKind,
-    ) -> Option<(&BTreeMap<Bytes, Arc<Entry>>, &Arc<crate::registry::Served>)> {
+    fn table(&self, kind: &GroupVersionKind) -> Option<(&Table, &Arc<crate::registry::Served>)> {
         let served = self.state.registry.of_kind(kind)?;
         let prefix = served.prefix("");
         let table = self.state.tables.get(std::str::from_utf8(&prefix).ok()?)?;
