@@ -1,8 +1,15 @@
-//! Tests of the API server through its public face.
+//! Tests of the API server through its public face, and what clients may rely on: recorded traffic, the real kubectl,
+//! and client libraries, each against a server that runs in this process with a store of its own.
 
 mod auth;
+mod client;
+mod clients;
+mod golden;
 mod impersonation;
+mod kube_rs;
+mod kubectl;
 mod oidc;
 mod seeds;
+mod server;
 mod tls;
 mod world;
