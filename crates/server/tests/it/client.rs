@@ -59,9 +59,11 @@ impl Client {
             BASE64_STANDARD.decode(found.expect("the kubeconfig has it").trim()).expect("base64")
         };
         let mut roots = RootCertStore::empty();
-        let authority = CertificateDer::from_pem_slice(&field("certificate-authority-data:")).expect("a certificate");
+        let authority =
+            CertificateDer::from_pem_slice(&field("certificate-authority-data:")).expect("a certificate");
         roots.add(authority).expect("an authority");
-        let certificate = CertificateDer::from_pem_slice(&field("client-certificate-data:")).expect("a certificate");
+        let certificate =
+            CertificateDer::from_pem_slice(&field("client-certificate-data:")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(&field("client-key-data:")).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
@@ -74,17 +76,35 @@ impl Client {
     }
 
     /// Sends a request on a connection of its own and reads the whole answer.
-    pub(crate) async fn send(&self, method: Method, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let stream = self.stream(method, target, headers, body).await;
         let body = tokio::time::timeout(ANSWER_WITHIN, stream.body.collect()).await;
-        let body = body.unwrap_or_else(|_| panic!("{target} did not end")).expect("a whole answer").to_bytes();
+        let body =
+            body.unwrap_or_else(|_| panic!("{target} did not end")).expect("a whole answer").to_bytes();
         let is_gzip = stream.headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
-        Answer { status: stream.status, headers: stream.headers, body: if is_gzip { inflated(&body) } else { body } }
+        Answer {
+            status: stream.status,
+            headers: stream.headers,
+            body: if is_gzip { inflated(&body) } else { body },
+        }
     }
 
     /// Sends a request and reads the head of its answer.
-    pub(crate) async fn stream(&self, method: Method, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Stream {
-        let mut request = Request::builder().method(method).uri(target).header(HOST, self.address.to_string());
+    pub(crate) async fn stream(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Stream {
+        let mut request =
+            Request::builder().method(method).uri(target).header(HOST, self.address.to_string());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

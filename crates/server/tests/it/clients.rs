@@ -17,8 +17,10 @@ const RUN_WITHIN: Duration = Duration::from_secs(300);
 async fn the_python_client_works() {
     let home = place("python", &["contract.py", "requirements.txt"]);
     let python = home.join("venv/bin/python");
-    let mut ready = python.exists() || run(Command::new("python3").args(["-m", "venv", "venv"]), &home).await.is_ok();
-    let packages = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
+    let mut ready =
+        python.exists() || run(Command::new("python3").args(["-m", "venv", "venv"]), &home).await.is_ok();
+    let packages =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"];
     ready = ready && run(Command::new(&python).args(packages), &home).await.is_ok();
     if !ready {
         return skipped("the Python client", "python3 with venv, or its packages, cannot be had");
@@ -64,7 +66,12 @@ async fn holds(command: &mut Command, home: &Path) {
     let server = Server::start().await;
     let kubeconfig = server.dir().join("kubeconfig");
     std::fs::write(&kubeconfig, &server.kubeconfig).expect("a kubeconfig");
-    let child = command.current_dir(home).env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).kill_on_drop(true).output();
+    let child = command
+        .current_dir(home)
+        .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(RUN_WITHIN, child).await.expect("it ends").expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (told, why) = (text(&output.stdout), text(&output.stderr));

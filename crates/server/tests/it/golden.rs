@@ -72,7 +72,8 @@ fn report(steps: &[Step], new: &[Finding], idle: &[String], lines: usize) -> Str
     for finding in new.iter().take(lines) {
         if last != Some((finding.step, finding.exchange)) {
             last = Some((finding.step, finding.exchange));
-            let command = steps.iter().find(|step| step.number == finding.step).map(|step| step.command.as_str());
+            let command =
+                steps.iter().find(|step| step.number == finding.step).map(|step| step.command.as_str());
             let Finding { step, exchange, request, .. } = finding;
             let _ = writeln!(text, "\n{step}.{exchange} {}\n    {request}", command.unwrap_or_default());
         }

@@ -10,15 +10,17 @@ use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::events::{Event as Told, EventType, Recorder, Reporter};
+use kube::runtime::finalizer::{self, finalizer};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, finalizer, reflector, wait};
+use kube::runtime::{WatchStreamExt as _, reflector, wait};
 use kube::{Client, Resource as _, ResourceExt as _, discovery::Discovery};
 use serde_json::json;
 
@@ -53,7 +55,8 @@ fn config_map(name: &str, value: &str) -> ConfigMap {
 
 /// What a watcher says, in words.
 fn told(event: &Event<ConfigMap>) -> String {
-    let value = |map: &ConfigMap| map.data.as_ref().and_then(|data| data.get("value").cloned()).unwrap_or_default();
+    let value =
+        |map: &ConfigMap| map.data.as_ref().and_then(|data| data.get("value").cloned()).unwrap_or_default();
     match event {
         Event::Init => "init".into(),
         Event::InitApply(map) => format!("has {} {}", map.name_any(), value(map)),
@@ -94,7 +97,9 @@ async fn watchers_see_what_is_there_and_then_each_change() {
         for _ in 0..4 {
             words.push(told(&next(&mut events).await));
         }
-        maps.patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "2"}}))).await.expect("patched");
+        maps.patch("a", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "2"}})))
+            .await
+            .expect("patched");
         words.push(told(&next(&mut events).await));
         maps.create(&post, &config_map("unwatched", "1")).await.expect("made");
         // What no longer matches is gone, for whoever looks by label.
@@ -129,7 +134,8 @@ async fn reflectors_hold_what_the_server_holds() {
     let changes = async {
         for round in 0..30 {
             let name = format!("m{}", round % 7);
-            let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": round.to_string()}});
+            let value =
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": round.to_string()}});
             maps.patch(&name, &PatchParams::apply("test"), &Patch::Apply(value)).await.expect("applied");
             if round % 5 == 4 {
                 maps.delete(&name, &DeleteParams::default()).await.expect("deleted");
@@ -189,15 +195,21 @@ async fn controllers_keep_what_they_own() {
             map.and_then(|map| map.data.as_ref()?.get("value")).is_some_and(|found| found == value)
         }
     };
-    let copied = soon("a copy", wait::await_condition(maps.clone(), "copied", has("1"))).await.expect("a watch");
+    let copied =
+        soon("a copy", wait::await_condition(maps.clone(), "copied", has("1"))).await.expect("a watch");
     let uid = copied.and_then(|map| map.uid()).expect("an id");
-    maps.patch("original", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "2"}}))).await.expect("it");
+    maps.patch("original", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "2"}})))
+        .await
+        .expect("it");
     soon("a change", wait::await_condition(maps.clone(), "copied", has("2"))).await.expect("a watch");
     // Whoever changes or deletes a copy does not last.
-    maps.patch("copied", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "3"}}))).await.expect("it");
+    maps.patch("copied", &PatchParams::default(), &Patch::Merge(json!({"data": {"value": "3"}})))
+        .await
+        .expect("it");
     soon("a repair", wait::await_condition(maps.clone(), "copied", has("2"))).await.expect("a watch");
     maps.delete("copied", &DeleteParams::default()).await.expect("deleted");
-    let is_another = |map: Option<&ConfigMap>| map.is_some_and(|map| map.uid().as_deref() != Some(uid.as_str()));
+    let is_another =
+        |map: Option<&ConfigMap>| map.is_some_and(|map| map.uid().as_deref() != Some(uid.as_str()));
     soon("another", wait::await_condition(maps.clone(), "copied", is_another)).await.expect("a watch");
     // The copy goes with the original.
     let uid = maps.get("copied").await.expect("it is there").uid().expect("an id");
@@ -216,7 +228,8 @@ async fn server_side_apply_has_owners_and_conflicts() {
     let map = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": value}});
     let made = maps.patch("m", &PatchParams::apply("one"), &Patch::Apply(map("1"))).await.expect("applied");
     assert_eq!(made.managed_fields()[0].manager.as_deref(), Some("one"));
-    let refused = maps.patch("m", &PatchParams::apply("two"), &Patch::Apply(map("2"))).await.expect_err("a conflict");
+    let refused =
+        maps.patch("m", &PatchParams::apply("two"), &Patch::Apply(map("2"))).await.expect_err("a conflict");
     let kube::Error::Api(status) = refused else { panic!("another error: {refused}") };
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
     assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"one\": .data.value");
@@ -248,17 +261,19 @@ async fn finalizers_hold_an_object_until_it_is_cleaned_up() {
         let word = if matches!(event, finalizer::Event::Apply(_)) { "apply" } else { "cleanup" };
         Ok::<_, std::io::Error>(Action::requeue(Duration::from_secs(word.len() as u64)))
     };
-    finalizer::finalizer(&maps, NAME, Arc::new(map), nothing).await.expect("the finalizer is added");
+    finalizer(&maps, NAME, Arc::new(map), nothing).await.expect("the finalizer is added");
     let map = maps.get("held").await.expect("it is there");
     assert_eq!(map.finalizers(), [NAME]);
-    let action = finalizer::finalizer(&maps, NAME, Arc::new(map.clone()), nothing).await.expect("applied");
+    let action = finalizer(&maps, NAME, Arc::new(map.clone()), nothing).await.expect("applied");
     assert_eq!(action, Action::requeue(Duration::from_secs(5)));
     let deleted = maps.delete("held", &DeleteParams::default()).await.expect("it is being deleted");
     assert!(deleted.left().is_some_and(|map| map.metadata.deletion_timestamp.is_some()));
     let held = maps.get("held").await.expect("it is held");
-    finalizer::finalizer(&maps, NAME, Arc::new(held), nothing).await.expect("cleaned up");
+    finalizer(&maps, NAME, Arc::new(held), nothing).await.expect("cleaned up");
     let uid = map.uid().expect("an id");
-    soon("the end", wait::await_condition(maps, "held", wait::conditions::is_deleted(&uid))).await.expect("a watch");
+    soon("the end", wait::await_condition(maps, "held", wait::conditions::is_deleted(&uid)))
+        .await
+        .expect("a watch");
     server.end().await;
 }
 
@@ -277,7 +292,7 @@ async fn elect(leases: &Api<Lease>, candidate: &str, now: Timestamp) -> Result<b
         return is_first(leases.create(&PostParams::default(), &lease).await);
     };
     let held = lease.spec.clone().unwrap_or_default();
-    let until = held.renew_time.map(|time| time.0 + k8s_openapi::jiff::SignedDuration::from_secs(15));
+    let until = held.renew_time.map(|time| time.0 + SignedDuration::from_secs(15));
     if held.holder_identity.as_deref() != Some(candidate) && until.is_some_and(|until| until > now) {
         return Ok(false);
     }
@@ -304,7 +319,8 @@ async fn one_of_many_candidates_leads() {
         let mut candidates = tokio::task::JoinSet::new();
         for number in 0..8 {
             let (leases, name) = (leases.clone(), format!("{round}-{number}"));
-            candidates.spawn(async move { elect(&leases, &name, now).await.expect("an answer").then_some(name) });
+            candidates
+                .spawn(async move { elect(&leases, &name, now).await.expect("an answer").then_some(name) });
         }
         let leaders: Vec<String> = candidates.join_all().await.into_iter().flatten().collect();
         assert_eq!(leaders.len(), 1, "{leaders:?}");
@@ -314,7 +330,7 @@ async fn one_of_many_candidates_leads() {
         // Parts of a second are kept: leases are renewed more often than once a second.
         assert_eq!(spec.renew_time.map(|time| time.0.as_microsecond()), Some(now.as_microsecond()));
         assert!(!elect(&leases, "late", now).await.expect("an answer"), "the lease is held");
-        now += k8s_openapi::jiff::SignedDuration::from_secs(16);
+        now += SignedDuration::from_secs(16);
     }
     server.end().await;
 }
@@ -346,17 +362,24 @@ async fn kinds_are_discovered_defined_and_told_about() {
         assert_eq!(resource.plural, "things");
         assert!(discovery.resolve_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment")).is_some());
     }
-    let groups = |discovery: &Discovery| discovery.groups_alphabetical().iter().map(|group| group.name().to_owned()).collect::<Vec<_>>();
+    let groups = |discovery: &Discovery| {
+        discovery.groups_alphabetical().iter().map(|group| group.name().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(groups(&aggregated), groups(&piecemeal));
-    let things: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &ApiResource::from_gvk(&kind));
-    let thing = DynamicObject::new("t", &ApiResource::from_gvk(&kind)).data(json!({"spec": {"any": [1, {"x": null}]}}));
+    let things: Api<DynamicObject> =
+        Api::default_namespaced_with(client.clone(), &ApiResource::from_gvk(&kind));
+    let thing = DynamicObject::new("t", &ApiResource::from_gvk(&kind))
+        .data(json!({"spec": {"any": [1, {"x": null}]}}));
     let made = things.create(&PostParams::default(), &thing).await.expect("made");
     assert_eq!(made.data["spec"]["any"][0], 1);
     let patch = Patch::Merge(json!({"status": {"ready": true}}));
     let patched = things.patch_status("t", &PatchParams::default(), &patch).await.expect("patched");
     assert_eq!(patched.data["status"]["ready"], true);
     let only = things.get_metadata("t").await.expect("its metadata");
-    assert_eq!((only.name_any().as_str(), only.types.map(|types| types.kind)), ("t", Some("PartialObjectMetadata".into())));
+    assert_eq!(
+        (only.name_any().as_str(), only.types.map(|types| types.kind)),
+        ("t", Some("PartialObjectMetadata".into()))
+    );
     let reporter = Reporter { controller: "example.com/test".into(), instance: Some("one".into()) };
     let recorder = Recorder::new(client.clone(), reporter);
     for _ in 0..2 {

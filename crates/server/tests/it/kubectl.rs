@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn scripts_are_read_and_written_as_they_are() {
-        let text = "# What it is.\n# More.\n\nfile a.yaml\n  a: 1\n\n  b:\n    c: 2\n\n$ kubectl get \\\n    pods\n";
+        let text =
+            "# What it is.\n# More.\n\nfile a.yaml\n  a: 1\n\n  b:\n    c: 2\n\n$ kubectl get \\\n    pods\n";
         let printed = format!("{text}  NAME\n! error\n= 1\n\n$ two\n");
         let expected = [
             Part::Comment("# What it is.\n# More.".into()),

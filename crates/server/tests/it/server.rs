@@ -57,8 +57,10 @@ impl Server {
         };
         let running = start(config, Arc::new(store), drain.clone()).await.expect("a server");
         let address = running.address.to_string();
-        let kubeconfig =
-            running.pki.admin_kubeconfig(&format!("https://{address}"), Timestamp::now()).expect("a kubeconfig");
+        let kubeconfig = running
+            .pki
+            .admin_kubeconfig(&format!("https://{address}"), Timestamp::now())
+            .expect("a kubeconfig");
         let client = Client::of(&kubeconfig, running.address);
         let server = Self { address, kubeconfig, client, drain, running, dir };
         for path in MADE_AT_THE_START {

@@ -45,7 +45,8 @@ fn differ(path: String, expected: Option<&Value>, got: Option<&Value>, found: &m
     match (expected, got) {
         (Some(expected), Some(got)) if expected == got => {}
         (Some(Value::Object(expected)), Some(Value::Object(got))) => {
-            let mut keys: Vec<&String> = expected.keys().chain(got.keys().filter(|key| !expected.contains_key(*key))).collect();
+            let mut keys: Vec<&String> =
+                expected.keys().chain(got.keys().filter(|key| !expected.contains_key(*key))).collect();
             keys.sort();
             for key in keys {
                 differ(format!("{path}.{key}"), expected.get(key), got.get(key), found);
@@ -77,7 +78,11 @@ fn elements(path: &str, expected: &[Value], got: &[Value], found: &mut Vec<Diffe
     };
     let (left, right) = (common(&left, &right), common(&right, &left));
     if left != right {
-        found.push(Difference { path: format!("{path}.order"), expected: left.join(" "), got: right.join(" ") });
+        found.push(Difference {
+            path: format!("{path}.order"),
+            expected: left.join(" "),
+            got: right.join(" "),
+        });
     }
 }
 
@@ -92,14 +97,19 @@ mod tests {
 
     #[test]
     fn differences_are_told_by_name_and_order() {
-        let expected = json!({"items": [{"metadata": {"name": "a"}, "x": 1}, {"metadata": {"name": "b"}}], "y": [1, 2]});
+        let expected =
+            json!({"items": [{"metadata": {"name": "a"}, "x": 1}, {"metadata": {"name": "b"}}], "y": [1, 2]});
         let got = json!({"items": [{"metadata": {"name": "b"}}, {"metadata": {"name": "a"}, "x": 2}], "y": [1], "z": 0});
         let told: Vec<String> = differences(&expected, &got)
             .into_iter()
             .map(|found| format!("{}: {:?} {:?}", found.path, found.expected, found.got))
             .collect();
-        let wanted =
-            ["body.items[a].x: \"1\" \"2\"", "body.items.order: \"a b\" \"b a\"", "body.y[1]: \"2\" \"\"", "body.z: \"\" \"0\""];
+        let wanted = [
+            "body.items[a].x: \"1\" \"2\"",
+            "body.items.order: \"a b\" \"b a\"",
+            "body.y[1]: \"2\" \"\"",
+            "body.z: \"\" \"0\"",
+        ];
         assert_eq!(told, wanted);
         assert!(differences(&expected, &expected).is_empty());
     }

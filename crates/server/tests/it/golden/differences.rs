@@ -44,7 +44,8 @@ impl Rule {
             panic!("a difference is STEPS | REQUEST | PATH | REASON: {line}");
         };
         assert!(!reason.is_empty(), "a difference has a reason: {line}");
-        let number = |text: &str| -> u32 { text.parse().unwrap_or_else(|_| panic!("no step {text}: {line}")) };
+        let number =
+            |text: &str| -> u32 { text.parse().unwrap_or_else(|_| panic!("no step {text}: {line}")) };
         let range = |text: &str| match text.split_once('-') {
             _ if text == "*" => (0, u32::MAX),
             Some((from, to)) => (number(from), number(to)),
@@ -80,12 +81,21 @@ mod tests {
 
     fn finding(step: u32, request: &str, path: &str) -> Finding {
         let empty = String::new();
-        Finding { step, exchange: 0, request: request.into(), path: path.into(), expected: empty.clone(), got: empty }
+        Finding {
+            step,
+            exchange: 0,
+            request: request.into(),
+            path: path.into(),
+            expected: empty.clone(),
+            got: empty,
+        }
     }
 
     #[test]
     fn a_rule_takes_what_it_names_and_tells_when_it_is_idle() {
-        let mut accepted = Accepted::read("# why\n3-5,9 | GET */pods* | body.items*.status | no kubelet\n* | * | status | x");
+        let mut accepted = Accepted::read(
+            "# why\n3-5,9 | GET */pods* | body.items*.status | no kubelet\n* | * | status | x",
+        );
         assert!(accepted.take(&finding(4, "GET /api/v1/pods?limit=1", "body.items[a].status")));
         assert!(accepted.take(&finding(9, "GET /api/v1/pods", "body.items.status")));
         assert!(!accepted.take(&finding(6, "GET /api/v1/pods", "body.items.status")));

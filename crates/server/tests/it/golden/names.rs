@@ -43,7 +43,9 @@ impl Names {
                 for (place, value) in expected.iter().enumerate() {
                     let name = super::compare::identity(value);
                     let other = match &name {
-                        Some(name) => got.iter().find(|other| super::compare::identity(other).as_ref() == Some(name)),
+                        Some(name) => {
+                            got.iter().find(|other| super::compare::identity(other).as_ref() == Some(name))
+                        }
                         None => got.get(place),
                     };
                     if let Some(other) = other {
@@ -123,7 +125,7 @@ impl Names {
 
     fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (value, other) in self.values.iter().filter(|(value, _)| text.len() >= value.len()) {
+        for (value, other) in &self.values {
             if text.contains(value.as_str()) {
                 text = text.replace(value.as_str(), other);
             }

@@ -41,7 +41,9 @@ fn walk(key: &str, value: &mut Value) {
 fn word(key: &str, text: &str) -> String {
     match key {
         "uid" | "podUID" if is_uid(text) => "<uid>".into(),
-        "resourceVersion" if text.bytes().all(|byte| byte.is_ascii_digit()) && text != "0" => "<revision>".into(),
+        "resourceVersion" if text.bytes().all(|byte| byte.is_ascii_digit()) && text != "0" => {
+            "<revision>".into()
+        }
         "clusterIP" | "clusterIPs" | "cells" if is_service_address(text) => "<service address>".into(),
         "token" if text.starts_with("eyJ") => "<token>".into(),
         "authentication.kubernetes.io/credential-id" => "<credential>".into(),
@@ -72,13 +74,16 @@ fn is_uid(text: &str) -> bool {
 
 /// RFC 3339, with or without parts of a second.
 fn is_time(text: &str) -> bool {
-    let shape: String = text.chars().take(20).map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+    let shape: String =
+        text.chars().take(20).map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
     text.len() <= 30 && (shape == "0000-00-00T00:00:00Z" || shape == "0000-00-00T00:00:00.")
 }
 
 fn is_duration(text: &str) -> bool {
     let begins = text.starts_with(|letter: char| letter.is_ascii_digit());
-    begins && text.ends_with(['s', 'm', 'h', 'd']) && text.chars().all(|letter| "0123456789smhd".contains(letter))
+    begins
+        && text.ends_with(['s', 'm', 'h', 'd'])
+        && text.chars().all(|letter| "0123456789smhd".contains(letter))
 }
 
 /// In the ranges that the recorded server and this one draw the addresses of Services from.

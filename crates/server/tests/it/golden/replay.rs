@@ -88,23 +88,27 @@ impl Replay<'_> {
     /// Opens a watch and reads as many events as were recorded.
     async fn watch(&self, exchange: &Exchange) -> Vec<Found> {
         let headers = self.headers(exchange);
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let target = self.names.target(&exchange.target);
         let mut stream = self.server.client.stream(Method::GET, &target, &headers, Vec::new()).await;
         let mut found = head(exchange, stream.status, &header(&stream.headers, "content-type"));
         let Said::Events(expected) = exchange.said() else { return found };
         for (place, event) in expected.iter().enumerate() {
             let got = stream.next(EVENT_WITHIN).await;
-            found.extend(self.beside(event, &got.unwrap_or_default()).into_iter().map(|(path, expected, got)| {
-                (path.replacen("body", &format!("body.events[{place}]"), 1), expected, got)
-            }));
+            found.extend(self.beside(event, &got.unwrap_or_default()).into_iter().map(
+                |(path, expected, got)| {
+                    (path.replacen("body", &format!("body.events[{place}]"), 1), expected, got)
+                },
+            ));
         }
         found
     }
 
     async fn send(&self, exchange: &Exchange) -> Answer {
         let headers = self.headers(exchange);
-        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let body = match exchange.body_json() {
             Some(mut body) => {
                 self.names.value(&mut body);
@@ -117,7 +121,10 @@ impl Replay<'_> {
     }
 
     fn headers<'e>(&self, exchange: &'e Exchange) -> Vec<(&'e str, String)> {
-        let recorded = exchange.headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
+        let recorded = exchange
+            .headers
+            .iter()
+            .filter(|(name, _)| !OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
         recorded.map(|(name, value)| (name.as_str(), self.names.header(name, value))).collect()
     }
 
@@ -125,7 +132,9 @@ impl Replay<'_> {
         let mut found = head(exchange, answer.status, &answer.content_type());
         match exchange.said() {
             Said::Object(expected) => found.extend(self.beside(&expected, &object(answer))),
-            Said::Text(expected) if expected != answer.text() => found.push(("body".into(), expected, answer.text())),
+            Said::Text(expected) if expected != answer.text() => {
+                found.push(("body".into(), expected, answer.text()))
+            }
             Said::Text(_) | Said::Unknown | Said::Events(_) => {}
         }
         found
@@ -137,7 +146,10 @@ impl Replay<'_> {
         self.names.value(&mut expected);
         normalise(&mut expected);
         normalise(&mut got);
-        differences(&expected, &got).into_iter().map(|found| (found.path, found.expected, found.got)).collect()
+        differences(&expected, &got)
+            .into_iter()
+            .map(|found| (found.path, found.expected, found.got))
+            .collect()
     }
 
     fn learn(&mut self, exchange: &Exchange, answer: &Answer) {

@@ -89,7 +89,8 @@ fn plain(word: &str) -> String {
 
 /// Seconds, or minutes and seconds: no cluster of a test lives longer.
 fn is_age(word: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some(seconds) = word.strip_suffix('s') {
         return match seconds.split_once('m') {
             Some((minutes, seconds)) => digits(minutes) && digits(seconds),
@@ -119,7 +120,9 @@ fn human_time(line: &str) -> String {
             })
             .collect()
     };
-    let found = line.char_indices().find(|(at, _)| line.get(*at..at + LENGTH).is_some_and(|part| shape(part) == SHAPE));
+    let found = line
+        .char_indices()
+        .find(|(at, _)| line.get(*at..at + LENGTH).is_some_and(|part| shape(part) == SHAPE));
     match found {
         Some((at, _)) => format!("{}<time>{}", &line[..at], &line[at + LENGTH..]),
         None => line.into(),

@@ -47,7 +47,9 @@ impl Tool {
     /// The kubectl on the path, or beside it, that is of the right version; it says aloud when there is none.
     pub(super) fn find() -> Option<Self> {
         let on_path = std::env::var_os("PATH").and_then(|path| {
-            std::env::split_paths(&path).map(|directory| directory.join("kubectl")).find(|file| file.is_file())
+            std::env::split_paths(&path)
+                .map(|directory| directory.join("kubectl"))
+                .find(|file| file.is_file())
         });
         let real = on_path.and_then(|path| path.canonicalize().ok());
         let beside = real.as_ref().map(|path| path.with_file_name(format!("kubectl.1.{MINOR}")));
