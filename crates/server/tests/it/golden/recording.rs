@@ -35,8 +35,6 @@ pub(super) struct Exchange {
     pub(super) answer_headers: BTreeMap<String, String>,
     #[serde(rename = "response_body")]
     answer: Value,
-    /// Whether the answer was recorded to its end.
-    pub(super) complete: bool,
 }
 
 /// What kube-apiserver answered.
