@@ -26,6 +26,11 @@ impl Accepted {
     }
 
     /// Whether a finding is on the list.
+    pub(super) fn has(&self, finding: &Finding) -> bool {
+        self.rules.iter().any(|rule| rule.is_for(finding))
+    }
+
+    /// Whether a finding is on the list, whose line then was good for something.
     pub(super) fn take(&mut self, finding: &Finding) -> bool {
         let rule = self.rules.iter_mut().find(|rule| rule.is_for(finding));
         rule.map(|rule| rule.taken += 1).is_some()

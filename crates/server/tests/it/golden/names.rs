@@ -15,7 +15,7 @@ pub(super) struct Names {
     values: HashMap<String, String>,
     /// Revisions: replaced only where a revision stands.
     revisions: HashMap<String, String>,
-    /// Entity tags, by what was asked for.
+    /// Entity tags and times of last changes.
     tags: HashMap<String, String>,
     /// Hashes of OpenAPI documents, by their paths.
     hashes: HashMap<String, String>,
@@ -57,7 +57,7 @@ impl Names {
         }
     }
 
-    /// Takes in the entity tag of an answer, for later conditional requests.
+    /// Takes in the entity tag of an answer, or its time, for later conditional requests.
     pub(super) fn learn_tag(&mut self, expected: &str, got: &str) {
         if !expected.is_empty() && !got.is_empty() {
             self.tags.insert(expected.into(), got.into());
@@ -89,7 +89,7 @@ impl Names {
 
     /// A recorded header, for this server.
     pub(super) fn header(&self, name: &str, value: &str) -> String {
-        if name.eq_ignore_ascii_case("if-none-match") {
+        if ["if-none-match", "if-modified-since"].contains(&name.to_ascii_lowercase().as_str()) {
             return self.tags.get(value).cloned().unwrap_or_else(|| value.into());
         }
         value.into()
@@ -99,8 +99,13 @@ impl Names {
     pub(super) fn value(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
+                // An operation of a JSON patch that sets or tests the revision.
+                let is_revision = fields.get("path").is_some_and(|path| path == "/metadata/resourceVersion");
                 for (key, field) in fields {
                     match field.as_str() {
+                        Some(revision) if is_revision && key == "value" => {
+                            *field = self.revision(revision).into();
+                        }
                         Some(revision) if key == "resourceVersion" => *field = self.revision(revision).into(),
                         _ => self.value(field),
                     }

@@ -5,8 +5,16 @@ use serde_json::Value;
 
 /// Columns of tables that tell how long something has been.
 const AGES: [&str; 5] = ["Age", "Last Seen", "First Seen", "Duration", "Last Schedule"];
+/// Lists whose order kube-apiserver leaves to chance, and what they are sorted by here.
+const UNORDERED: [(&str, &str); 3] = [
+    ("/details/causes", "message"),
+    ("/status/nonResourceRules", "nonResourceURLs"),
+    ("/status/resourceRules", "resources"),
+];
 /// Names that end in drawn letters: the prefix stays.
 const DRAWN_NAMES: [&str; 1] = ["kube-api-access-"];
+/// Bytes of a uid.
+const UID_BYTES: usize = 36;
 /// Letters that are drawn for a name.
 const DRAWN_LETTERS: usize = 5;
 
@@ -16,6 +24,11 @@ pub(super) fn normalise(value: &mut Value) {
         table(value);
     }
     walk("", value);
+    for (list, key) in UNORDERED {
+        if let Some(items) = value.pointer_mut(list).and_then(Value::as_array_mut) {
+            items.sort_by_key(|item| item[key].to_string());
+        }
+    }
 }
 
 fn walk(key: &str, value: &mut Value) {
@@ -48,7 +61,17 @@ fn word(key: &str, text: &str) -> String {
         "token" if text.starts_with("eyJ") => "<token>".into(),
         "authentication.kubernetes.io/credential-id" => "<credential>".into(),
         _ if is_time(text) => "<time>".into(),
-        _ => drawn_name(text),
+        _ if text == "REDACTED PEM" || text.starts_with("-----BEGIN ") => "<pem>".into(),
+        _ => without_uids(&drawn_name(text)),
+    }
+}
+
+/// A text that names things by their uid.
+fn without_uids(text: &str) -> String {
+    let found = text.char_indices().find(|(at, _)| text.get(*at..at + UID_BYTES).is_some_and(is_uid));
+    match found {
+        Some((at, _)) => format!("{}<uid>{}", &text[..at], without_uids(&text[at + UID_BYTES..])),
+        None => text.into(),
     }
 }
 
@@ -69,7 +92,11 @@ fn table(value: &mut Value) {
 }
 
 fn is_uid(text: &str) -> bool {
-    text.len() == 36 && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == UID_BYTES && text.bytes().enumerate().all(fits)
 }
 
 /// RFC 3339, with or without parts of a second.
