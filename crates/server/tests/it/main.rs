@@ -1,8 +1,13 @@
-//! Tests of the API server through its public face.
+//! Tests of the API server through its public face, and what clients may rely on: recorded traffic and the real
+//! kubectl, each against a server that runs in this process with a store of its own.
 
 mod auth;
+mod client;
+mod golden;
 mod impersonation;
+mod kubectl;
 mod oidc;
 mod seeds;
+mod server;
 mod tls;
 mod world;

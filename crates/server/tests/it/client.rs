@@ -1,0 +1,171 @@
+//! An HTTPS client that sends exactly what it is told to: recorded requests must go out as they were recorded.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// For an answer, or for the next part of one that streams.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// Speaks to one server as whom a kubeconfig names.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    tls: TlsConnector,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The status code.
+    pub(crate) status: u16,
+    /// As they came.
+    pub(crate) headers: HeaderMap,
+    /// Without its content encoding.
+    pub(crate) body: Bytes,
+}
+
+/// An answer that goes on.
+pub(crate) struct Stream {
+    /// The status code.
+    pub(crate) status: u16,
+    /// As they came.
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Client {
+    /// A client with the certificate in a kubeconfig.
+    pub(crate) fn of(kubeconfig: &str, address: SocketAddr) -> Self {
+        let field = |name: &str| {
+            let found = kubeconfig.lines().find_map(|line| line.trim().strip_prefix(name));
+            BASE64_STANDARD.decode(found.expect("the kubeconfig has it").trim()).expect("base64")
+        };
+        let mut roots = RootCertStore::empty();
+        let authority =
+            CertificateDer::from_pem_slice(&field("certificate-authority-data:")).expect("a certificate");
+        roots.add(authority).expect("an authority");
+        let certificate =
+            CertificateDer::from_pem_slice(&field("client-certificate-data:")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&field("client-key-data:")).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)
+            .expect("a key that fits");
+        Self { address, tls: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// Sends a request on a connection of its own and reads the whole answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let stream = self.stream(method, target, headers, body).await;
+        let body = tokio::time::timeout(ANSWER_WITHIN, stream.body.collect()).await;
+        let body =
+            body.unwrap_or_else(|_| panic!("{target} did not end")).expect("a whole answer").to_bytes();
+        let is_gzip = stream.headers.get(CONTENT_ENCODING).is_some_and(|value| value == "gzip");
+        Answer {
+            status: stream.status,
+            headers: stream.headers,
+            body: if is_gzip { inflated(&body) } else { body },
+        }
+    }
+
+    /// Sends a request and reads the head of its answer.
+    pub(crate) async fn stream(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Stream {
+        let mut request =
+            Request::builder().method(method).uri(target).header(HOST, self.address.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+        let answer = tokio::time::timeout(ANSWER_WITHIN, self.exchange(request)).await;
+        let (head, body) = answer.unwrap_or_else(|_| panic!("no answer to {target}")).into_parts();
+        Stream { status: head.status.as_u16(), headers: head.headers, body, rest: Vec::new() }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let socket = TcpStream::connect(self.address).await.expect("a connection");
+        let name = ServerName::from(self.address.ip());
+        let socket = self.tls.connect(name, socket).await.expect("a server that is who it says");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("a connection");
+        // It ends with the answer, or when the answer is dropped.
+        tokio::spawn(connection);
+        sender.send_request(request).await.expect("an answer")
+    }
+}
+
+impl Answer {
+    /// Its body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Its body as JSON; null when it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Its media type.
+    pub(crate) fn content_type(&self) -> String {
+        header(&self.headers, CONTENT_TYPE.as_str())
+    }
+}
+
+impl Stream {
+    /// The next line, as JSON; none when the stream has ended or nothing came in time.
+    pub(crate) async fn next(&mut self, within: Duration) -> Option<Value> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).expect("a line of JSON"));
+            }
+            let frame = tokio::time::timeout(within, self.body.frame()).await.ok()??;
+            if let Ok(data) = frame.expect("the stream goes on").into_data() {
+                self.rest.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+/// A header as text; empty when it is not there.
+pub(crate) fn header(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn inflated(bytes: &[u8]) -> Bytes {
+    let mut text = Vec::new();
+    GzDecoder::new(bytes).read_to_end(&mut text).expect("gzip");
+    text.into()
+}
