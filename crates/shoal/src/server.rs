@@ -164,6 +164,6 @@ fn said(text: &str) -> u8 {
     exit::OK
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     shoal_base::error_chain::chain(error).to_string()
 }
