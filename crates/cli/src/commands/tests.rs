@@ -210,7 +210,18 @@ fn documents_are_made_from_the_definitions() {
     assert!(page.path.is_none() && page.content.starts_with(b".ie"), "a page in roff");
     let names: Vec<PathBuf> =
         documents("man pages").into_iter().filter_map(|document| document.path).collect();
-    let expected = ["", "-run", "-inspect", "-compile", "-doctor", "-version", "-completions", "-man"];
+    let expected = [
+        "",
+        "-run",
+        "-inspect",
+        "-compile",
+        "-server",
+        "-kubeconfig",
+        "-doctor",
+        "-version",
+        "-completions",
+        "-man",
+    ];
     assert_eq!(names, expected.map(|verb| PathBuf::from(format!("pages/shoal{verb}.1"))));
     let run = &documents("man pages")[1];
     assert!(String::from_utf8_lossy(&run.content).contains("allow\\-outbound"));
