@@ -142,7 +142,8 @@ fn parts(text: &str) -> Vec<Part> {
 
 /// Writes a part, and what was printed, as scripts have them.
 fn print(part: &Part, output: Option<&str>, to: &mut String) {
-    if !to.is_empty() && !(matches!(part, Part::Command(_)) && to.ends_with("#\n")) {
+    let follows_comment = matches!(part, Part::Command(_)) && to.ends_with("#\n");
+    if !to.is_empty() && !follows_comment {
         to.push('\n');
     }
     match part {

@@ -1,6 +1,8 @@
 //! Tests of the API server through its public face, and what clients may rely on: recorded traffic and the real
 //! kubectl, each against a server that runs in this process with a store of its own.
 
+#![expect(clippy::print_stderr, reason = "a test that is left out says so, loudly")]
+
 mod auth;
 mod client;
 mod golden;

@@ -21,7 +21,7 @@ pub(super) fn identity(element: &Value) -> Option<String> {
         return Some(format!("{manager}/{}/{}", part("operation"), part("subresource")));
     }
     let metadata = [element.get("metadata"), element.pointer("/object/metadata")];
-    for metadata in metadata.into_iter().flatten() {
+    if let Some(metadata) = metadata.into_iter().flatten().next() {
         let name = metadata.get("name").and_then(text)?;
         let namespace = metadata.get("namespace").and_then(text);
         return Some(namespace.map_or(name.clone(), |namespace| format!("{namespace}/{name}")));

@@ -143,7 +143,7 @@ impl Replay<'_> {
         match exchange.said() {
             Said::Object(expected) => found.extend(self.beside(&expected, &object(answer))),
             Said::Text(expected) if expected != answer.text() => {
-                found.push(("body".into(), expected, answer.text()))
+                found.push(("body".into(), expected, answer.text()));
             }
             Said::Text(_) | Said::Unknown | Said::Events(_) => {}
         }
