@@ -13,7 +13,7 @@ use crate::api::{Api, Request};
 use crate::body::{self, Type};
 use crate::commit::{self, Written};
 use crate::options::WriteOptions;
-use crate::registry::Served;
+use crate::registry::{Served, claim};
 use crate::render;
 
 /// How often a change is made anew when someone else changed the object meanwhile, before the client is told.
@@ -124,6 +124,8 @@ impl Writer<'_> {
     /// # Errors
     /// As [`create`].
     pub(crate) async fn create_named(&self, mut object: Value) -> Result<Written, Status> {
+        // Whoever makes an object from within need not say what it is.
+        claim(&mut object, &self.served.kind())?;
         self.complete(&mut object);
         let now = self.api.now();
         let metadata = object::metadata_mut(&mut object);
@@ -183,6 +185,7 @@ impl Writer<'_> {
         old: &Value,
         mut new: Value,
     ) -> Result<Option<Written>, Status> {
+        claim(&mut new, &self.served.kind())?;
         self.check_identity(stored, old, &mut new)?;
         keep(old, &mut new);
         self.complete(&mut new);
