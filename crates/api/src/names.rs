@@ -14,6 +14,11 @@ pub const SUBDOMAIN_BYTES_MAX: usize = 253;
 /// Longest key of a `ConfigMap` or `Secret`, in bytes.
 pub const CONFIG_KEY_BYTES_MAX: usize = 253;
 
+/// Letters that a name gets behind its `generateName`.
+pub const SUFFIX_LETTERS: usize = 5;
+/// No vowels, so that no words come about, and nothing that is read as something else.
+const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const WILDCARD: &str = "\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
@@ -22,6 +27,17 @@ const SUBDOMAIN_WORDS: &str = "a lowercase RFC 1123 subdomain must consist of lo
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const QUALIFIED_WORDS: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
                                an alphanumeric character";
+
+/// The end of a generated name, as Kubernetes draws it; the same for the same number.
+pub fn suffix(mut drawn: u64) -> String {
+    let size = SUFFIX_ALPHABET.len();
+    let mut letter = || {
+        let at = usize::try_from(drawn % size as u64).unwrap_or_default();
+        drawn /= size as u64;
+        char::from(SUFFIX_ALPHABET[at])
+    };
+    (0..SUFFIX_LETTERS).map(|_| letter()).collect()
+}
 
 /// `my-name`: names of namespaces, containers, volumes.
 pub fn dns1123_label(text: &str) -> Vec<String> {

@@ -253,6 +253,14 @@ impl<'s> Node<'s> {
     }
 }
 
+impl Field {
+    /// A field about which nothing but its name and type is said.
+    pub fn new(name: &str, ty: TypeId) -> Self {
+        let patch = Patch::default();
+        Self { name: name.into(), ty, required: false, nullable: false, default: None, tag: 0, patch }
+    }
+}
+
 impl Object {
     /// A field by its name.
     pub fn field(&self, name: &str) -> Option<&Field> {

@@ -3,7 +3,7 @@
 //!
 //! Objects have been decoded by the schema of their kind: what is an object there is one here, or absent.
 //!
-//! Each step is one file with functions of the type [`Admit`]. [`mutate`] and [`validate`] run the steps in the order
+//! Each step is one file with functions of the types [`Mutate`] and [`Validate`]. [`mutate`] and [`validate`] run the steps in the order
 //! of kube-apiserver. Two things stand apart, because their effects must be committed together with the object:
 //! [`quota::charge`] and the addresses of [`allocate`].
 
@@ -73,17 +73,25 @@ pub struct Attributes<'a> {
     pub now: Moment,
 }
 
-/// One step: may change `object` (of mutating steps only) or refuse; returns warnings for the user. For a deletion
-/// `object` is null and `old` what is deleted.
-pub type Admit = fn(
+/// A step that may change `object` or refuse; returns warnings for the user. For a deletion `object` is null and `old`
+/// what is deleted.
+pub type Mutate = fn(
     &Attributes<'_>,
     object: &mut Value,
     old: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status>;
 
+/// A step that only refuses; otherwise as [`Mutate`].
+pub type Validate = fn(
+    &Attributes<'_>,
+    object: &Value,
+    old: Option<&Value>,
+    world: &dyn Snapshot,
+) -> Result<Vec<String>, Status>;
+
 /// Steps that change objects, in the order of kube-apiserver.
-pub const MUTATING: &[(&str, Admit)] = &[
+pub const MUTATING: &[(&str, Mutate)] = &[
     ("NamespaceLifecycle", namespace_lifecycle::admit),
     ("LimitRanger", limit_ranger::mutate),
     ("ServiceAccount", service_account::mutate),
@@ -95,10 +103,12 @@ pub const MUTATING: &[(&str, Admit)] = &[
     ("StorageObjectInUseProtection", protection::mutate),
     ("RuntimeClass", runtime_class::mutate),
     ("DefaultIngressClass", default_classes::ingress),
+    // Kubernetes does this where the kind is stored.
+    ("CertificateRequester", certificates::requester),
 ];
 
 /// Steps that only refuse, in the order of kube-apiserver.
-pub const VALIDATING: &[(&str, Admit)] = &[
+pub const VALIDATING: &[(&str, Validate)] = &[
     ("LimitRanger", limit_ranger::validate),
     ("ServiceAccount", service_account::validate),
     ("PodSecurity", pod_security::validate),
@@ -112,7 +122,7 @@ pub const VALIDATING: &[(&str, Admit)] = &[
 
 /// A step that kube-apiserver has and does not run unless told to: who makes an object an owner must be able to
 /// delete it.
-pub const OWNER_REFERENCES_PERMISSION_ENFORCEMENT: (&str, Admit) =
+pub const OWNER_REFERENCES_PERMISSION_ENFORCEMENT: (&str, Validate) =
     ("OwnerReferencesPermissionEnforcement", owner_references::validate);
 
 /// Runs the changing steps. Returns warnings for the user.
@@ -125,7 +135,11 @@ pub fn mutate(
     old: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
-    run(MUTATING, attributes, object, old, world)
+    let mut warnings = Vec::new();
+    for (_, step) in MUTATING {
+        warnings.extend(step(attributes, object, old, world)?);
+    }
+    Ok(warnings)
 }
 
 /// Runs the steps that only refuse. Returns warnings for the user.
@@ -134,23 +148,13 @@ pub fn mutate(
 /// With the answer to the request, when a step refuses it.
 pub fn validate(
     attributes: &Attributes<'_>,
-    object: &mut Value,
-    old: Option<&Value>,
-    world: &dyn Snapshot,
-) -> Result<Vec<String>, Status> {
-    run(VALIDATING, attributes, object, old, world)
-}
-
-fn run(
-    steps: &[(&str, Admit)],
-    attributes: &Attributes<'_>,
-    object: &mut Value,
+    object: &Value,
     old: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
     let mut warnings = Vec::new();
-    for (_, admit) in steps {
-        warnings.extend(admit(attributes, object, old, world)?);
+    for (_, step) in VALIDATING {
+        warnings.extend(step(attributes, object, old, world)?);
     }
     Ok(warnings)
 }
@@ -173,18 +177,6 @@ impl Attributes<'_> {
         let names = [self.name, object::name(object), stem, "Unknown"];
         let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
         Status::forbidden(Resource { group: self.group, name: self.resource }, name, message)
-    }
-
-    /// Five characters for a generated name, as Kubernetes draws them.
-    pub fn suffix(&self) -> String {
-        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-        let mut seed = self.seed;
-        let mut next = || {
-            let at = seed % ALPHABET.len() as u64;
-            seed /= ALPHABET.len() as u64;
-            char::from(ALPHABET[usize::try_from(at).unwrap_or_default()])
-        };
-        (0..5).map(|_| next()).collect()
     }
 }
 

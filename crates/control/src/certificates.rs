@@ -7,7 +7,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::AttributeTypeAndValue;
 
-use crate::access::{Access, Authorize, User};
+use crate::access::{Authorize, User};
+use crate::rbac::Attributes;
 use crate::snapshot::{items, text};
 
 /// Signer of certificates with which clients authenticate.
@@ -107,13 +108,13 @@ pub fn is_issued(request: &Value) -> bool {
 /// Whether a user may `approve` or `sign` for a signer: for it by name, or for all of its domain.
 pub fn may(authorizer: &dyn Authorize, user: &User, verb: &str, signer: &str) -> bool {
     let allows = |name: &str| {
-        let access = Access {
+        let access = Attributes {
             verb,
             group: "certificates.k8s.io",
             version: "*",
             resource: "signers",
             name,
-            ..Access::default()
+            ..Attributes::default()
         };
         authorizer.allows(user, &access)
     };

@@ -291,7 +291,7 @@ impl Event {
         let of_cluster = self.about["namespace"].as_str().unwrap_or_default().is_empty();
         let namespace = if of_cluster { json!("default") } else { self.about["namespace"].clone() };
         let name = self.about["name"].as_str().unwrap_or_default();
-        let time = rfc3339(now);
+        let time = now.to_time();
         json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {"name": format!("{name}.{suffix}"), "namespace": namespace},
@@ -312,11 +312,6 @@ pub fn reference(kind: &GroupVersionKind, object: &Value) -> Value {
         }
     }
     reference
-}
-
-/// A time as objects hold it: whole seconds.
-pub fn rfc3339(time: Moment) -> String {
-    time.to_time()
 }
 
 /// A time that an object holds; none when it holds none that can be read.
@@ -342,7 +337,7 @@ pub fn set_condition(conditions: &mut Vec<Value>, mut condition: Value, now: Mom
     }
     condition["lastTransitionTime"] = match known.filter(|known| same(known, "status")) {
         Some(known) => known["lastTransitionTime"].clone(),
-        None => json!(rfc3339(now)),
+        None => json!(now.to_time()),
     };
     match at {
         Some(at) => conditions[at] = condition,

@@ -13,7 +13,7 @@ use shoal_api::status::Resource as Named;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersion, GroupVersionKind, Status, object};
 
-use crate::plan::{Controller, Event, Key, Plan, Propagation, Write, after, rfc3339};
+use crate::plan::{Controller, Event, Key, Plan, Propagation, Write, after};
 use crate::snapshot::{Resource, Snapshot, api_version, is_deleted, stored};
 
 /// Most plans until nothing is left to do; more than this is a controller that never settles.
@@ -248,7 +248,7 @@ impl World {
 
     fn create(&mut self, kind: &GroupVersionKind, mut object: Value) -> Result<(), Status> {
         self.revision += 1;
-        let (number, now) = (self.revision, rfc3339(self.now));
+        let (number, now) = (self.revision, self.now.to_time());
         let metadata = object::metadata_mut(&mut object);
         if let (None, Some(stem)) = (metadata.get("name"), metadata.get("generateName")) {
             let name = format!("{}{number}", stem.as_str().unwrap_or_default());
@@ -277,7 +277,7 @@ impl World {
         };
         let mut finalizers: Vec<Value> = object::finalizers(&object).map(|text| json!(text)).collect();
         finalizers.extend(finalizer.filter(|new| !finalizers.contains(&json!(new))).map(|new| json!(new)));
-        let now = json!(rfc3339(self.now));
+        let now = json!(self.now.to_time());
         let metadata = object::metadata_mut(&mut object);
         metadata.entry("deletionTimestamp").or_insert(now);
         if !finalizers.is_empty() {

@@ -7,9 +7,10 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use serde_json::{Value, json};
+use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status, object};
 use shoal_base::drain::Drain;
-use shoal_control::access::{Access as Wish, Authorize};
+use shoal_control::access::Authorize;
 use shoal_control::rbac::{Attributes, Authorizer, User};
 use shoal_control::snapshot::Snapshot;
 use tokio::sync::broadcast::error::RecvError;
@@ -60,7 +61,7 @@ impl Access {
         match self.authority.sign(request, now) {
             Ok(certificate) => signed["status"]["certificate"] = BASE64_STANDARD.encode(certificate).into(),
             Err(refusal) => {
-                let time = crate::api::rfc3339(now);
+                let time = Moment::from_seconds(now.as_second()).to_time();
                 let mut conditions = request["status"]["conditions"].as_array().cloned().unwrap_or_default();
                 conditions.push(json!({
                     "type": "Failed", "status": "True", "reason": refusal.reason, "message": refusal.message,
@@ -176,12 +177,7 @@ impl Lookup for Accounts {
 }
 
 impl Authorize for Gate {
-    fn allows(&self, user: &User, access: &Wish<'_>) -> bool {
-        let attributes = Attributes {
-            subresource: access.subresource,
-            version: access.version,
-            ..Attributes::resource(access.verb, access.group, access.resource, access.namespace, access.name)
-        };
-        self.0.read().authorize(user, &attributes).allowed
+    fn allows(&self, user: &User, asked: &Attributes<'_>) -> bool {
+        self.0.read().authorize(user, asked).allowed
     }
 }

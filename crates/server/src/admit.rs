@@ -55,11 +55,10 @@ pub async fn validate(
     object: &Value,
     old: Option<&Value>,
 ) -> Result<Vec<String>, Status> {
-    let mut object = object.clone();
-    admission.escalates(&object, old)?;
+    admission.escalates(object, old)?;
     let mut warnings = admission
-        .with(|attributes| admission::validate(attributes, &mut object, old, &admission.api.world.view()))?;
-    warnings.extend(hooks::validate(admission, &object, old).await?);
+        .with(|attributes| admission::validate(attributes, object, old, &admission.api.world.view()))?;
+    warnings.extend(hooks::validate(admission, object, old).await?);
     Ok(warnings)
 }
 
@@ -75,7 +74,7 @@ pub async fn delete(admission: &Admission<'_>, old: &Value) -> Result<Vec<String
     })?;
     warnings.extend(hooks::mutate(admission, &mut nothing, Some(old)).await?);
     warnings.extend(admission.with(|attributes| {
-        admission::validate(attributes, &mut nothing, Some(old), &admission.api.world.view())
+        admission::validate(attributes, &nothing, Some(old), &admission.api.world.view())
     })?);
     warnings.extend(hooks::validate(admission, &nothing, Some(old)).await?);
     Ok(warnings)

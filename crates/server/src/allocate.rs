@@ -2,7 +2,7 @@
 //! whichever servers they are written through.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -58,7 +58,6 @@ pub(crate) async fn update(
         return Ok(Vec::new());
     }
     let service = new.to_mut();
-    carry_over(old, service);
     fill(admission, service).await?;
     let (held, wanted) = (held(old), held(service));
     let mut writes = claims(admission, service, &held).await?;
@@ -98,38 +97,6 @@ fn ports(spec: &Value) -> impl Iterator<Item = &Value> {
     spec["ports"].as_array().into_iter().flatten()
 }
 
-/// What a Service had and does not say anew, it keeps.
-fn carry_over(old: &Value, new: &mut Value) {
-    if needs_address(old) && needs_address(new) && text(&new["spec"]["clusterIP"]).is_empty() {
-        for field in ["clusterIP", "clusterIPs"] {
-            new["spec"][field] = old["spec"][field].clone();
-        }
-    }
-    if !needs_address(new) {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            object::child_mut(new.as_object_mut().expect("an object"), "spec").remove(field);
-        }
-    }
-    let had: BTreeMap<(String, u64), Value> =
-        ports(&old["spec"]).map(|port| (identity(port), port["nodePort"].clone())).collect();
-    let wants = needs_ports(new);
-    for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        let kept = had.get(&identity(port)).filter(|kept| !kept.is_null());
-        if wants
-            && port["nodePort"].as_u64().unwrap_or(0) == 0
-            && let Some(kept) = kept
-        {
-            port["nodePort"] = kept.clone();
-        } else if !wants && kept == Some(&port["nodePort"]) {
-            port.as_object_mut().expect("a port is an object").remove("nodePort");
-        }
-    }
-}
-
-fn identity(port: &Value) -> (String, u64) {
-    (text(&port["protocol"]).to_owned(), port["port"].as_u64().unwrap_or(0))
-}
-
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -152,7 +119,8 @@ async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Stat
         let asked = text(&service["spec"]["clusterIP"]).to_owned();
         let address = match asked.as_str() {
             "" => free_address(admission, service).await?.to_string(),
-            other => other.to_owned(),
+            "None" => asked,
+            _ => in_network(service, &asked)?.to_string(),
         };
         let spec = &mut service["spec"];
         spec["clusterIPs"] = json!([address]);
@@ -163,6 +131,7 @@ async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Stat
             }
         }
     }
+    in_range(service)?;
     if needs_ports(service) {
         let mut taken = used(admission, PORTS).await?;
         taken.extend(
@@ -189,6 +158,40 @@ async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Stat
         }
     }
     Ok(())
+}
+
+/// An address that a Service asks for, if it is one of those that there are.
+fn in_network(service: &Value, asked: &str) -> Result<Ipv4Addr, Status> {
+    let (network, bits) = SERVICE_NETWORK;
+    let is_in = |address: &Ipv4Addr| (u32::from(*address) ^ u32::from(network)) >> (32 - bits) == 0;
+    asked.parse().ok().filter(is_in).ok_or_else(|| {
+        let why = format!(
+            "the provided IP ({asked}) is not in the valid range. The range of valid IPs is {network}/{bits}"
+        );
+        refuse(service, &address_error(asked, &why))
+    })
+}
+
+/// Whether the ports that a Service asks for are of those that there are.
+fn in_range(service: &Value) -> Result<(), Status> {
+    for (index, port) in ports(&service["spec"]).enumerate() {
+        let Some(number) = port["nodePort"].as_u64().filter(|number| *number > 0) else { continue };
+        if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) {
+            let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            );
+            let path = Path::new("spec").child("ports").index(index).child("nodePort");
+            return Err(refuse(service, &field::Error::invalid(&path, &json!(number), &why)));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with an address, as Go shows the list that it stands in.
+fn address_error(address: &str, why: &str) -> field::Error {
+    let message = format!("Invalid value: []string{{{address:?}}}: failed to allocate IP {address}: {why}");
+    field::Error { reason: field::Reason::Invalid, path: Path::new("spec").child("clusterIPs"), message }
 }
 
 /// The writes that take what a Service holds and did not hold before.
@@ -224,11 +227,7 @@ async fn releases<'k>(
 fn taken(service: &Value, key: &str) -> Status {
     let spec = Path::new("spec");
     let error = match key.strip_prefix(ADDRESSES) {
-        Some(address) => field::Error::invalid(
-            &spec.child("clusterIPs"),
-            &json!([address]),
-            &format!("failed to allocate IP {address}: provided IP is already allocated"),
-        ),
+        Some(address) => address_error(address, "provided IP is already allocated"),
         None => {
             let port: u64 = key.trim_start_matches(PORTS).parse().unwrap_or(0);
             let at =
@@ -294,4 +293,44 @@ fn free_port(admission: &Admission<'_>, taken: &BTreeSet<u32>) -> Option<u16> {
     let all = (*NODE_PORTS.start() + start..=*NODE_PORTS.end())
         .chain(*NODE_PORTS.start()..*NODE_PORTS.start() + start);
     all.into_iter().find(|port| !taken.contains(&u32::from(*port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_must_be_one_of_those_that_there_are() {
+        let service = |spec: Value| json!({"metadata": {"name": "web"}, "spec": spec});
+        let plain = service(json!({}));
+        for address in ["10.96.0.0", "10.96.255.255", "10.96.0.1"] {
+            assert_eq!(
+                in_network(&plain, address).map(|address| address.to_string()).as_deref(),
+                Ok(address)
+            );
+        }
+        for address in ["10.95.255.255", "10.97.0.0", "1.2.3.4", "fd00::1"] {
+            let message = in_network(&plain, address).expect_err(address).message;
+            assert_eq!(
+                message,
+                format!(
+                    "Service \"web\" is invalid: spec.clusterIPs: Invalid value: []string{{\"{address}\"}}: failed to allocate \
+                     IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is 10.96.0.0/16"
+                )
+            );
+        }
+        let port = |number: u64| in_range(&service(json!({"ports": [{"port": 80}, {"nodePort": number}]})));
+        for number in [0, 30000, 32767] {
+            assert!(port(number).is_ok(), "{number}");
+        }
+        for number in [80, 29999, 32768, 95536] {
+            assert_eq!(
+                port(number).expect_err("out of range").message,
+                format!(
+                    "Service \"web\" is invalid: spec.ports[1].nodePort: Invalid value: {number}: provided port is not in the \
+                     valid range. The range of valid ports is 30000-32767"
+                )
+            );
+        }
+    }
 }

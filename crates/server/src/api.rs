@@ -121,7 +121,7 @@ impl Api {
 
     /// The time, as objects hold it.
     pub fn now(&self) -> String {
-        rfc3339(self.timestamp())
+        self.moment().to_time()
     }
 
     /// The time, in whole seconds.
@@ -188,9 +188,4 @@ impl Request {
     pub fn write_options(&self) -> Result<WriteOptions, Status> {
         WriteOptions::read(&self.query, self.header(&USER_AGENT).unwrap_or_default())
     }
-}
-
-/// A time as objects hold it: whole seconds, UTC.
-pub fn rfc3339(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

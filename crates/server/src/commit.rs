@@ -1,7 +1,8 @@
 //! What admission let through, in the store: one transaction, with all that must hold at the same moment.
 
+use bytes::Bytes;
 use serde_json::Value;
-use shoal_api::{Status, object};
+use shoal_api::{GroupVersionKind, Status, object};
 use shoal_store::{Change, Expect, LeaseId, Transaction, Write};
 
 use crate::admit::Admission;
@@ -44,19 +45,19 @@ pub(crate) async fn create(
         return if exists {
             taken()
         } else {
-            Ok(Some(Stored { key, bytes: bytes.into(), revision: shoal_store::Revision(0) }))
+            Ok(Some(Stored { key, bytes, revision: shoal_store::Revision(0) }))
         };
     }
     if served.resource.namespaced {
         extra.extend(namespace_stays(admission, namespace).await?);
     }
     let lease = lease(admission, served).await?;
-    let value = objects.close(&key, bytes.clone())?;
+    let value = objects.close(&key, &bytes);
     let mut writes =
         vec![Write { key: key.clone(), expect: Expect::Absent, change: Change::Put { value, lease } }];
     writes.extend(extra);
     match objects.transact(Transaction { writes }).await? {
-        Some(revision) => Ok(Some(Stored { key, bytes: bytes.into(), revision })),
+        Some(revision) => Ok(Some(Stored { key, bytes, revision })),
         None if objects.get(&key).await?.is_some() => taken(),
         None => Ok(None),
     }
@@ -81,16 +82,16 @@ pub(crate) async fn update(
     if *bytes == *current.bytes {
         return Ok(Some(current.clone()));
     }
-    let written = |revision| Some(Stored { key: current.key.clone(), bytes: bytes.clone().into(), revision });
+    let written = |revision| Some(Stored { key: current.key.clone(), bytes: bytes.clone(), revision });
     if is_done(served, &new) {
-        let gone = delete(admission, served, current, &new, dry_run).await?;
+        let gone = delete(admission, served, current, old, dry_run).await?;
         return Ok(gone.and_then(|_| written(current.revision)));
     }
     if dry_run {
         return Ok(written(current.revision));
     }
     extra.extend(admission.charges(&new, Some(old)).await?);
-    let value = objects.close(&current.key, bytes.clone())?;
+    let value = objects.close(&current.key, &bytes);
     let lease = lease(admission, served).await?;
     let mut writes = vec![Write {
         key: current.key.clone(),
@@ -126,11 +127,11 @@ pub(crate) async fn delete(
 }
 
 /// An object as it is stored, in the version that its resource is stored in.
-fn encode(served: &Served, object: &Value) -> Vec<u8> {
+fn encode(served: &Served, object: &Value) -> Bytes {
     if served.is_converted() {
-        return stored::encode(&served.to_storage(object));
+        return stored::encode(&served.to_storage(object)).into();
     }
-    stored::encode(object)
+    stored::encode(object).into()
 }
 
 /// A look at the namespace that holds only while the namespace is what it is, so that nothing is made in one that is
@@ -143,7 +144,7 @@ async fn namespace_stays(admission: &Admission<'_>, namespace: &str) -> Result<O
 
 /// Events end by themselves.
 async fn lease(admission: &Admission<'_>, served: &Served) -> Result<Option<LeaseId>, Status> {
-    if served.resource.storage.kind != "Event" {
+    if served.resource.storage != GroupVersionKind::new("", "v1", "Event") {
         return Ok(None);
     }
     admission.api.event_leases.current(admission.api.objects.store()).await.map(Some)

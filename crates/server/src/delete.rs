@@ -2,8 +2,11 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use shoal_api::time::Moment;
 use shoal_api::{Status, object};
 use shoal_control::custom::definition;
+use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
+use shoal_control::plan;
 
 use crate::admit::{self, Admission};
 use crate::answer::Answer;
@@ -98,7 +101,7 @@ pub(crate) async fn remove(
             dry_run: options.dry_run,
         };
         admit::delete(&admission, &old).await?;
-        let marked = marked(served, &old, options, &api.now());
+        let marked = marked(served, &old, options, api.moment());
         let committed = match marked {
             // Marked before, and nothing new to mark.
             Some(new) if new == old => return Ok(Deleted::Waits(stored)),
@@ -135,11 +138,11 @@ fn check(served: &Served, stored: &Stored, old: &Value, options: &DeleteOptions)
 }
 
 /// The object as it waits for its end; none: nothing keeps it.
-fn marked(served: &Served, old: &Value, options: &DeleteOptions, now: &str) -> Option<Value> {
+fn marked(served: &Served, old: &Value, options: &DeleteOptions, now: Moment) -> Option<Value> {
     let mut new = old.clone();
     finalize(served, &mut new, options.propagation);
-    if served.resource.kind == "CustomResourceDefinition" && object::deletion_timestamp(old).is_none() {
-        definition::begin_deletion(&mut new, now);
+    if served.kind() == *CUSTOM_RESOURCE_DEFINITION && object::deletion_timestamp(old).is_none() {
+        definition::begin_deletion(&mut new, &now.to_time());
     }
     let grace = grace(served, old, options);
     let is_marked = object::deletion_timestamp(old).is_some();
@@ -150,7 +153,7 @@ fn marked(served: &Served, old: &Value, options: &DeleteOptions, now: &str) -> O
     let metadata = object::metadata_mut(&mut new);
     let shorter = old["metadata"]["deletionGracePeriodSeconds"].as_i64().is_none_or(|was| grace < was);
     if !is_marked || shorter {
-        metadata.insert("deletionTimestamp".into(), later(now, grace).into());
+        metadata.insert("deletionTimestamp".into(), plan::after(now, grace).to_time().into());
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
         if !is_marked && let Some(generation) = old["metadata"]["generation"].as_i64() {
             metadata.insert("generation".into(), (generation + 1).into());
@@ -212,13 +215,6 @@ pub(crate) fn is_done(served: &Served, object: &Value) -> bool {
         && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
 }
 
-/// A time some seconds after another one.
-fn later(now: &str, seconds: i64) -> String {
-    let Ok(now) = now.parse::<jiff::Timestamp>() else { return now.to_owned() };
-    let later = now.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(now);
-    crate::api::rfc3339(later)
-}
-
 /// Kinds whose deletion is answered with what was deleted, as Kubernetes does for a few.
 fn gives_object(served: &Served) -> bool {
     let core = [
@@ -231,9 +227,10 @@ fn gives_object(served: &Served) -> bool {
         "podtemplates",
         "resourcequotas",
     ];
+    let storage = ["volumeattachments", "storageclasses", "csidrivers", "csinodes", "csistoragecapacities"];
     core.iter().any(|plural| served.is_core(plural))
-        || ["volumeattachments", "storageclasses", "csidrivers", "csinodes", "csistoragecapacities"]
-            .contains(&served.resource.plural.as_str())
+        || served.resource.group_version.group == "storage.k8s.io"
+            && storage.contains(&served.resource.plural.as_str())
 }
 
 fn success(served: &Served, object: &Value) -> Value {

@@ -130,7 +130,7 @@ fn kind(path: &str, accept: &str) -> Kind {
                 }
             })
             .unwrap_or(Kind::Plain),
-        "/openapi/v2" if accept.contains("proto-openapi.spec.v2") => Kind::Protobuf,
+        "/openapi/v2" if accept.contains(openapi::V2_PROTOBUF_ASKED) => Kind::Protobuf,
         _ => Kind::Plain,
     }
 }

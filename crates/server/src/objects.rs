@@ -108,14 +108,11 @@ impl Objects {
     }
 
     /// What is stored for an object at a key: sealed, where its kind asks for it.
-    ///
-    /// # Errors
-    /// 500: it cannot be sealed.
-    pub fn close(&self, key: &[u8], bytes: Vec<u8>) -> Result<Bytes, Status> {
+    pub fn close(&self, key: &[u8], bytes: &Bytes) -> Bytes {
         if !is_sealed(key) {
-            return Ok(bytes.into());
+            return bytes.clone();
         }
-        Ok(self.sealer.seal(&key.escape_ascii().to_string(), &bytes).into())
+        self.sealer.seal(&key.escape_ascii().to_string(), bytes).into()
     }
 
     /// An object of the store, opened where it is sealed.

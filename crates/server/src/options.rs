@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use shoal_api::Status;
 use shoal_api::decode::Strictness;
+use shoal_api::field::{Error, Path};
+use shoal_api::{GroupKind, Status};
 
 /// The query of a request: names and values in their order.
 #[derive(Clone, Debug, Default)]
@@ -150,28 +151,23 @@ impl ListOptions {
 
     fn check(&self, query: &Query) -> Result<(), Status> {
         let matching = query.get("resourceVersionMatch").unwrap_or_default();
-        let invalid = |field: &str, what: &str| {
-            Err(Status::new(
-                422,
-                "Invalid",
-                format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: Forbidden: {what}"),
-            ))
-        };
+        let forbidden =
+            |field: &str, what: &str| Err(refused("ListOptions", &Error::forbidden(&Path::new(field), what)));
         if self.watch && query.get("sendInitialEvents").is_some() {
             if matching != "NotOlderThan" {
-                return invalid(
+                return forbidden(
                     "resourceVersionMatch",
                     "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
                 );
             }
         } else if self.watch && !matching.is_empty() {
-            return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch");
+            return forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch");
         }
         if !self.watch && query.get("sendInitialEvents").is_some() {
-            return invalid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            return forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
         if !self.token.is_empty() && !matching.is_empty() {
-            return invalid(
+            return forbidden(
                 "resourceVersionMatch",
                 "resourceVersionMatch is forbidden when continue is provided",
             );
@@ -184,13 +180,9 @@ fn asked(query: &Query) -> Result<Asked, Status> {
     let text = query.get("resourceVersion").unwrap_or_default();
     let matching = query.get("resourceVersionMatch").unwrap_or_default();
     if !["", "Exact", "NotOlderThan"].contains(&matching) {
-        return Err(Status::new(
-            422,
-            "Invalid",
-            format!(
-                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""
-            ),
-        ));
+        let path = Path::new("resourceVersionMatch");
+        let error = Error::not_supported(&path, &matching.into(), &["Exact", "NotOlderThan"]);
+        return Err(refused("ListOptions", &error));
     }
     if text.is_empty() {
         return Ok(Asked::Newest);
@@ -230,26 +222,17 @@ impl WriteOptions {
     pub fn read(query: &Query, user_agent: &str) -> Result<Self, Status> {
         let named = query.get("fieldManager").unwrap_or_default();
         if named.len() > FIELD_MANAGER_BYTES_MAX {
-            return Err(Status::new(
-                422,
-                "Invalid",
-                format!(
-                    "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than {FIELD_MANAGER_BYTES_MAX} bytes"
-                ),
-            ));
+            let error = Error::too_long(&Path::new("fieldManager"), FIELD_MANAGER_BYTES_MAX);
+            return Err(refused("PatchOptions", &error));
         }
         let strictness = match query.get("fieldValidation").unwrap_or_default() {
             "" | "Warn" => Strictness::Warn,
             "Ignore" => Strictness::Ignore,
             "Strict" => Strictness::Strict,
             other => {
-                return Err(Status::new(
-                    422,
-                    "Invalid",
-                    format!(
-                        "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Warn\", \"Strict\""
-                    ),
-                ));
+                let path = Path::new("fieldValidation");
+                let error = Error::not_supported(&path, &other.into(), &["Ignore", "Warn", "Strict"]);
+                return Err(refused("CreateOptions", &error));
             }
         };
         Ok(Self {
@@ -284,9 +267,9 @@ impl DeleteOptions {
         let grace = body["gracePeriodSeconds"].as_i64();
         let text = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
         if policy.is_some() && orphan.is_some() {
-            return Err(invalid_delete(
-                "Invalid value: \"\": orphanDependents and deletionPropagation cannot be both set",
-            ));
+            let both = "orphanDependents and deletionPropagation cannot be both set";
+            let error = Error::invalid(&Path::new("propagationPolicy"), &policy.into(), both);
+            return Err(refused("DeleteOptions", &error));
         }
         let options = Self {
             dry_run: query.dry_run()? || dry_run(listed)?,
@@ -309,27 +292,27 @@ fn propagation(policy: &str) -> Result<Propagation, Status> {
         "Orphan" => Ok(Propagation::Orphan),
         "Background" => Ok(Propagation::Background),
         "Foreground" => Ok(Propagation::Foreground),
-        other => Err(invalid_delete(&format!(
-            "propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-        ))),
+        other => {
+            let path = Path::new("propagationPolicy");
+            let error =
+                Error::not_supported(&path, &other.into(), &["Foreground", "Background", "Orphan", "nil"]);
+            Err(refused("DeleteOptions", &error))
+        }
     }
 }
 
-fn invalid_delete(what: &str) -> Status {
-    Status::new(422, "Invalid", format!("DeleteOptions.meta.k8s.io \"\" is invalid: {what}"))
+/// What is wrong with the options of a request.
+pub(crate) fn refused(kind: &str, error: &Error) -> Status {
+    let kind = GroupKind { group: "meta.k8s.io".into(), kind: kind.into() };
+    Status::invalid(&kind, "", std::slice::from_ref(error))
 }
 
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
     let mut dry = false;
     for value in values {
         if value != "All" {
-            return Err(Status::new(
-                422,
-                "Invalid",
-                format!(
-                    "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: {value:?}: supported values: \"All\""
-                ),
-            ));
+            let error = Error::not_supported(&Path::new("dryRun"), &value.into(), &["All"]);
+            return Err(refused("CreateOptions", &error));
         }
         dry = true;
     }

@@ -6,12 +6,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use shoal_api::apply::{self, Manager};
 use shoal_api::decode::Strictness;
+use shoal_api::field::{Error, Path};
 use shoal_api::{Node, Status, object, patch};
 
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::Type;
 use crate::media::essence;
+use crate::options::refused;
 use crate::registry::{Served, claim};
 use crate::render;
 use crate::write::Writer;
@@ -43,11 +45,8 @@ pub(crate) async fn patch(api: &Api, served: &Served, request: &Request) -> Resu
     let options = request.write_options()?;
     let form = Form::of(served, request.header(&CONTENT_TYPE))?;
     if form != Form::Apply && options.force {
-        return Err(Status::new(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-        ));
+        let error = Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+        return Err(refused("PatchOptions", &error));
     }
     let subresource = request.target.subresource.as_str();
     let write = Writer { api, served, request, options: &options, subresource, tracks: form != Form::Apply };
@@ -82,11 +81,8 @@ async fn apply_patch(write: &Writer<'_>) -> Result<crate::commit::Written, Statu
     let (served, target) = (write.served, &write.request.target);
     let node = Type::of(served).node();
     if write.request.query.get("fieldManager").is_none_or(str::is_empty) {
-        return Err(Status::new(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
+        let error = Error::required(&Path::new("fieldManager"), "is required for apply patch");
+        return Err(refused("PatchOptions", &error));
     }
     let kind = served.kind();
     let (mut config, warnings) =
@@ -140,9 +136,8 @@ fn checked(
     claim(&mut new, &kind)?;
     for field in ["name", "namespace"] {
         if new["metadata"][field] != old["metadata"][field] {
-            let path = shoal_api::field::Path::new("metadata").child(field);
-            let error =
-                shoal_api::field::Error::invalid(&path, &new["metadata"][field], "field is immutable");
+            let path = Path::new("metadata").child(field);
+            let error = Error::invalid(&path, &new["metadata"][field], "field is immutable");
             return Err(Status::invalid(&kind.group_kind(), object::name(old), &[error]));
         }
     }

@@ -48,7 +48,7 @@ pub(crate) async fn answer(
 fn version() -> serde_json::Value {
     json!({
         "major": "1", "minor": MINOR, "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
+        "buildDate": "", "goVersion": "", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, architecture()),
     })
 }

@@ -3,8 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use shoal_api::apply::{self, Manager};
-use shoal_api::{Status, object};
-use shoal_control::custom::definition;
+use shoal_api::{Status, names, object};
 use shoal_control::kinds;
 
 use crate::admit::{self, Admission};
@@ -20,12 +19,8 @@ use crate::render;
 const ATTEMPTS_MAX: usize = 32;
 /// How many names are tried for `generateName`, as Kubernetes does.
 const NAMES_MAX: usize = 8;
-/// Letters of a generated name: no vowels, nothing that reads as something else.
-const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// Letters that are added to `generateName`.
-const NAME_SUFFIX: usize = 5;
 /// Bytes of `generateName` that are kept, so that the name with its suffix is no longer than a label may be.
-const GENERATE_NAME_BYTES_MAX: usize = 63 - NAME_SUFFIX;
+const GENERATE_NAME_BYTES_MAX: usize = 63 - names::SUFFIX_LETTERS;
 
 /// `POST`.
 ///
@@ -100,23 +95,24 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`create`].
-    pub(crate) async fn create(&self, mut object: Value) -> Result<Written, Status> {
-        let generate = object::name(&object).is_empty().then(|| object["metadata"]["generateName"].clone());
+    pub(crate) async fn create(&self, object: Value) -> Result<Written, Status> {
         if !object::resource_version(&object).is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let generate =
-            generate.and_then(|prefix| prefix.as_str().map(str::to_owned)).filter(|p| !p.is_empty());
-        for _ in 1..NAMES_MAX {
-            if let Some(prefix) = &generate {
-                object["metadata"]["name"] = self.generated(prefix).into();
-            }
-            match self.create_named(object.clone()).await {
-                Err(taken) if generate.is_some() && taken.reason == "AlreadyExists" => {}
+        let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default();
+        if prefix.is_empty() || !object::name(&object).is_empty() {
+            return self.create_named(object).await;
+        }
+        let mut names_left = NAMES_MAX;
+        loop {
+            let mut named = object.clone();
+            named["metadata"]["name"] = self.generated(prefix).into();
+            names_left -= 1;
+            match self.create_named(named).await {
+                Err(taken) if taken.reason == "AlreadyExists" && names_left > 0 => {}
                 done => return done,
             }
         }
-        self.create_named(object).await
     }
 
     /// Makes an object that has its name.
@@ -241,7 +237,6 @@ impl Writer<'_> {
     fn prepare_create(&self, object: &mut Value) {
         match &self.served.custom {
             Some(custom) => custom.prepare_create(object),
-            None if self.is_definition() => definition::prepare_create(object),
             None => kinds::prepare_create(&self.served.kind(), object),
         }
     }
@@ -252,8 +247,6 @@ impl Writer<'_> {
             // Binding changes what nothing else may.
             (_, "binding") => {}
             (Some(custom), part) => custom.prepare_update(part, new, old),
-            (None, "status") if self.is_definition() => definition::prepare_status_update(new, old),
-            (None, _) if self.is_definition() => definition::prepare_update(new, old),
             (None, part) => kinds::prepare_update(&self.served.kind(), part, new, old),
         }
     }
@@ -263,11 +256,6 @@ impl Writer<'_> {
         let kind = self.served.kind();
         let (errors, mut warnings) = match &self.served.custom {
             Some(custom) => custom.validate(object, None),
-            None if self.is_definition() => {
-                let mut errors = kinds::validate_metadata(object, false);
-                errors.extend(definition::validate_create(object));
-                (errors, Vec::new())
-            }
             None => (kinds::validate_create(&kind, object), Vec::new()),
         };
         warnings.extend(kinds::warnings(&kind, object, None));
@@ -281,20 +269,11 @@ impl Writer<'_> {
         let (errors, mut warnings) = match &self.served.custom {
             Some(custom) => custom.validate(new, Some(old)),
             None if self.subresource == "binding" => (Vec::new(), Vec::new()),
-            None if self.is_definition() => {
-                let mut errors = kinds::validate_metadata_update(new, old);
-                errors.extend(definition::validate_update(new, old));
-                (errors, Vec::new())
-            }
             None => (kinds::validate_update(&kind, self.subresource, new, old), Vec::new()),
         };
         warnings.extend(kinds::warnings(&kind, new, Some(old)));
         self.refuse(new, &errors)?;
         Ok(warnings)
-    }
-
-    fn is_definition(&self) -> bool {
-        self.served.resource.kind == "CustomResourceDefinition" && self.served.custom.is_none()
     }
 
     fn refuse(&self, object: &Value, errors: &[shoal_api::field::Error]) -> Result<(), Status> {
@@ -334,13 +313,7 @@ impl Writer<'_> {
         while !prefix.is_char_boundary(end) {
             end -= 1;
         }
-        let mut random = self.api.random();
-        let letters = (0..NAME_SUFFIX).map(|_| {
-            let letter = NAME_LETTERS[(random % NAME_LETTERS.len() as u64) as usize];
-            random /= NAME_LETTERS.len() as u64;
-            char::from(letter)
-        });
-        prefix[..end].chars().chain(letters).collect()
+        format!("{}{}", &prefix[..end], names::suffix(self.api.random()))
     }
 }
 

@@ -71,29 +71,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::schema::{Field, List, ListKind, Patch, Scalar, Schema};
-
-    fn field(name: &str, ty: crate::schema::TypeId) -> Field {
-        Field {
-            name: name.into(),
-            ty,
-            required: false,
-            nullable: false,
-            default: None,
-            tag: 0,
-            patch: Patch::default(),
-        }
-    }
+    use crate::schema::{Field, List, ListKind, Scalar, Schema};
 
     #[test]
     fn what_is_not_named_goes_and_is_told_of() {
         let mut schema = Schema::new();
         let text = schema.add(Type::Scalar(Scalar::String));
-        let item = schema.add(Type::Object(Object { fields: vec![field("a", text)], ..Object::default() }));
+        let item =
+            schema.add(Type::Object(Object { fields: vec![Field::new("a", text)], ..Object::default() }));
         let list = schema.add(Type::List(List { item, kind: ListKind::Atomic }));
-        let free = Object { fields: vec![field("a", item)], preserve_unknown: true, ..Object::default() };
+        let free =
+            Object { fields: vec![Field::new("a", item)], preserve_unknown: true, ..Object::default() };
         let free = schema.add(Type::Object(free));
-        let root = Object { fields: vec![field("free", free), field("list", list)], ..Object::default() };
+        let root =
+            Object { fields: vec![Field::new("free", free), Field::new("list", list)], ..Object::default() };
         let root = schema.add(Type::Object(root));
 
         let mut value = json!({"kind": "W", "metadata": {}, "x": 1, "list": [{"a": "", "b": 2}],

@@ -6,6 +6,15 @@ use super::{Served, path};
 use crate::resources::{Resource, Subresource, Verb};
 use crate::{GroupVersion, GroupVersionKind, proto};
 
+/// The types that operations are about.
+pub(super) fn types<'a>(operations: &'a [Operation]) -> impl Iterator<Item = String> + 'a {
+    operations.iter().flat_map(|operation| {
+        let body = operation.body.as_ref().map(|(_, name)| name.clone());
+        // What a kind is may be asked for although no path takes or gives it.
+        body.into_iter().chain(operation.answer.clone()).chain([name(&operation.kind)])
+    })
+}
+
 /// One method of one path.
 pub(super) struct Operation {
     pub(super) path: String,

@@ -18,15 +18,10 @@ pub(super) fn document(served: &Served<'_>, resources: &[&Resource]) -> Value {
             .or_insert_with(|| json!({ "parameters": of_path(&operation.path) }));
         path[operation.method] = of_operation(operation);
     }
-    let roots = operations.iter().flat_map(|operation| {
-        let body = operation.body.as_ref().map(|(_, name)| name.clone());
-        // What a kind is may be asked for although no path takes or gives it.
-        body.into_iter().chain(operation.answer.clone()).chain([definitions::name(&operation.kind)])
-    });
     // Discovery and watches answer with these.
     let always =
         ["APIResourceList", "WatchEvent"].map(|name| format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"));
-    let schemas = definitions::reached(served, roots.chain(always), Version::Three);
+    let schemas = definitions::reached(served, operations::types(&operations).chain(always), Version::Three);
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "1.32"},

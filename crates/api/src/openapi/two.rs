@@ -20,15 +20,11 @@ pub(super) fn document(served: &Served<'_>) -> Value {
             .or_insert_with(|| json!({ "parameters": of_path(&operation.path) }));
         path[operation.method] = of_operation(operation);
     }
-    let roots = operations.iter().flat_map(|operation| {
-        let body = operation.body.as_ref().map(|(_, name)| name.clone());
-        body.into_iter().chain(operation.answer.clone()).chain([definitions::name(&operation.kind)])
-    });
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "1.32"},
         "paths": paths,
-        "definitions": definitions::reached(served, roots, Version::Two),
+        "definitions": definitions::reached(served, operations::types(&operations), Version::Two),
         "securityDefinitions": {"BearerToken": {
             "description": "Bearer Token authentication",
             "type": "apiKey",

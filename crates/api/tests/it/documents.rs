@@ -13,23 +13,23 @@ fn served() -> Served<'static> {
     Served { resources: &BUILT_IN, custom: &[] }
 }
 
+/// Our document of each group and version, and the recorded one; nothing where nothing was recorded.
+fn documents() -> Vec<(Value, Value)> {
+    let of = |group_version: GroupVersion| {
+        let GroupVersion { group, version } = &group_version;
+        let path = if group.is_empty() { "api".into() } else { format!("apis_{group}") };
+        let theirs = golden::document(&format!("kube-openapi/v3/{path}_{version}.json"))?;
+        Some((openapi::v3(&served(), &group_version).expect("it is served"), theirs))
+    };
+    group_versions().into_iter().filter_map(of).collect()
+}
+
 /// The schemas of a version are those of a real server, but for what is written down here.
 #[test]
 fn schemas_are_those_of_a_real_server() {
     let mut found = BTreeMap::new();
     let mut compared = 0;
-    for group_version in group_versions() {
-        let path = if group_version.group.is_empty() {
-            "api".into()
-        } else {
-            format!("apis_{}", group_version.group)
-        };
-        let Some(theirs) =
-            golden::document(&format!("kube-openapi/v3/{path}_{}.json", group_version.version))
-        else {
-            continue;
-        };
-        let ours = openapi::v3(&served(), &group_version).expect("it is served");
+    for (ours, theirs) in documents() {
         let (ours, theirs) = (&ours["components"]["schemas"], &theirs["components"]["schemas"]);
         for (name, theirs) in theirs.as_object().expect("schemas") {
             compared += 1;
@@ -102,18 +102,7 @@ fn forgive(ours: &mut Value, theirs: &mut Value) {
 #[test]
 fn operations_are_those_of_a_real_server() {
     let (mut found, mut compared) = (Vec::new(), 0);
-    for group_version in group_versions() {
-        let path = if group_version.group.is_empty() {
-            "api".into()
-        } else {
-            format!("apis_{}", group_version.group)
-        };
-        let Some(theirs) =
-            golden::document(&format!("kube-openapi/v3/{path}_{}.json", group_version.version))
-        else {
-            continue;
-        };
-        let ours = openapi::v3(&served(), &group_version).expect("it is served");
+    for (ours, theirs) in documents() {
         let (ours, theirs) = (operations(&ours), operations(&theirs));
         compared += theirs.len();
         for (at, operation) in &ours {

@@ -37,27 +37,29 @@ pub(crate) enum Body {
     Other,
 }
 
+/// All recorded exchanges of kubectl as they stand there, in order, each with its step.
+pub(crate) fn recorded() -> Vec<(String, Value)> {
+    let index = document("kubectl/INDEX.json").unwrap_or_default();
+    let steps = index.as_array().into_iter().flatten().filter_map(|step| step[0].as_str());
+    let of_step = |step: &str| {
+        let recording = document(&format!("kubectl/{step}.json")).expect("the index lists what there is");
+        let exchanges = recording["exchanges"].as_array().cloned().unwrap_or_default();
+        let step = step.to_owned();
+        exchanges.into_iter().map(move |exchange| (step.clone(), exchange))
+    };
+    steps.flat_map(of_step).collect()
+}
+
 /// All recorded exchanges of kubectl, in order.
 pub(crate) fn exchanges() -> Vec<Exchange> {
-    let Some(dir) = path("kubectl") else { return Vec::new() };
-    let entries = std::fs::read_dir(dir).expect("a directory");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| name.ends_with(".json") && name != "INDEX.json");
-    names.sort_by_key(|name| name.split('-').next().and_then(|number| number.parse::<u32>().ok()));
-    let of_step = |name: &String| {
-        let step = document(&format!("kubectl/{name}")).expect("it was just listed");
-        let exchanges = step["exchanges"].as_array().cloned().unwrap_or_default();
-        let step = name.trim_end_matches(".json").to_owned();
-        exchanges.into_iter().map(move |exchange| Exchange {
-            step: step.clone(),
-            method: exchange["method"].as_str().unwrap_or_default().into(),
-            path: exchange["path"].as_str().unwrap_or_default().into(),
-            request: body(&exchange["request_body"], &exchange["request_headers"]),
-            response: body(&exchange["response_body"], &exchange["response_headers"]),
-        })
+    let read = |(step, exchange): (String, Value)| Exchange {
+        step,
+        method: exchange["method"].as_str().unwrap_or_default().into(),
+        path: exchange["path"].as_str().unwrap_or_default().into(),
+        request: body(&exchange["request_body"], &exchange["request_headers"]),
+        response: body(&exchange["response_body"], &exchange["response_headers"]),
     };
-    names.iter().flat_map(of_step).collect()
+    recorded().into_iter().map(read).collect()
 }
 
 fn body(body: &Value, headers: &Value) -> Body {

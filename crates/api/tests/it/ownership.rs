@@ -16,16 +16,7 @@ struct Exchange {
 }
 
 fn exchanges() -> Vec<Exchange> {
-    let index = golden::document("kubectl/INDEX.json").unwrap_or_default();
-    let steps = index.as_array().into_iter().flatten();
-    let mut all = Vec::new();
-    for step in steps.filter_map(|step| step[0].as_str()) {
-        let recording =
-            golden::document(&format!("kubectl/{step}.json")).expect("the index lists what there is");
-        let exchanges = recording["exchanges"].as_array().cloned().unwrap_or_default();
-        all.extend(exchanges.into_iter().map(|value| Exchange { step: step.into(), value }));
-    }
-    all
+    golden::recorded().into_iter().map(|(step, value)| Exchange { step, value }).collect()
 }
 
 /// The one custom resource of the recordings.

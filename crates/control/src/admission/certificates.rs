@@ -11,9 +11,30 @@ const GROUP: &str = "certificates.k8s.io";
 
 const RESOURCE: &str = "certificatesigningrequests";
 
-pub(super) fn approval(
+/// A request says who made it, so that whoever approves it can go by that: never what the client wrote there.
+pub(super) fn requester(
     attributes: &Attributes<'_>,
     request: &mut Value,
+    _: Option<&Value>,
+    _: &dyn Snapshot,
+) -> Result<Vec<String>, Status> {
+    if !attributes.is(GROUP, RESOURCE, &[Operation::Create]) {
+        return Ok(Vec::new());
+    }
+    let user = attributes.user.to_value();
+    let Some(spec) = request["spec"].as_object_mut() else { return Ok(Vec::new()) };
+    for field in ["username", "uid", "groups", "extra"] {
+        match user.get(field) {
+            Some(value) => spec.insert(field.into(), value.clone()),
+            None => spec.remove(field),
+        };
+    }
+    Ok(Vec::new())
+}
+
+pub(super) fn approval(
+    attributes: &Attributes<'_>,
+    request: &Value,
     old: Option<&Value>,
     _: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
@@ -29,7 +50,7 @@ pub(super) fn approval(
 
 pub(super) fn signing(
     attributes: &Attributes<'_>,
-    request: &mut Value,
+    request: &Value,
     old: Option<&Value>,
     _: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
@@ -49,7 +70,7 @@ pub(super) fn signing(
 
 pub(super) fn subject(
     attributes: &Attributes<'_>,
-    request: &mut Value,
+    request: &Value,
     _: Option<&Value>,
     _: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {

@@ -36,7 +36,7 @@ pub(super) fn mutate(
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    object: &mut Value,
+    object: &Value,
     _: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {

@@ -4,12 +4,12 @@ use serde_json::Value;
 use shoal_api::{GroupVersion, Status, object};
 
 use super::{Attributes, Operation};
-use crate::access::Access;
+use crate::rbac;
 use crate::snapshot::{Snapshot, text};
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    object: &mut Value,
+    object: &Value,
     old: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
@@ -19,7 +19,7 @@ pub(super) fn validate(
     if !writes || object["metadata"]["ownerReferences"] == old["metadata"]["ownerReferences"] {
         return Ok(Vec::new());
     }
-    let deletes = Access {
+    let deletes = rbac::Attributes {
         verb: "delete",
         group: attributes.group,
         version: "*",
@@ -27,6 +27,7 @@ pub(super) fn validate(
         subresource: attributes.subresource,
         namespace: attributes.namespace,
         name: object::name(object),
+        ..rbac::Attributes::default()
     };
     if attributes.operation == Operation::Update && !attributes.authorizer.allows(attributes.user, &deletes) {
         let message = "cannot set an ownerRef on a resource you can't delete: , <nil>";
@@ -51,7 +52,7 @@ fn may_hold(attributes: &Attributes<'_>, owner: &Value, world: &dyn Snapshot) ->
     let Some(resource) = world.resource(text(&owner["apiVersion"]), text(&owner["kind"])) else {
         return false;
     };
-    let access = Access {
+    let access = rbac::Attributes {
         verb: "update",
         group: &version.group,
         version: &version.version,
@@ -59,6 +60,7 @@ fn may_hold(attributes: &Attributes<'_>, owner: &Value, world: &dyn Snapshot) ->
         subresource: "finalizers",
         namespace: if resource.namespaced { attributes.namespace } else { "" },
         name: text(&owner["name"]),
+        ..rbac::Attributes::default()
     };
     attributes.authorizer.allows(attributes.user, &access)
 }

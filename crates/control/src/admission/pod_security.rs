@@ -47,7 +47,7 @@ struct Policy {
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    object: &mut Value,
+    object: &Value,
     old: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {

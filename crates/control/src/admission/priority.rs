@@ -53,7 +53,7 @@ pub(super) fn mutate(
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    class: &mut Value,
+    class: &Value,
     _: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {

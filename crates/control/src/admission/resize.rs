@@ -10,7 +10,7 @@ use crate::words::amount_of;
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    claim: &mut Value,
+    claim: &Value,
     old: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {

@@ -51,7 +51,7 @@ pub(super) fn mutate(
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    pod: &mut Value,
+    pod: &Value,
     _: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use shoal_api::{Status, object};
+use shoal_api::{Status, names, object};
 
 use super::{Attributes, Operation, items_mut, list_mut};
 use crate::known::SERVICE_ACCOUNT;
@@ -54,7 +54,7 @@ pub(super) fn mutate(
 
 pub(super) fn validate(
     attributes: &Attributes<'_>,
-    pod: &mut Value,
+    pod: &Value,
     _: Option<&Value>,
     world: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
@@ -91,7 +91,7 @@ fn account(attributes: &Attributes<'_>, pod: &Value, world: &dyn Snapshot) -> Re
 fn mount_token(attributes: &Attributes<'_>, pod: &mut Value) {
     let known = items(&pod["spec"]["volumes"]).map(|volume| text(&volume["name"]));
     let known = known.filter(|name| name.starts_with(VOLUME)).last().map(String::from);
-    let name = known.clone().unwrap_or_else(|| format!("{VOLUME}{}", attributes.suffix()));
+    let name = known.clone().unwrap_or_else(|| format!("{VOLUME}{}", names::suffix(attributes.seed)));
     let mut used = false;
     for field in ["initContainers", "containers"] {
         for container in items_mut(&mut pod["spec"], field) {

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use shoal_api::object;
 use shoal_api::time::Moment;
 
-use crate::access::{Access, Authorize, User};
+use crate::access::{Authorize, User};
 use crate::certificates::{Asked, CLIENT, LEGACY, NODE_CLIENT, NODE_SERVING, condition, is_issued};
 use crate::known::CERTIFICATE_SIGNING_REQUEST;
-use crate::plan::{Controller, Interest, Key, Plan, Write, after, read_time, rfc3339};
+use crate::plan::{Controller, Interest, Key, Plan, Write, after, read_time};
+use crate::rbac::Attributes;
 use crate::snapshot::{Snapshot, is_deleted, items, text};
 
 /// How long a request is kept after somebody decided about it, in seconds.
@@ -59,13 +60,13 @@ impl Controller for NodeCertificateApproval {
         ];
         let user = requester(&request);
         let allowed = |subresource: &str| {
-            let access = Access {
+            let access = Attributes {
                 verb: "create",
                 group: "certificates.k8s.io",
                 version: "*",
                 resource: "certificatesigningrequests",
                 subresource,
-                ..Access::default()
+                ..Attributes::default()
             };
             self.authorizer.allows(&user, &access)
         };
@@ -144,7 +145,7 @@ fn requester(request: &Value) -> User {
 
 fn approve(request: &Value, message: &str, now: Moment) -> Write {
     let mut object = request.clone();
-    let time = rfc3339(now);
+    let time = now.to_time();
     let mut conditions: Vec<Value> = items(&request["status"]["conditions"]).cloned().collect();
     conditions.push(json!({
         "type": "Approved", "status": "True", "reason": "AutoApproved", "message": message,

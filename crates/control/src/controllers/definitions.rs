@@ -6,12 +6,10 @@ use serde_json::{Value, json};
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status, object};
 
+use crate::custom::definition::CLEANUP_FINALIZER;
 use crate::known::CUSTOM_RESOURCE_DEFINITION;
 use crate::plan::{Controller, Interest, Key, Plan, Propagation, Write, after, set_condition};
 use crate::snapshot::{Resource, Snapshot, is_deleted, items, text};
-
-/// Finalizer of definitions whose objects go first.
-pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// Most objects that one plan deletes; the next one goes on.
 pub const DELETIONS_PER_PLAN_MAX: usize = 500;
@@ -67,7 +65,8 @@ impl Controller for Finalizing {
         let objects = instances(world, &definition);
         let mut plan = Plan::default();
         if objects.is_empty() {
-            let kept: Vec<&str> = object::finalizers(&definition).filter(|held| *held != CLEANUP).collect();
+            let kept: Vec<&str> =
+                object::finalizers(&definition).filter(|held| *held != CLEANUP_FINALIZER).collect();
             let metadata = json!({"finalizers": kept});
             let patch = Write::patch_metadata(&CUSTOM_RESOURCE_DEFINITION, &definition, metadata);
             return Plan::write(patch);
@@ -93,18 +92,21 @@ impl Controller for Finalizing {
 /// A definition that is being deleted and still holds its objects.
 fn dying(world: &dyn Snapshot, name: &str) -> Option<Arc<Value>> {
     let definition = world.get(&CUSTOM_RESOURCE_DEFINITION, "", name)?;
-    let ours = object::finalizers(&definition).any(|held| held == CLEANUP);
+    let ours = object::finalizers(&definition).any(|held| held == CLEANUP_FINALIZER);
     (is_deleted(&definition) && ours).then_some(definition)
 }
 
-fn is_of(definition: &Value, kind: &GroupVersionKind) -> bool {
-    definition["spec"]["group"] == *kind.group && definition["spec"]["names"]["kind"] == *kind.kind
+/// Whether a definition defines a resource. The plural tells: it stands in the definition's own name, so no other one of
+/// the group can have it. A kind that was not accepted is another definition's.
+fn defines(definition: &Value, resource: &Resource) -> bool {
+    let spec = &definition["spec"];
+    spec["group"] == *resource.kind.group && spec["names"]["plural"] == *resource.plural
 }
 
 /// The objects that a definition defines.
 fn instances(world: &dyn Snapshot, definition: &Value) -> Vec<(GroupVersionKind, Arc<Value>)> {
     let resources = world.resources();
-    let ours = resources.into_iter().filter(|resource| is_of(definition, &resource.kind));
+    let ours = resources.into_iter().filter(|resource| defines(definition, resource));
     let objects = |Resource { kind, .. }: Resource| {
         world.list(&kind, None).into_iter().map(move |object| (kind.clone(), object))
     };
@@ -118,14 +120,15 @@ fn same_group(world: &dyn Snapshot, _: &GroupVersionKind, definition: &Value) ->
     related.map(|other| Key::of(&CUSTOM_RESOURCE_DEFINITION, other)).collect()
 }
 
-/// A custom object that goes may be what its definition waits for.
+/// A custom object that goes may be what a definition of its group waits for.
 fn dying_definition(world: &dyn Snapshot, kind: &GroupVersionKind, _: &Value) -> Vec<Key> {
     // Built-in groups have no definitions; most of them have no point in their name.
     if !kind.group.contains('.') {
         return Vec::new();
     }
     let all = world.list(&CUSTOM_RESOURCE_DEFINITION, None);
-    let ours = all.iter().filter(|definition| is_deleted(definition) && is_of(definition, kind));
+    let ours =
+        all.iter().filter(|definition| is_deleted(definition) && definition["spec"]["group"] == *kind.group);
     ours.map(|definition| Key::of(&CUSTOM_RESOURCE_DEFINITION, definition)).collect()
 }
 

@@ -10,7 +10,7 @@ use shoal_api::{GroupVersionKind, object};
 
 use crate::controllers::slices::{self, Group, Slices};
 use crate::known::{ENDPOINT_SLICE, ENDPOINTS, NODE, POD, SERVICE};
-use crate::plan::{Controller, Interest, Key, Plan, Write, rfc3339};
+use crate::plan::{Controller, Interest, Key, Plan, Write};
 use crate::snapshot::{Snapshot, has_labels, is_deleted, items, text};
 
 /// Most addresses of one Endpoints object; what is more is left out, and the object says so. As in Kubernetes: one
@@ -375,7 +375,7 @@ fn address(service: &Value, destination: &Destination, ip: IpAddr) -> Value {
 }
 
 fn stamped(mut endpoints: Value, now: Moment) -> Value {
-    endpoints["metadata"]["annotations"][TRIGGER_TIME] = json!(rfc3339(now));
+    endpoints["metadata"]["annotations"][TRIGGER_TIME] = json!(now.to_time());
     endpoints
 }
 

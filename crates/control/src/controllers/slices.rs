@@ -10,7 +10,7 @@ use shoal_api::{GroupVersionKind, object};
 
 use crate::controllers::endpoints::TRIGGER_TIME;
 use crate::known::{ENDPOINT_SLICE, SERVICE};
-use crate::plan::{Key, Write, rfc3339};
+use crate::plan::{Key, Write};
 use crate::snapshot::{Snapshot, api_version, is_deleted, items, text};
 
 /// Most endpoints of one slice, as in Kubernetes: a change sends about 20 KiB to each watcher.
@@ -165,7 +165,7 @@ impl Slices<'_> {
 
     fn stamped(&self, now: Moment) -> Map<String, Value> {
         let mut annotations = self.annotations.clone();
-        annotations.insert(TRIGGER_TIME.into(), json!(rfc3339(now)));
+        annotations.insert(TRIGGER_TIME.into(), json!(now.to_time()));
         annotations
     }
 }

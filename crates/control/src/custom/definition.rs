@@ -93,36 +93,6 @@ pub fn begin_deletion(definition: &mut Value, now: &str) {
     conditions::set(definition, "Terminating", true, "InstanceDeletionPending", message, now);
 }
 
-/// The step of a deletion that follows: first the status says that objects are being deleted, and when none is left,
-/// the finalizer goes. None when there is nothing to do.
-pub fn continue_deletion(definition: &Value, has_objects: bool, now: &str) -> Option<Value> {
-    object::deletion_timestamp(definition)?;
-    if !object::finalizers(definition).any(|one| one == CLEANUP_FINALIZER) {
-        return None;
-    }
-    let mut next = definition.clone();
-    if has_objects || conditions::reason(definition, "Terminating") != Some("InstanceDeletionInProgress") {
-        let message = "CustomResource deletion is in progress";
-        conditions::set(&mut next, "Terminating", true, "InstanceDeletionInProgress", message, now);
-        return (next != *definition).then_some(next);
-    }
-    conditions::set(
-        &mut next,
-        "Terminating",
-        false,
-        "InstanceDeletionCompleted",
-        "removed all instances",
-        now,
-    );
-    let metadata = object::metadata_mut(&mut next);
-    let list = metadata.get_mut("finalizers").and_then(Value::as_array_mut)?;
-    list.retain(|one| one != CLEANUP_FINALIZER);
-    if list.is_empty() {
-        metadata.remove("finalizers");
-    }
-    Some(next)
-}
-
 /// The version that objects are stored in.
 pub fn storage_version(definition: &Value) -> Option<&str> {
     versions(definition).find(|version| version["storage"] == true)?["name"].as_str()

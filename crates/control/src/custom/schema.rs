@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shoal_api::schema::{Field, List, ListKind, Map, Object, Patch, Scalar, Type, TypeId};
+use shoal_api::schema::{Field, List, ListKind, Map, Object, Scalar, Type, TypeId};
 use shoal_api::{Node, Schema};
 
 use super::structural::{Additional, Kind, Structural};
@@ -74,7 +74,7 @@ impl Converter<'_> {
             let ty = self.add(below);
             fields.insert(
                 name,
-                Field { nullable: below.nullable, default: below.default.clone(), ..field(name, ty) },
+                Field { nullable: below.nullable, default: below.default.clone(), ..Field::new(name, ty) },
             );
         }
         for name in &schema.required {
@@ -85,9 +85,9 @@ impl Converter<'_> {
         if is_root || schema.embedded {
             let text = self.schema.add(Type::Scalar(Scalar::String));
             let metadata = self.metadata();
-            fields.insert("apiVersion", field("apiVersion", text));
-            fields.insert("kind", field("kind", text));
-            fields.insert("metadata", field("metadata", metadata));
+            fields.insert("apiVersion", Field::new("apiVersion", text));
+            fields.insert("kind", Field::new("kind", text));
+            fields.insert("metadata", Field::new("metadata", metadata));
         }
         self.schema.add(Type::Object(Object {
             name: None,
@@ -134,18 +134,6 @@ impl Converter<'_> {
     }
 }
 
-fn field(name: &str, ty: TypeId) -> Field {
-    Field {
-        name: name.into(),
-        ty,
-        required: false,
-        nullable: false,
-        default: None,
-        tag: 0,
-        patch: Patch::default(),
-    }
-}
-
 fn list_kind(schema: &Structural) -> ListKind {
     match schema.list_type.as_str() {
         "set" => ListKind::Set,
@@ -180,8 +168,8 @@ mod tests {
         let mut meta = Schema::new();
         let text = meta.add(Type::Scalar(Scalar::String));
         let labels = meta.add(Type::Map(Map { value: text, atomic: false }));
-        let object =
-            meta.add(Type::Object(Object { fields: vec![field("labels", labels)], ..Object::default() }));
+        let object = meta
+            .add(Type::Object(Object { fields: vec![Field::new("labels", labels)], ..Object::default() }));
         let (schema, root) = convert(&structural, Some(meta.node(object)));
         let root = schema.node(root);
         let at = |path: &str| path.split('.').try_fold(root, |node, name| node.child(name)).map(Node::ty);

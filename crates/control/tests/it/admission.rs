@@ -2,6 +2,7 @@
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
+use shoal_control::access::User;
 use shoal_control::admission::Operation;
 use shoal_control::world::World;
 
@@ -30,6 +31,21 @@ fn a_pod_gets_what_every_pod_has() {
         expect![[
             r#"{"spec":{"containers":[{"name":"c","volumeMounts":[{"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount","name":"kube-api-access-x6jlv","readOnly":true}]}],"preemptionPolicy":"PreemptLowerPriority","priority":0,"serviceAccount":"default","serviceAccountName":"default","tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":300},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","operator":"Exists","tolerationSeconds":300}],"volumes":[{"name":"kube-api-access-x6jlv","projected":{"defaultMode":420,"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}},{"downwardAPI":{"items":[{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.namespace"},"path":"namespace"}]}}]}}]}}"#
         ]],
+    );
+}
+
+#[test]
+fn a_certificate_request_says_who_made_it_whatever_it_claims() {
+    let mut request = creates("certificates.k8s.io", "certificatesigningrequests");
+    request.user = User { name: "jane".into(), groups: vec!["dev".into()], ..User::default() };
+    let given = json!({"metadata": {"name": "r"}, "spec": {
+        "signerName": "kubernetes.io/kubelet-serving", "username": "system:node:a", "uid": "0",
+        "groups": ["system:nodes"], "extra": {"scopes": ["all"]},
+    }});
+    let (after, _) = request.admit(&still_world(), given, None).expect("it is admitted");
+    assert_eq!(
+        after["spec"],
+        json!({"signerName": "kubernetes.io/kubelet-serving", "username": "jane", "groups": ["dev"]})
     );
 }
 

@@ -274,15 +274,9 @@ fn status_follows_from_the_names_that_are_taken() {
 }
 
 #[test]
-fn a_deletion_goes_step_by_step() {
+fn a_deletion_begins_with_its_objects() {
     let mut crd = widget(json!({"type": "object"}));
-    assert_eq!(definition::continue_deletion(&crd, false, NOW), None);
     crd["metadata"]["deletionTimestamp"] = json!(NOW);
     definition::begin_deletion(&mut crd, NOW);
     assert_eq!(conditions::reason(&crd, "Terminating"), Some("InstanceDeletionPending"));
-    let going = definition::continue_deletion(&crd, true, NOW).expect("the next step");
-    assert_eq!(conditions::reason(&going, "Terminating"), Some("InstanceDeletionInProgress"));
-    assert_eq!(definition::continue_deletion(&going, true, NOW), None);
-    let gone = definition::continue_deletion(&going, false, NOW).expect("the last step");
-    assert_eq!(gone["metadata"].get("finalizers"), None);
 }

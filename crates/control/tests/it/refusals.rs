@@ -241,12 +241,12 @@ fn owners_are_named_by_who_may() {
     let world = still_world();
     let (_, admit) = OWNER_REFERENCES_PERMISSION_ENFORCEMENT;
     let ask =
-        |operation, allows: fn(&User, &shoal_control::access::Access<'_>) -> bool, old: Option<Value>| {
+        |operation, allows: fn(&User, &shoal_control::rbac::Attributes<'_>) -> bool, old: Option<Value>| {
             let mut request = Request::new(operation, "", "configmaps");
             request.allows = allows;
             let config = json!({"metadata": {"name": "c"}});
-            let mut object = owned(config, &[("ReplicaSet", "rs", true)]);
-            request.with(&world, |attributes| admit(attributes, &mut object, old.as_ref(), &world))
+            let object = owned(config, &[("ReplicaSet", "rs", true)]);
+            request.with(&world, |attributes| admit(attributes, &object, old.as_ref(), &world))
         };
     let before = || Some(json!({"metadata": {"name": "c"}}));
     let told: String = [

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 use shoal_api::field::Error;
 use shoal_api::{GroupVersion, GroupVersionKind, Status};
-use shoal_control::access::{Access, Authorize, User};
+use shoal_control::access::{Authorize, User};
 use shoal_control::admission::{self, Attributes, Operation};
 use shoal_control::bootstrap::ApiServer;
 use shoal_control::controllers::{self, Surroundings};
 use shoal_control::plan::Controller;
+use shoal_control::rbac::Attributes as Asked;
 use shoal_control::world::World;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -33,10 +34,10 @@ pub(crate) fn lines(errors: &[Error]) -> String {
 }
 
 /// Allows whatever its function allows.
-pub(crate) struct Rule(pub(crate) fn(&User, &Access<'_>) -> bool);
+pub(crate) struct Rule(pub(crate) fn(&User, &Asked<'_>) -> bool);
 
 impl Authorize for Rule {
-    fn allows(&self, user: &User, access: &Access<'_>) -> bool {
+    fn allows(&self, user: &User, access: &Asked<'_>) -> bool {
         (self.0)(user, access)
     }
 }
@@ -116,7 +117,7 @@ pub(crate) struct Request {
     pub(crate) name: &'static str,
     pub(crate) operation: Operation,
     pub(crate) user: User,
-    pub(crate) allows: fn(&User, &Access<'_>) -> bool,
+    pub(crate) allows: fn(&User, &Asked<'_>) -> bool,
     pub(crate) dry_run: bool,
 }
 
@@ -164,7 +165,7 @@ impl Request {
     ) -> Result<(Value, Vec<String>), String> {
         self.with(world, |attributes| {
             let mut warnings = admission::mutate(attributes, &mut object, old, world)?;
-            warnings.extend(admission::validate(attributes, &mut object, old, world)?);
+            warnings.extend(admission::validate(attributes, &object, old, world)?);
             Ok((object, warnings))
         })
         .map_err(|status: Status| status.message)

@@ -3,7 +3,8 @@
 use expect_test::expect;
 use serde_json::{Value, json};
 use shoal_control::controllers::aggregation::ClusterRoleAggregation;
-use shoal_control::controllers::definitions::{CLEANUP, Establishing, Finalizing};
+use shoal_control::controllers::definitions::{Establishing, Finalizing};
+use shoal_control::custom::definition::CLEANUP_FINALIZER;
 use shoal_control::known::{
     CLUSTER_ROLE, CUSTOM_RESOURCE_DEFINITION, ENDPOINTS, FLOW_SCHEMA, NAMESPACE, SERVICE,
 };
@@ -134,8 +135,8 @@ fn definitions_are_established_and_take_their_objects_along() {
     ]);
     world.apply(json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.example.com", "finalizers": [CLEANUP]},
-        "spec": {"group": "example.com", "names": {"kind": "Widget"}},
+        "metadata": {"name": "widgets.example.com", "finalizers": [CLEANUP_FINALIZER]},
+        "spec": {"group": "example.com", "names": {"plural": "widgets", "kind": "Widget"}},
     }));
     world.add_resource("example.com/v1", "Widget", "widgets", true);
     world.apply(object("example.com/v1", "Widget", "a"));
@@ -159,6 +160,35 @@ fn definitions_are_established_and_take_their_objects_along() {
         crd-finalizer-controller: patch CustomResourceDefinition widgets.example.com {"metadata":{"finalizers":[]}}
     "#]].assert_eq(&world.settle());
     assert_eq!(world.show(&CUSTOM_RESOURCE_DEFINITION), "");
+}
+
+#[test]
+fn a_definition_that_goes_leaves_the_objects_of_another_one_of_its_kind() {
+    let mut world = World::new(vec![Box::new(Finalizing)]);
+    let definition = |plural: &str| {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.example.com"), "finalizers": [CLEANUP_FINALIZER]},
+            "spec": {"group": "example.com", "names": {"plural": plural, "kind": "Widget"}},
+        })
+    };
+    // The kind is that of `widgets`; the other one was never accepted, so nothing is stored by it.
+    world.apply(definition("widgets"));
+    world.apply(definition("gadgets"));
+    world.add_resource("example.com/v1", "Widget", "widgets", true);
+    world.apply(object("example.com/v1", "Widget", "a"));
+    world.settle();
+    world.delete(&CUSTOM_RESOURCE_DEFINITION, "", "gadgets.example.com", None);
+    expect![[r#"
+        crd-finalizer-controller: patch CustomResourceDefinition gadgets.example.com {"metadata":{"finalizers":[]}}
+    "#]]
+    .assert_eq(&world.settle());
+    let widget = shoal_api::GroupVersionKind::new("example.com", "v1", "Widget");
+    assert!(
+        world
+            .get(&widget, "demo", "a")
+            .is_some_and(|widget| widget["metadata"]["deletionTimestamp"].is_null())
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shoal_api::{GroupVersionKind, Status, object};
 
 use crate::answer::Answer;
-use crate::api::{Api, Request, rfc3339};
+use crate::api::{Api, Request};
 use crate::body::{self, Type};
 use crate::registry::Served;
 use crate::write::Writer;
@@ -42,7 +42,7 @@ pub(super) async fn bind(
         };
         return Err(Status::invalid(&kind.group_kind(), said, &[error]));
     }
-    let now = rfc3339(api.timestamp());
+    let now = api.now();
     let write = Writer { api, served, request, options: &options, subresource: "binding", tracks: true };
     write.change(|old| bound(served, old, &binding, node, &now)).await?;
     Ok(super::done())
