@@ -16,7 +16,7 @@ pub use commands::doctor::DoctorRequest;
 pub use commands::inspect::{InspectOutput, InspectRequest};
 pub use commands::kubeconfig::KubeconfigRequest;
 pub use commands::run::edge_limit::EdgeLimits;
-pub use commands::run::serve::{AccessLog, ServeRequest, Tls, Traces};
+pub use commands::run::serve::{AccessLog, EdgeOptions, ServeRequest, Tls, Traces};
 pub use commands::run::{LISTEN_DEFAULT, RunRequest};
 pub use commands::server::{EtcdChoice, ServerOptions, ServerRequest, StoreChoice};
 pub use commands::version::VersionRequest;

@@ -49,20 +49,20 @@ fn config(request: &RunRequest, certificates: Option<&Arc<Certificates>>, host: 
             .iter()
             .map(|address| Listener { address: *address, tls: certificates.cloned() })
             .collect(),
-        admin: serve.admin,
-        threads: serve.threads,
-        drain_deadline: serve.drain,
-        access_log: match serve.access_log {
+        admin: serve.edge.admin,
+        threads: serve.edge.threads,
+        drain_deadline: serve.edge.drain,
+        access_log: match serve.edge.access_log {
             AccessLog::Off => shoal_edge::AccessLog::Off,
             AccessLog::Human => shoal_edge::AccessLog::Human(Box::new(std::io::stdout())),
             AccessLog::Json => shoal_edge::AccessLog::Json(Box::new(std::io::stdout())),
         },
-        traces: serve.traces.clone().map(|traces| shoal_edge::Traces {
+        traces: serve.edge.traces.clone().map(|traces| shoal_edge::Traces {
             collector: traces.collector,
             sample: traces.sample,
             service: request.spec.name.clone(),
         }),
-        limits: edge_limits(&serve.limits, limits),
+        limits: edge_limits(&serve.edge.limits, limits),
         more_metrics: Some(MoreMetrics(Arc::new(move || host.metrics()))),
     }
 }

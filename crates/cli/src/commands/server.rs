@@ -87,16 +87,23 @@ pub(crate) struct TypedServer {
 #[derive(Debug, clap::Args)]
 struct TypedOptions {
     #[command(flatten)]
+    place: TypedPlace,
+    /// Keep objects only: no controller runs
+    #[arg(long)]
+    no_controllers: bool,
+}
+
+/// Where a server keeps its objects and is reached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TypedPlace {
+    #[command(flatten)]
     store: TypedStore,
-    /// Where to listen; everything beyond this machine needs a client certificate or a token too
+    /// Where the API server listens; whoever reaches it needs a client certificate or a token
     #[arg(long, value_name = "ADDRESS", default_value = LISTEN_DEFAULT)]
     listen: SocketAddr,
     /// Another name or address under which clients reach the server, for its certificate; may be repeated
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
-    /// Keep objects only: no controller runs
-    #[arg(long)]
-    no_controllers: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -159,10 +166,8 @@ enum TypedVerb {
 impl TypedServer {
     pub(crate) fn meaning(self) -> Result<ServerRequest, Exit> {
         let Some(verb) = self.verb else {
-            let TypedOptions { store, listen, names, no_controllers } = self.options;
-            let controllers = !no_controllers;
-            let options = ServerOptions { store: store.meaning()?, listen, names, controllers };
-            return Ok(ServerRequest::Run(options));
+            let TypedOptions { place, no_controllers } = self.options;
+            return Ok(ServerRequest::Run(place.meaning(!no_controllers)?));
         };
         Ok(match verb {
             TypedVerb::Backup { file, store, server } => {
@@ -178,6 +183,14 @@ impl TypedServer {
                 }
             },
         })
+    }
+}
+
+impl TypedPlace {
+    /// The options of a server in this place.
+    pub(crate) fn meaning(self, controllers: bool) -> Result<ServerOptions, Exit> {
+        let Self { store, listen, names } = self;
+        Ok(ServerOptions { store: store.meaning()?, listen, names, controllers })
     }
 }
 

@@ -72,10 +72,10 @@ fn a_run_without_flags_grants_nothing() {
     assert_eq!(request.spec.instances, Instances::Rewound);
     assert_eq!(request.spec.limits, LimitsByKind::default());
     assert_eq!(request.serve.listen, [LISTEN_DEFAULT]);
-    assert_eq!(request.serve.drain, Duration::from_secs(30));
-    assert_eq!((request.serve.tls, request.serve.admin, request.serve.threads), (None, None, None));
-    assert_eq!(request.serve.access_log, AccessLog::Off);
-    assert_eq!(request.serve.traces, None);
+    assert_eq!(request.serve.edge.drain, Duration::from_secs(30));
+    assert_eq!((request.serve.tls, request.serve.edge.admin, request.serve.edge.threads), (None, None, None));
+    assert_eq!(request.serve.edge.access_log, AccessLog::Off);
+    assert_eq!(request.serve.edge.traces, None);
     assert!(!request.watch);
 }
 
@@ -132,16 +132,16 @@ fn serving_is_set_flag_by_flag() {
     let listen: Vec<String> = request.serve.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:8080", "[::]:8443"]);
     assert_eq!(request.serve.tls, Some(Tls::Files { cert: "c.pem".into(), key: "k.pem".into() }));
-    assert_eq!(request.serve.admin, "127.0.0.1:9090".parse().ok());
-    assert_eq!(request.serve.access_log, AccessLog::Json);
-    assert_eq!(request.serve.drain, Duration::from_secs(5));
-    let limits = request.serve.limits;
+    assert_eq!(request.serve.edge.admin, "127.0.0.1:9090".parse().ok());
+    assert_eq!(request.serve.edge.access_log, AccessLog::Json);
+    assert_eq!(request.serve.edge.drain, Duration::from_secs(5));
+    let limits = request.serve.edge.limits;
     assert_eq!((limits.keep_alive, limits.connections), (Some(Duration::from_secs(5)), Some(9)));
     assert_eq!(limits.linger, None);
-    let traces = request.serve.traces.expect("traces are sent");
+    let traces = request.serve.edge.traces.expect("traces are sent");
     assert_eq!(traces.collector.to_string(), "http://127.0.0.1:4318/v1/traces");
     assert_eq!(traces.sample.to_string(), "0.25");
-    assert_eq!(request.serve.threads.map(usize::from), Some(2));
+    assert_eq!(request.serve.edge.threads.map(usize::from), Some(2));
     assert!(request.watch);
     assert_eq!(
         (request.spec.name.as_str(), request.spec.args),

@@ -22,6 +22,13 @@ pub struct ServeRequest {
     pub listen: Vec<SocketAddr>,
     /// The certificate; none: no TLS.
     pub tls: Option<Tls>,
+    /// How the edge works.
+    pub edge: EdgeOptions,
+}
+
+/// How an edge works, wherever it takes its requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EdgeOptions {
     /// Where metrics and health are served; none: nowhere.
     pub admin: Option<SocketAddr>,
     /// What is logged of each request.
@@ -87,6 +94,13 @@ pub(crate) struct TypedServe {
     /// Serve HTTPS with a certificate made at start, for development
     #[arg(long, conflicts_with = "tls_cert")]
     tls_self_signed: bool,
+    #[command(flatten)]
+    edge: TypedEdge,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Serving")]
+pub(crate) struct TypedEdge {
     /// Serve /metrics, /livez and /readyz here
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     admin: Option<SocketAddr>,
@@ -112,11 +126,8 @@ pub(crate) struct TypedServe {
 impl TypedServe {
     pub(crate) fn meaning(self) -> Result<ServeRequest, Exit> {
         let listen = if self.listen.is_empty() { vec![LISTEN_DEFAULT] } else { self.listen };
-        let mut seen = std::collections::BTreeSet::new();
-        // Port 0 twice means two ports.
-        let twice =
-            listen.iter().chain(&self.admin).find(|address| address.port() != 0 && !seen.insert(**address));
-        if let Some(twice) = twice {
+        let edge = self.edge.meaning()?;
+        if let Some(twice) = twice(listen.iter().chain(&edge.admin)) {
             return Err(Exit::error(exit::USAGE, format!("{twice} is given twice"))
                 .hint("give each --listen, and --admin, an address of its own"));
         }
@@ -124,9 +135,13 @@ impl TypedServe {
             (Some(cert), Some(key)) => Some(Tls::Files { cert, key }),
             _ => self.tls_self_signed.then_some(Tls::SelfSigned),
         };
-        Ok(ServeRequest {
-            listen,
-            tls,
+        Ok(ServeRequest { listen, tls, edge })
+    }
+}
+
+impl TypedEdge {
+    pub(crate) fn meaning(self) -> Result<EdgeOptions, Exit> {
+        Ok(EdgeOptions {
             admin: self.admin,
             access_log: self.access_log,
             traces: self.otlp.map(|collector| Traces { collector, sample: self.otlp_sample }),
@@ -137,7 +152,14 @@ impl TypedServe {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// The first address that another one repeats. Port 0 twice means two ports.
+pub(crate) fn twice<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> Option<&'a SocketAddr> {
+    let mut seen = std::collections::BTreeSet::new();
+    addresses.into_iter().find(|address| address.port() != 0 && !seen.insert(**address))
+}
+
+/// `ADDRESS:PORT`, or `PORT` of this machine only.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let local =
         |port: &str| port.parse().ok().map(|port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     if text.starts_with([':', '*']) {
