@@ -98,7 +98,9 @@ pub fn of_command(exit: &CommandExit) -> u8 {
         CommandExit::Code(code) => *code,
         CommandExit::Failed(failure) => match failure.kind {
             FailureKind::CpuTime | FailureKind::Deadline => STOPPED,
-            FailureKind::Overloaded => UNAVAILABLE,
+            FailureKind::Overloaded | FailureKind::NoRoute | FailureKind::NoEndpoint | FailureKind::Busy => {
+                UNAVAILABLE
+            }
             FailureKind::Trap
             | FailureKind::Memory
             | FailureKind::NoAnswer
@@ -133,7 +135,7 @@ mod tests {
         for kind in FailureKind::ALL {
             let expected = match kind.name() {
                 "cpu_time" | "deadline" => 124,
-                "overloaded" => 69,
+                "overloaded" | "no_route" | "no_endpoint" | "busy" => 69,
                 _ => 134,
             };
             assert_eq!(of_command(&CommandExit::Failed(Failure::new(kind, "x"))), expected, "{kind}");

@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use serde_json::json;
-use shoal_runtime::{Answer, Body, BodyError, FailureKind};
+use shoal_runtime::{Answer, Body, BodyError, Failure, FailureKind};
 
 use crate::account::{Outcome, Ticket};
 use crate::admit::Refusal;
@@ -45,10 +45,10 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 pub(crate) fn answer(answer: Answer, mut ticket: Ticket) -> Response<ResponseBody> {
     let mut response = match answer {
         Ok(response) => response,
-        Err(failure) => return fail(failure.kind, ticket),
+        Err(failure) => return fail(&failure, ticket),
     };
     if response.status().is_informational() || !length_is_true(&response, ticket.is_head) {
-        return fail(FailureKind::NoAnswer, ticket);
+        return fail(&Failure::new(FailureKind::NoAnswer, ""), ticket);
     }
     if response.headers().keys().any(|name| HOP_BY_HOP.contains(name)) {
         HOP_BY_HOP.iter().for_each(|name| drop(response.headers_mut().remove(name)));
@@ -74,10 +74,12 @@ pub(crate) fn refuse(refusal: Refusal, mut ticket: Ticket) -> Response<ResponseB
     finish_head(response, ticket)
 }
 
-/// The response to a request whose guest failed.
-pub(crate) fn fail(kind: FailureKind, mut ticket: Ticket) -> Response<ResponseBody> {
+/// The response to a request whose guest failed, or that reached none.
+fn fail(failure: &Failure, mut ticket: Ticket) -> Response<ResponseBody> {
+    let kind = failure.kind;
     ticket.outcome = Outcome::Failed(kind);
-    let response = explain(kind.status(), kind.name(), &failure_sentence(kind), &ticket);
+    let sentence = if kind.is_told() { &failure.reason } else { failure_sentence(kind) };
+    let response = explain(kind.status(), kind.name(), &sentence, &ticket);
     finish_head(response, ticket)
 }
 
@@ -134,6 +136,9 @@ const fn failure_sentence(kind: FailureKind) -> &'static str {
         FailureKind::ResponseTooLarge => "the response of the workload is too large",
         FailureKind::Cancelled => "the request was cancelled",
         FailureKind::Overloaded => "the node is full",
+        FailureKind::NoRoute => "no route leads there",
+        FailureKind::NoEndpoint => "the service has no ready endpoint",
+        FailureKind::Busy => "the service has as many requests as it may have",
     }
 }
 

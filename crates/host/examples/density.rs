@@ -155,6 +155,8 @@ impl Apps {
             grants: Grants::default(),
             limits: LimitsByKind::default(),
             instances: Instances::default(),
+            namespace: String::new(),
+            mesh: None,
         };
         match self.host.load(&spec, &Quiet).map_err(|refusal| refusal.to_string())? {
             Workload::Http(invoke) => Ok(invoke),

@@ -14,6 +14,7 @@ pub struct Account {
     on_core_ns: AtomicU64,
     memory_bytes_peak: AtomicU64,
     trace: Option<TraceContext>,
+    hops: u8,
 }
 
 impl Usage {
@@ -40,6 +41,16 @@ impl Account {
     /// The account of a request that is part of a trace; [`Account::default`] is that of one that is not.
     pub fn traced(trace: Option<TraceContext>) -> Self {
         Self { trace, ..Self::default() }
+    }
+
+    /// The account of a request that a workload made, itself on behalf of one with `hops` before it.
+    pub fn of_hop(trace: Option<TraceContext>, hops: u8) -> Self {
+        Self { trace, hops: hops.saturating_add(1), ..Self::default() }
+    }
+
+    /// How many workloads this request came through before this one; see [`crate::HOPS_MAX`].
+    pub fn hops(&self) -> u8 {
+        self.hops
     }
 
     /// The parent of what is done for this request elsewhere: its own span where traces are recorded, else

@@ -8,11 +8,11 @@ use http::StatusCode;
 pub struct Failure {
     /// What went wrong, as metrics count it.
     pub kind: FailureKind,
-    /// One sentence for the log; never sent to the client.
+    /// One sentence for the log; sent to the client only where [`FailureKind::is_told`] says so.
     pub reason: String,
 }
 
-/// The ways in which a guest's request ends without a proper answer.
+/// The ways in which a request ends without a proper answer of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureKind {
     /// The guest trapped (unreachable, out of bounds, stack overflow …).
@@ -33,11 +33,17 @@ pub enum FailureKind {
     Cancelled,
     /// No instance could be made: the node is full.
     Overloaded,
+    /// No guest was asked: no route leads anywhere from this host and path.
+    NoRoute,
+    /// No guest was asked: the service has nothing that could answer now.
+    NoEndpoint,
+    /// No guest was asked: the service has as many requests as it may have at once.
+    Busy,
 }
 
 impl FailureKind {
     /// Every kind, in the order metrics list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Trap,
         Self::Memory,
         Self::CpuTime,
@@ -47,6 +53,9 @@ impl FailureKind {
         Self::ResponseTooLarge,
         Self::Cancelled,
         Self::Overloaded,
+        Self::NoRoute,
+        Self::NoEndpoint,
+        Self::Busy,
     ];
 
     /// The name in metrics and logs, in snake case.
@@ -61,6 +70,9 @@ impl FailureKind {
             Self::ResponseTooLarge => "response_too_large",
             Self::Cancelled => "cancelled",
             Self::Overloaded => "overloaded",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Busy => "busy",
         }
     }
 
@@ -73,8 +85,14 @@ impl FailureKind {
             Self::NoAnswer | Self::GuestError | Self::ResponseTooLarge | Self::Cancelled => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Overloaded | Self::NoEndpoint | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// Whether the reason is the edge's own, about names that the client may know, and so is told to the client.
+    pub const fn is_told(self) -> bool {
+        matches!(self, Self::NoRoute | Self::NoEndpoint | Self::Busy)
     }
 }
 

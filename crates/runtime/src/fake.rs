@@ -1,9 +1,12 @@
 //! A runtime without guests, for testing whoever calls one.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::{Answer, Body, Call, Invoke};
+use crate::{Answer, Body, Call, Failure, FailureKind, Invoke, Mesh};
 
 /// Answers with a function.
 pub struct FakeInvoke<F>(F);
@@ -37,4 +40,28 @@ pub fn always(text: &'static str) -> impl Invoke {
 /// Answers every request with its own body, streamed.
 pub fn echo() -> impl Invoke {
     FakeInvoke::new(|request, _| async move { Ok(Response::new(request.into_body())) })
+}
+
+/// Fails every request in this way.
+pub fn fails(kind: FailureKind) -> impl Invoke {
+    FakeInvoke::new(move |_, _| async move { Err(Failure::new(kind, "it was told to")) })
+}
+
+/// Services by `namespace/host:port`, word for word as they are asked for.
+#[derive(Default)]
+pub struct FakeMesh(HashMap<String, Arc<dyn Invoke>>);
+
+impl FakeMesh {
+    /// Adds a service.
+    #[must_use]
+    pub fn with(mut self, asked: &str, invoke: impl Invoke) -> Self {
+        self.0.insert(asked.into(), Arc::new(invoke));
+        self
+    }
+}
+
+impl Mesh for FakeMesh {
+    fn service(&self, namespace: &str, host: &str, port: u16) -> Option<Arc<dyn Invoke>> {
+        self.0.get(&format!("{namespace}/{host}:{port}")).cloned()
+    }
 }

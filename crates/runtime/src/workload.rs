@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::{Grants, Invoke, LimitsByKind};
+use crate::{Grants, Invoke, LimitsByKind, Mesh};
 
 /// What to run, and what it may do.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct WorkloadSpec {
     pub limits: LimitsByKind,
     /// Where the instance of a request comes from.
     pub instances: Instances,
+    /// The namespace of its pod: where the names of services begin that it calls.
+    pub namespace: String,
+    /// The services of its cluster, if it is in one. Calling them needs a grant as any other destination does.
+    pub mesh: Option<Arc<dyn Mesh>>,
 }
 
 /// Where the instance of a request comes from.

@@ -79,6 +79,9 @@ impl TypedRun {
                 (None, true) => Instances::New,
                 (None, false) => Instances::Rewound,
             },
+            // A workload by itself is in no cluster.
+            namespace: String::new(),
+            mesh: None,
         };
         Ok(RunRequest { spec, serve: self.serve.meaning()?, watch: self.watch })
     }

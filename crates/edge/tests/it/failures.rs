@@ -50,7 +50,8 @@ fn every_kind_has_its_status_and_is_counted() {
         let text = read_response(&mut socket);
         assert_eq!(status(&text), kind.status().as_u16(), "{text}");
         assert!(text.contains("x-request-id: 000000000000000"), "{text}");
-        assert!(!text.contains("secret") && !text.contains("deadbeef"), "{text}");
+        // What the edge itself found is told; what happened inside of a guest is not.
+        assert_eq!(text.contains("secret") || text.contains("deadbeef"), kind.is_told(), "{text}");
         assert_eq!(
             text.contains("retry-after: 1"),
             kind.status() == StatusCode::SERVICE_UNAVAILABLE,

@@ -66,6 +66,8 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         grants: Grants::default(),
         limits: LimitsByKind::default(),
         instances: Instances::default(),
+        namespace: String::new(),
+        mesh: None,
     }
 }
 
