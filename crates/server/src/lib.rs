@@ -28,6 +28,7 @@ mod hooks;
 pub mod http;
 mod https;
 mod lease;
+pub mod local;
 mod media;
 mod metrics;
 pub mod objects;
@@ -54,4 +55,5 @@ pub mod world;
 mod write;
 
 pub use api::Api;
+pub use local::Local;
 pub use start::{Config, Running, start};

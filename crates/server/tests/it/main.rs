@@ -12,4 +12,5 @@ mod oidc;
 mod seeds;
 mod server;
 mod tls;
+mod transports;
 mod world;

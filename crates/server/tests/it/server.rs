@@ -8,7 +8,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 use shoal_base::drain::{Drain, Drained};
-use shoal_server::{Config, Running, start};
+use shoal_server::{Api, Config, Running, start};
 use shoal_store::sqlite::{Options, SqliteStore};
 use tempfile::TempDir;
 
@@ -67,6 +67,11 @@ impl Server {
             server.until(path, |answer| answer.status == 200).await;
         }
         server
+    }
+
+    /// The API itself, without the socket.
+    pub(crate) fn api(&self) -> &Arc<Api> {
+        &self.running.api
     }
 
     /// Its directory.

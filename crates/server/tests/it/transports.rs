@@ -1,0 +1,151 @@
+//! The client over both of its ways: the same table of steps, over TLS and in process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shoal_base::drain::Drain;
+use shoal_client::http::Http;
+use shoal_client::kubeconfig::Config;
+use shoal_client::{Cache, Change, Client, Contact, Deletion, Error, Patch, Resource, Select, kinds};
+use shoal_server::Local;
+
+use crate::server::Server;
+
+const WITHIN: Duration = Duration::from_secs(20);
+const MAPS: &Resource = &kinds::CONFIG_MAPS;
+
+fn map(name: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "default", "labels": {"test": name}},
+        "data": {"value": value},
+    })
+}
+
+fn code(result: Result<Value, Error>) -> u16 {
+    result.map_or_else(|error| error.code(), |_| 200)
+}
+
+async fn verbs(client: &Client, name: &str) {
+    let made = client.create(MAPS, &map(name, "1")).await.expect("made");
+    let again = client.create(MAPS, &map(name, "1")).await.expect_err("there is one");
+    assert!(again.is_already_there() && !again.is_conflict(), "{again:?}");
+    let merge = Patch::Merge(json!({"data": {"value": "2"}}));
+    let patched = client.patch(MAPS, "default", name, "", &merge).await.expect("patched");
+    assert_eq!(patched["data"]["value"], "2");
+    let stale = client.update(MAPS, &made).await.expect_err("it has changed");
+    assert!(stale.is_conflict(), "{stale:?}");
+    assert_eq!(
+        stale.to_string().split(':').next(),
+        Some(&*format!("Operation cannot be fulfilled on configmaps {name:?}"))
+    );
+    let mut newer = patched.clone();
+    newer["data"]["value"] = json!("3");
+    assert_eq!(client.update(MAPS, &newer).await.expect("updated")["data"]["value"], "3");
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"},
+        "data": {"applied": "yes"},
+    });
+    let apply = Patch::Apply { object, manager: "tester".into(), force: false };
+    let applied = client.patch(MAPS, "default", name, "", &apply).await.expect("applied");
+    assert_eq!(applied["data"], json!({"value": "3", "applied": "yes"}));
+    let list = client.list(MAPS, "default", &Select::labels(format!("test={name}"))).await.expect("a list");
+    assert_eq!(list.items, std::slice::from_ref(&applied), "an object of a list says what it is");
+    let other = Deletion { uid: "another".into(), ..Deletion::default() };
+    assert_eq!(code(client.delete(MAPS, "default", name, &other).await), 409);
+    assert_eq!(code(client.delete(MAPS, "default", name, &Deletion::default()).await), 200);
+    assert!(client.get(MAPS, "default", name).await.expect_err("it is gone").is_not_found());
+}
+
+async fn watches(client: &Client, name: &str) {
+    let select = Select::named(name);
+    let from = client.list(MAPS, "default", &select).await.expect("a list").revision;
+    let mut events = client.watch(MAPS, "default", &select, &from).await.expect("a watch");
+    client.create(MAPS, &map(name, "1")).await.expect("made");
+    client.create(MAPS, &map(&format!("{name}-other"), "1")).await.expect("made");
+    client.delete(MAPS, "default", name, &Deletion::default()).await.expect("deleted");
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let change = tokio::time::timeout(WITHIN, events.next()).await.expect("a change in time");
+        match change.expect("a change").expect("the watch goes on") {
+            Change::Set(object) => seen.push(format!("set {}", object["metadata"]["name"])),
+            Change::Gone(object) => seen.push(format!("gone {}", object["metadata"]["name"])),
+            Change::Reached(_) => {}
+        }
+    }
+    assert_eq!(seen, [format!("set {name:?}"), format!("gone {name:?}")]);
+}
+
+async fn caches(client: &Client, name: &str) {
+    let drain = Drain::new();
+    let cache = Cache::new(client.clone(), MAPS.clone(), "default", Select::labels(format!("test={name}")));
+    assert_eq!(cache.contact(), Contact::Never);
+    let follow = tokio::spawn({
+        let (cache, drain) = (cache.clone(), drain.clone());
+        async move { cache.run(&drain).await }
+    });
+    tokio::time::timeout(WITHIN, cache.read()).await.expect("it reads");
+    let mut changes = cache.changes();
+    client.create(MAPS, &map(name, "1")).await.expect("made");
+    until(&mut changes, || cache.get("default", name).is_some()).await;
+    let unlabel = Patch::Merge(json!({"metadata": {"labels": null}}));
+    client.patch(MAPS, "default", name, "", &unlabel).await.expect("patched");
+    until(&mut changes, || cache.all().is_empty()).await;
+    drain.begin();
+    tokio::time::timeout(WITHIN, follow).await.expect("it ends").expect("it ends well");
+}
+
+async fn until(changes: &mut tokio::sync::watch::Receiver<u64>, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        let changed = tokio::time::timeout(WITHIN, changes.changed()).await.expect("a change in time");
+        changed.expect("the cache is there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ways_are_one() {
+    let server = Server::start().await;
+    let config = Config::from_text(&server.kubeconfig, None, Path::new(".")).expect("a kubeconfig");
+    let over_tls = Client::new(Arc::new(Http::new(&config).expect("a way")), "test");
+    let in_process = Client::new(Arc::new(Local::master(server.api().clone(), "test")), "test");
+    for (way, client) in [("tls", over_tls), ("local", in_process)] {
+        verbs(&client, &format!("verbs-{way}")).await;
+        watches(&client, &format!("watches-{way}")).await;
+        caches(&client, &format!("caches-{way}")).await;
+        let large = map("large", &"x".repeat(4 << 20));
+        assert_eq!(code(client.create(MAPS, &large).await), 413, "{way}");
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_known_may_still_not_do_everything() {
+    let server = Server::start().await;
+    let node = Client::new(Arc::new(Local::node(server.api().clone(), "one")), "test");
+    let mut object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
+    assert_eq!(code(node.create(&kinds::NODES, &object).await), 200, "a node registers itself");
+    object["metadata"]["name"] = json!("two");
+    assert_eq!(code(node.create(&kinds::NODES, &object).await), 403, "not another");
+    assert_eq!(code(node.create(MAPS, &map("x", "1")).await), 403);
+    assert_eq!(code(node.get(&kinds::SECRETS, "kube-system", "x").await), 403);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let config = Config {
+        server: "https://127.0.0.1:1".into(),
+        server_name: String::new(),
+        authorities: None,
+        certificate: None,
+        token: shoal_client::kubeconfig::Token::None,
+    };
+    let client = Client::new(Arc::new(Http::new(&config).expect("a way")), "test");
+    let error = client.get(&kinds::NODES, "", "one").await.expect_err("nobody listens");
+    assert!(
+        error.may_pass() && error.to_string().starts_with("cannot reach the API at https://127.0.0.1:1: "),
+        "{error}"
+    );
+}
