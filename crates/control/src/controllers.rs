@@ -3,12 +3,16 @@
 pub mod aggregation;
 pub mod certificates;
 pub mod definitions;
+pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
 pub mod mirror;
 pub mod namespace;
+pub(crate) mod pods;
 pub mod quota;
+mod ranks;
+pub mod replica_set;
 pub mod service_accounts;
 pub mod slices;
 pub mod system;
@@ -52,6 +56,8 @@ pub fn all(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
         Box::new(tokens::AccountTokens),
         Box::new(tokens::BootstrapTokens),
         Box::new(disruption::Disruption),
+        Box::new(replica_set::ReplicaSets),
+        Box::new(deployment::Deployments),
         Box::new(definitions::Establishing { decide: definition_status }),
         Box::new(definitions::Finalizing),
     ]

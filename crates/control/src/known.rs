@@ -47,6 +47,18 @@ kinds! {
     REPLICA_SET = "apps", "v1", "ReplicaSet";
     /// `apps/v1 StatefulSet`.
     STATEFUL_SET = "apps", "v1", "StatefulSet";
+    /// `apps/v1 DaemonSet`.
+    DAEMON_SET = "apps", "v1", "DaemonSet";
+    /// `batch/v1 Job`.
+    JOB = "batch", "v1", "Job";
+    /// `batch/v1 CronJob`.
+    CRON_JOB = "batch", "v1", "CronJob";
+    /// `coordination.k8s.io/v1 Lease`.
+    LEASE = "coordination.k8s.io", "v1", "Lease";
+    /// `networking.k8s.io/v1 Ingress`.
+    INGRESS = "networking.k8s.io", "v1", "Ingress";
+    /// `shoal.dev/v1 App`.
+    APP = "shoal.dev", "v1", "App";
     /// `discovery.k8s.io/v1 EndpointSlice`.
     ENDPOINT_SLICE = "discovery.k8s.io", "v1", "EndpointSlice";
     /// `policy/v1 PodDisruptionBudget`.

@@ -6,7 +6,8 @@
 //!
 //! What a driver promises:
 //! - it plans for one key of one controller at a time, on a snapshot that holds all it wrote for this key before;
-//! - it carries out writes in their order and stops at the first that fails;
+//! - it carries out writes in their order and stops at the first that fails; neighbours that make or delete objects
+//!   of one kind, or bind pods, it may carry out at the same time (see [`Write::goes_with`]);
 //! - after a conflict, a missing object or one that exists already it plans again; after any other failure it
 //!   asks [`Controller::failed`] once, and plans again later and later.
 
@@ -18,8 +19,13 @@ use crate::snapshot::{Snapshot, api_version};
 
 /// A control loop.
 pub trait Controller: Send + Sync {
-    /// Who is named as the writer: `namespace-controller`.
+    /// Who it is, in events and in the log: `namespace-controller`.
     fn name(&self) -> &'static str;
+
+    /// Who is named as the writer of fields: the process that runs this loop in Kubernetes.
+    fn manager(&self) -> &'static str {
+        "kube-controller-manager"
+    }
 
     /// What wakes it.
     fn interests(&self) -> Vec<Interest>;
@@ -74,8 +80,11 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// When to plan again although nothing changes.
     pub requeue_at: Option<Moment>,
-    /// What to tell people.
+    /// What to tell people once all is written.
     pub events: Vec<Event>,
+    /// What to tell people as soon as the write at this place is done; `{name}` stands for the name of its object,
+    /// which the server may have chosen.
+    pub told: Vec<(usize, Event)>,
 }
 
 /// One change. Changes of what exists hold only while the object is what it was when the plan was made.
@@ -118,6 +127,15 @@ pub enum Write {
         propagation: Option<Propagation>,
         /// 0 does not wait for the node; none takes the object's own.
         grace_period_seconds: Option<u32>,
+    },
+    /// Gives a pod its node.
+    Bind {
+        /// Which pod.
+        pod: Key,
+        /// Only while it has this identity.
+        uid: String,
+        /// Name of the node.
+        node: String,
     },
     /// Signs an approved CertificateSigningRequest and writes `status.certificate`, or the condition `Failed`.
     Sign {
@@ -208,6 +226,12 @@ impl Plan {
         Self { writes: vec![write], ..Self::default() }
     }
 
+    /// Adds a write, and what to tell when it is done.
+    pub fn write_and_tell(&mut self, write: Write, event: Event) {
+        self.told.push((self.writes.len(), event));
+        self.writes.push(write);
+    }
+
     /// Asks to be planned again at `time`, or earlier when that was asked before.
     pub fn requeue(&mut self, time: Moment) {
         self.requeue_at = Some(self.requeue_at.map_or(time, |earlier| earlier.min(time)));
@@ -215,6 +239,19 @@ impl Plan {
 }
 
 impl Write {
+    /// Whether this one and its neighbour `next` may be carried out at the same time: neither needs the other.
+    pub fn goes_with(&self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Create { kind, object }, Self::Create { kind: next, object: other }) => {
+                kind == next && object::namespace(object) == object::namespace(other)
+            }
+            (Self::Delete { key, .. }, Self::Delete { key: next, .. }) => key.kind == next.kind,
+            (Self::Bind { .. }, Self::Bind { .. }) => true,
+            (Self::Patch { key, .. }, Self::Patch { key: next, .. }) => key.kind == next.kind && key != next,
+            _ => false,
+        }
+    }
+
     /// Makes an object.
     pub fn create(kind: &GroupVersionKind, object: Value) -> Self {
         Self::Create { kind: kind.clone(), object }
@@ -256,6 +293,15 @@ impl Write {
         }
     }
 
+    /// Changes some fields of the status by a merge patch; holds as long as the object is what was read.
+    pub fn patch_status(kind: &GroupVersionKind, object: &Value, status: Value) -> Self {
+        let metadata = json!({
+            "uid": object["metadata"]["uid"], "resourceVersion": object["metadata"]["resourceVersion"],
+        });
+        let patch = json!({"metadata": metadata, "status": status});
+        Self::Patch { key: Key::of(kind, object), subresource: "status", patch }
+    }
+
     /// Changes some fields of `metadata`; holds as long as the object is what was read.
     pub fn patch_metadata(kind: &GroupVersionKind, object: &Value, mut metadata: Value) -> Self {
         metadata["uid"] = object["metadata"]["uid"].clone();
@@ -284,6 +330,12 @@ impl Event {
     /// Something is wrong.
     pub fn warning(kind: &GroupVersionKind, object: &Value, reason: &'static str, message: String) -> Self {
         Self { warning: true, ..Self::normal(kind, object, reason, message) }
+    }
+
+    /// The same about what the server has named: `{name}` in the message is this name.
+    pub fn named(mut self, name: &str) -> Self {
+        self.message = self.message.replace("{name}", name);
+        self
     }
 
     /// The `v1 Event` for it. `component` says it; `suffix` tells it from other events of the object.

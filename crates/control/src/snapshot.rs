@@ -20,6 +20,18 @@ pub trait Snapshot {
     /// Objects that have an owner reference with this `uid`, of any kind, in the order of kind, namespace and name.
     fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)>;
 
+    /// Objects of a kind in a namespace that no controller manages: those that one may adopt.
+    fn unmanaged(&self, kind: &GroupVersionKind, namespace: &str) -> Vec<Arc<Value>> {
+        let all = self.list(kind, Some(namespace)).into_iter();
+        all.filter(|object| controller_of(object).is_none()).collect()
+    }
+
+    /// Objects of one kind that have an owner reference with this `uid`, by namespace and name.
+    fn owned_of(&self, uid: &str, kind: &GroupVersionKind) -> Vec<Arc<Value>> {
+        let owned = self.owned_by(uid).into_iter();
+        owned.filter(|(found, _)| found == kind).map(|(_, object)| object).collect()
+    }
+
     /// Every resource whose objects are stored, each once, in the version that [`Snapshot::get`] knows.
     fn resources(&self) -> Vec<Resource>;
 

@@ -29,7 +29,7 @@ pub struct World {
     controllers: Vec<Box<dyn Controller>>,
     awake: BTreeSet<(usize, Key)>,
     timers: BTreeMap<(usize, Key), Moment>,
-    refused: BTreeMap<GroupVersionKind, Status>,
+    refused: BTreeMap<(bool, GroupVersionKind), Status>,
     revision: u64,
     now: Moment,
     story: Vec<String>,
@@ -68,7 +68,17 @@ impl World {
 
     /// From now on objects of a kind cannot be deleted.
     pub fn refuse_to_delete(&mut self, kind: &GroupVersionKind, status: Status) {
-        self.refused.insert(kind.clone(), status);
+        self.refused.insert((false, kind.clone()), status);
+    }
+
+    /// From now on objects of a kind cannot be made.
+    pub fn refuse_to_create(&mut self, kind: &GroupVersionKind, status: Status) {
+        self.refused.insert((true, kind.clone()), status);
+    }
+
+    /// From now on nothing is refused.
+    pub fn allow_all(&mut self) {
+        self.refused.clear();
     }
 
     /// Writes an object as a user does: makes or replaces it. Controllers do not run yet.
@@ -181,15 +191,19 @@ impl World {
     }
 
     fn carry_out(&mut self, name: &str, plan: Plan) -> Vec<Status> {
-        for Event { about, warning, reason, message } in plan.events {
-            let kind = if warning { "Warning" } else { "Normal" };
-            let about = about["name"].as_str().unwrap_or_default();
-            self.story.push(format!("{name}: event {kind} {reason} about {about}: {message}"));
+        for event in plan.events {
+            self.tell(name, event);
         }
-        for write in plan.writes {
+        let mut events = plan.told.into_iter().peekable();
+        for (at, write) in plan.writes.into_iter().enumerate() {
             let told = told(&write);
             match self.write(write) {
-                Ok(()) => self.story.push(format!("{name}: {told}")),
+                Ok(named) => {
+                    self.story.push(format!("{name}: {told}"));
+                    while let Some((_, event)) = events.next_if(|(of, _)| *of == at) {
+                        self.tell(name, event.named(&named));
+                    }
+                }
                 Err(status) => {
                     self.story.push(format!("{name}: {told}: {status}"));
                     return vec![status];
@@ -199,9 +213,35 @@ impl World {
         Vec::new()
     }
 
-    fn write(&mut self, write: Write) -> Result<(), Status> {
+    fn tell(&mut self, name: &str, event: Event) {
+        let Event { about, warning, reason, message } = event;
+        let kind = if warning { "Warning" } else { "Normal" };
+        let about = about["name"].as_str().unwrap_or_default();
+        self.story.push(format!("{name}: event {kind} {reason} about {about}: {message}"));
+    }
+
+    /// Carries out one write; gives the name of the object.
+    fn write(&mut self, write: Write) -> Result<String, Status> {
+        let named = match &write {
+            Write::Create { kind, object } => return self.create(kind, object.clone()),
+            Write::Update { object, .. } => object::name(object).to_owned(),
+            Write::Patch { key, .. } | Write::Delete { key, .. } => key.name.clone(),
+            Write::Sign { key, .. } | Write::MintToken { key, .. } => key.name.clone(),
+            Write::Bind { pod, .. } => pod.name.clone(),
+        };
+        self.change_by(write).map(|()| named)
+    }
+
+    fn change_by(&mut self, write: Write) -> Result<(), Status> {
         match write {
-            Write::Create { kind, object } => self.create(&kind, object),
+            Write::Create { kind, object } => self.create(&kind, object).map(|_| ()),
+            Write::Bind { pod, uid, node } => {
+                self.check(&pod, &uid, None)?;
+                let mut object = Value::clone(&self.objects[&pod]);
+                object["spec"]["nodeName"] = json!(node);
+                self.store(&pod, object);
+                Ok(())
+            }
             Write::Update { kind, object, .. } => {
                 let key = Key::of(&kind, &object);
                 self.check(&key, object::uid(&object), Some(object::resource_version(&object)))?;
@@ -218,7 +258,7 @@ impl World {
             }
             Write::Delete { key, uid, resource_version, propagation, .. } => {
                 self.check(&key, &uid, resource_version.as_deref())?;
-                if let Some(status) = self.refused.get(&key.kind) {
+                if let Some(status) = self.refused.get(&(false, key.kind.clone())) {
                     return Err(status.clone());
                 }
                 self.remove(&key, propagation)
@@ -246,7 +286,10 @@ impl World {
         if fresh && uid == object::uid(object) { Ok(()) } else { Err(Status::modified(named, &key.name)) }
     }
 
-    fn create(&mut self, kind: &GroupVersionKind, mut object: Value) -> Result<(), Status> {
+    fn create(&mut self, kind: &GroupVersionKind, mut object: Value) -> Result<String, Status> {
+        if let Some(status) = self.refused.get(&(true, kind.clone())) {
+            return Err(status.clone());
+        }
         self.revision += 1;
         let (number, now) = (self.revision, self.now.to_time());
         let metadata = object::metadata_mut(&mut object);
@@ -256,6 +299,9 @@ impl World {
         }
         metadata.entry("uid").or_insert_with(|| json!(format!("u{number}")));
         metadata.entry("creationTimestamp").or_insert_with(|| json!(now));
+        if counts_generations(kind) {
+            metadata.insert("generation".into(), json!(1));
+        }
         object["apiVersion"] = json!(api_version(kind));
         object["kind"] = json!(kind.kind);
         let key = Key::of(kind, &object);
@@ -264,7 +310,7 @@ impl World {
             return Err(Status::already_exists(named, &key.name));
         }
         self.store(&key, object);
-        Ok(())
+        Ok(key.name)
     }
 
     fn remove(&mut self, key: &Key, propagation: Option<Propagation>) -> Result<(), Status> {
@@ -299,6 +345,11 @@ impl World {
             return;
         }
         self.revision += 1;
+        if let Some(old) = old.as_deref().filter(|_| counts_generations(&key.kind)) {
+            let before = old["metadata"]["generation"].as_i64().unwrap_or_default();
+            let more = i64::from(old["spec"] != object["spec"] || is_deleted(old) != is_deleted(&object));
+            object["metadata"]["generation"] = json!(before + more);
+        }
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let held = object::finalizers(&object).next().is_some()
             || object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
@@ -374,6 +425,7 @@ fn told(write: &Write) -> String {
             let how = propagation.map(|how| format!(" {}", how.name())).unwrap_or_default();
             format!("delete {}{how}", at(key))
         }
+        Write::Bind { pod, node, .. } => format!("bind {} to {node}", at(pod)),
         Write::Sign { key, .. } => format!("sign {}", at(key)),
         Write::MintToken { key, .. } => format!("mint token {}", at(key)),
     }
@@ -381,6 +433,11 @@ fn told(write: &Write) -> String {
 
 fn place(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.into() } else { format!("{namespace}/{name}") }
+}
+
+/// Whether the server counts how often the spec of such objects changed.
+fn counts_generations(kind: &GroupVersionKind) -> bool {
+    ["apps", "batch", "shoal.dev"].contains(&kind.group.as_str())
 }
 
 fn kind_of(object: &Value) -> GroupVersionKind {

@@ -1,17 +1,21 @@
 //! Runs controllers: looks what they plan for an object, and writes it.
 //!
-//! One task for each controller. It plans for one key at a time, on a world that holds all it wrote before.
+//! One task for each controller. It plans for one key at a time, on a world that holds all it wrote before. What
+//! people are told goes its own way beside, so that no plan waits for it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod recorder;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use futures_util::future::join_all;
 use shoal_api::Status;
 use shoal_api::time::Moment;
-use shoal_control::plan::{Controller, Interest, Key, Plan, Watched};
+use shoal_control::plan::{Controller, Event, Interest, Key, Plan, Watched, Write};
 use shoal_control::snapshot::Snapshot;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::Api;
@@ -20,36 +24,53 @@ use crate::world::{Change, View};
 
 /// Before the first repetition after a failure; twice that before the second, and so on.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest wait for a time that a plan asked for; then it is asked again.
+const REQUEUE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between repetitions at most.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// Writes of one plan that are carried out at the same time: the store puts what waits into one commit, and more
+/// than this would only keep others waiting.
+const WRITES_AT_ONCE: usize = 64;
 
 /// Keys that wait to be planned for.
 #[derive(Default)]
 struct Queue {
     ready: BTreeSet<Key>,
-    later: BTreeMap<(Instant, Key), ()>,
+    later: BTreeSet<(Instant, Key)>,
+    /// When each key in `later` is due; a key is there once.
+    due: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
 }
 
 /// Runs one controller until the drain begins.
 pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
+    let (events, told) = mpsc::channel(recorder::EVENTS_QUEUED_MAX);
+    let name = controller.name();
+    let recorder = recorder::run(api.clone(), Executor::new(api.clone(), name, controller.manager()), told);
+    tokio::join!(work(api, controller, events), recorder);
+}
+
+/// Plans and writes.
+async fn work(api: Arc<Api>, controller: Box<dyn Controller>, events: mpsc::Sender<Event>) {
     let mut changes = api.world.changes();
     let interests = controller.interests();
-    let executor = Executor::new(api.clone(), controller.name());
+    let writer = Executor::new(api.clone(), controller.name(), controller.manager());
+    let executor = Hands { writer, events };
     let mut queue = Queue::default();
     wake_all(&api.world.view(), &interests, &mut queue);
     queue.ready.extend(controller.initial());
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
             let outcome = step(&api, controller.as_ref(), &executor, &key).await;
-            queue.settle(key, &outcome);
+            queue.settle(key, &outcome, api.timestamp().as_microsecond());
             // What changed meanwhile is taken in without waiting.
             while let Ok(batch) = changes.try_recv() {
                 wake(&api.world.view(), &interests, batch.as_slice(), &mut queue);
             }
             continue;
         }
-        let next = queue.later.keys().next().map(|(at, _)| *at);
+        let next = queue.later.first().map(|(at, _)| *at);
         tokio::select! {
             batch = changes.recv() => match batch {
                 Ok(batch) => wake(&api.world.view(), &interests, batch.as_slice(), &mut queue),
@@ -65,6 +86,42 @@ pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
     }
 }
 
+/// What a plan is carried out with.
+struct Hands {
+    writer: Executor,
+    events: mpsc::Sender<Event>,
+}
+
+impl Hands {
+    /// Carries out writes that do not need each other; tells of those that are done. The first failure is returned.
+    async fn write(&self, writes: Vec<Write>, mut told: Vec<Vec<Event>>) -> Result<(), Status> {
+        let done = match <[Write; 1]>::try_from(writes) {
+            Ok([one]) => vec![self.writer.write(one).await],
+            Err(several) => join_all(several.into_iter().map(|write| self.writer.write(write))).await,
+        };
+        let mut first = Ok(());
+        for (at, done) in done.into_iter().enumerate() {
+            match done {
+                Ok(name) => {
+                    for event in std::mem::take(&mut told[at]) {
+                        self.tell(event.named(&name));
+                    }
+                }
+                Err(status) if first.is_ok() => first = Err(status),
+                Err(_) => {}
+            }
+        }
+        first
+    }
+
+    /// Tells people something. Where more is told than can be written, it is lost: objects have the truth.
+    fn tell(&self, event: Event) {
+        if let Err(lost) = self.events.try_send(event) {
+            tracing::debug!(%lost, "an event is lost");
+        }
+    }
+}
+
 /// How planning for a key ended.
 enum Outcome {
     /// All was written; the key is due again at this time, if at all.
@@ -76,7 +133,7 @@ enum Outcome {
 }
 
 /// Plans for one key and writes the plan.
-async fn step(api: &Api, controller: &dyn Controller, executor: &Executor, key: &Key) -> Outcome {
+async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Key) -> Outcome {
     let now = api.moment();
     let plan = controller.plan(&api.world.view(), key, now);
     let requeue_at = plan.requeue_at;
@@ -99,15 +156,28 @@ async fn step(api: &Api, controller: &dyn Controller, executor: &Executor, key: 
     }
 }
 
-async fn carry_out(api: &Api, executor: &Executor, plan: Plan) -> Result<(), Status> {
-    let writes = !plan.writes.is_empty();
-    for write in plan.writes {
-        executor.write(write).await?;
+async fn carry_out(api: &Api, hands: &Hands, plan: Plan) -> Result<(), Status> {
+    let has_writes = !plan.writes.is_empty();
+    let mut told = plan.told.into_iter().peekable();
+    let mut group: (Vec<Write>, Vec<Vec<Event>>) = Default::default();
+    for (at, write) in plan.writes.into_iter().enumerate() {
+        let ends = group.0.last().is_some_and(|last| !last.goes_with(&write));
+        if ends || group.0.len() == WRITES_AT_ONCE {
+            let (writes, events) = std::mem::take(&mut group);
+            hands.write(writes, events).await?;
+        }
+        group.0.push(write);
+        group
+            .1
+            .push(std::iter::from_fn(|| told.next_if(|(of, _)| *of == at)).map(|(_, event)| event).collect());
     }
-    for event in &plan.events {
-        executor.tell(event).await?;
+    if !group.0.is_empty() {
+        hands.write(group.0, group.1).await?;
     }
-    if writes {
+    for event in plan.events {
+        hands.tell(event);
+    }
+    if has_writes {
         catch_up(api).await;
     }
     Ok(())
@@ -164,36 +234,80 @@ fn wake(view: &View<'_>, interests: &[Interest], changes: &[Change], queue: &mut
 impl Queue {
     /// The next key that is due.
     fn take(&mut self, now: Instant) -> Option<Key> {
-        while let Some(((at, key), ())) = self.later.first_key_value().map(|(due, ())| (due.clone(), ())) {
-            if at > now {
-                break;
-            }
-            self.later.remove(&(at, key.clone()));
+        while self.later.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.later.pop_first() else { break };
+            self.due.remove(&key);
             self.ready.insert(key);
         }
-        self.ready.pop_first()
+        let key = self.ready.pop_first()?;
+        // Whatever it was to be looked at for later, the plan says again.
+        self.postpone(&key, None);
+        Some(key)
     }
 
-    fn settle(&mut self, key: Key, outcome: &Outcome) {
+    /// `micros` is the time, since 1970.
+    fn settle(&mut self, key: Key, outcome: &Outcome, micros: i64) {
         match outcome {
             Outcome::Done(requeue_at) => {
                 self.failures.remove(&key);
                 if let Some(at) = requeue_at {
-                    self.later.insert((instant(*at), key), ());
+                    let wait = u64::try_from(at.micros().saturating_sub(micros)).unwrap_or(0);
+                    self.postpone(&key, Some(Instant::now() + Duration::from_micros(wait).min(REQUEUE_MAX)));
                 }
             }
             Outcome::Stale | Outcome::Failed => {
                 let failures = self.failures.entry(key.clone()).or_default();
                 let wait = BACKOFF_MIN.saturating_mul(1 << (*failures).min(13)).min(BACKOFF_MAX);
                 *failures += 1;
-                self.later.insert((Instant::now() + wait, key), ());
+                self.postpone(&key, Some(Instant::now() + wait));
             }
+        }
+    }
+
+    /// A key is due at another time, or at none.
+    fn postpone(&mut self, key: &Key, at: Option<Instant>) {
+        if let Some(before) = self.due.remove(key) {
+            self.later.remove(&(before, key.clone()));
+        }
+        if let Some(at) = at {
+            self.due.insert(key.clone(), at);
+            self.later.insert((at, key.clone()));
         }
     }
 }
 
-/// When a time comes, on the clock of the runtime.
-fn instant(at: Moment) -> Instant {
-    let wait = at.seconds().saturating_sub(Timestamp::now().as_second());
-    Instant::now() + Duration::from_secs(u64::try_from(wait).unwrap_or(0))
+#[cfg(test)]
+mod tests {
+    use shoal_control::known::POD;
+
+    use super::*;
+
+    #[test]
+    fn a_key_waits_once_and_not_longer_than_asked() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let key = Key::new(&POD, "demo", "a");
+        for micros in [5_000_000, 1_500_000, 3_000_000] {
+            queue.settle(key.clone(), &Outcome::Done(Some(Moment::from_micros(micros))), 1_000_000);
+        }
+        assert_eq!((queue.later.len(), queue.due.len()), (1, 1));
+        assert_eq!(queue.take(now), None);
+        assert_eq!(queue.take(now + Duration::from_secs(3)), Some(key.clone()));
+        assert_eq!((queue.later.len(), queue.due.len()), (0, 0));
+        // What is due at once does not wait for a whole second.
+        queue.settle(key.clone(), &Outcome::Done(Some(Moment::from_micros(1_000_000))), 1_000_000);
+        assert_eq!(queue.take(Instant::now()), Some(key));
+    }
+
+    #[test]
+    fn failures_wait_longer_and_longer_up_to_a_minute() {
+        let mut queue = Queue::default();
+        let key = Key::new(&POD, "demo", "a");
+        let mut waits = Vec::new();
+        for _ in 0..15 {
+            queue.settle(key.clone(), &Outcome::Failed, 0);
+            waits.push(queue.due[&key].saturating_duration_since(Instant::now()));
+        }
+        assert!(waits[0] <= BACKOFF_MIN && waits[3] > BACKOFF_MIN && waits[14] <= BACKOFF_MAX);
+        assert!(waits[14] > BACKOFF_MAX - Duration::from_secs(5));
+    }
 }

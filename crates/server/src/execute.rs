@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shoal_api::{GroupVersionKind, Status, object};
-use shoal_control::plan::{Event, Key, Propagation, Write};
+use shoal_control::plan::{Key, Propagation, Write};
 use shoal_control::rbac::User;
 
 use crate::api::{Api, Request};
@@ -12,6 +12,7 @@ use crate::delete;
 use crate::options::{self, DeleteOptions, WriteOptions};
 use crate::patch::Form;
 use crate::registry::Served;
+use crate::subresource::binding;
 use crate::write::Writer;
 
 /// Writes in the name of one controller.
@@ -23,8 +24,8 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// For the controller of this name.
-    pub(crate) fn new(api: Arc<Api>, name: &'static str) -> Self {
+    /// For the controller of this name; `manager` is who fields are said to be written by.
+    pub(crate) fn new(api: Arc<Api>, name: &'static str, manager: &str) -> Self {
         let user = User {
             name: format!("system:serviceaccount:kube-system:{name}"),
             groups: [
@@ -37,17 +38,41 @@ impl Executor {
             .to_vec(),
             ..User::default()
         };
-        let options = WriteOptions { field_manager: name.into(), ..WriteOptions::default() };
+        let options = WriteOptions { field_manager: manager.into(), ..WriteOptions::default() };
         Self { api, user: Arc::new(user), options, name }
     }
 
-    /// Carries out one change.
+    /// Carries out one change; gives the name of its object.
     ///
     /// # Errors
     /// Those of the request that it is.
-    pub(crate) async fn write(&self, write: Write) -> Result<(), Status> {
+    pub(crate) async fn write(&self, write: Write) -> Result<String, Status> {
+        let named = match &write {
+            Write::Create { .. } => String::new(),
+            Write::Update { object, .. } => object::name(object).to_owned(),
+            Write::Patch { key, .. }
+            | Write::Delete { key, .. }
+            | Write::Bind { pod: key, .. }
+            | Write::Sign { key, .. }
+            | Write::MintToken { key, .. } => key.name.clone(),
+        };
+        if let Write::Create { kind, object } = write {
+            return self.create(&kind, object).await;
+        }
+        self.alter(write).await.map(|()| named)
+    }
+
+    async fn alter(&self, write: Write) -> Result<(), Status> {
         match write {
-            Write::Create { kind, object } => self.create(&kind, object).await,
+            Write::Create { kind, object } => self.create(&kind, object).await.map(|_| ()),
+            Write::Bind { pod, uid, node } => {
+                let served = self.served(&pod.kind)?;
+                let request = Request::of(self.user.clone(), &served, &pod.namespace, &pod.name);
+                let binding = json!({"metadata": {"uid": uid}});
+                let now = self.api.now();
+                let bound = |old: &Value| binding::bound(&served, old, &binding, &node, &now);
+                self.writer(&served, &request, "binding").change(bound).await.map(|_| ())
+            }
             Write::Update { kind, subresource, object } => {
                 let key = Key::of(&kind, &object);
                 self.change(&key, subresource, |_| Ok(object.clone())).await
@@ -86,25 +111,21 @@ impl Executor {
         }
     }
 
-    /// Tells people something.
-    ///
-    /// # Errors
-    /// Those of making an event.
-    pub(crate) async fn tell(&self, event: &Event) -> Result<(), Status> {
-        let suffix = format!("{:016x}", self.api.random());
-        self.create(
-            &GroupVersionKind::new("", "v1", "Event"),
-            event.to_object(self.name, &suffix, self.api.moment()),
-        )
-        .await
+    /// Who says events.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
-    async fn create(&self, kind: &GroupVersionKind, object: Value) -> Result<(), Status> {
+    /// Makes an object; gives its name.
+    async fn create(&self, kind: &GroupVersionKind, object: Value) -> Result<String, Status> {
         let served = self.served(kind)?;
         let request =
             Request::of(self.user.clone(), &served, object::namespace(&object), object::name(&object));
         let write = self.writer(&served, &request, "");
-        write.create(object).await.map(|_| ())
+        let written = write.create(object).await?;
+        let key = written.stored.key;
+        let name = key.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(name).into_owned())
     }
 
     async fn change(

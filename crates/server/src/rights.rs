@@ -21,7 +21,7 @@ const NAME: &str = "rbac-bootstrap";
 /// # Errors
 /// Those of the store.
 pub(crate) async fn reconcile(api: &Arc<Api>) -> Result<(), Status> {
-    let executor = Executor::new(api.clone(), NAME);
+    let executor = Executor::new(api.clone(), NAME, "kube-apiserver");
     let namespaces = NAMESPACES.map(|name| json!({"metadata": {"name": name}}));
     let namespaces =
         namespaces.into_iter().map(|object| ensure(api, &executor, known::NAMESPACE.clone(), object));
@@ -50,7 +50,7 @@ async fn ensure(api: &Api, executor: &Executor, kind: GroupVersionKind, wanted: 
     match executor.write(write).await {
         // Another server was quicker.
         Err(status) if ["AlreadyExists", "Conflict"].contains(&status.reason) => Ok(()),
-        done => done,
+        done => done.map(|_| ()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Parts of objects with verbs of their own.
 
-mod binding;
+pub(crate) mod binding;
 mod eviction;
 mod scale;
 

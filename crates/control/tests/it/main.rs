@@ -5,6 +5,7 @@
 mod admission;
 mod certificates;
 mod definitions;
+mod deployments;
 mod disruption;
 mod endpoints;
 mod garbage;

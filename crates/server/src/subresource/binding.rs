@@ -48,7 +48,17 @@ pub(super) async fn bind(
     Ok(super::done())
 }
 
-fn bound(served: &Served, pod: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, Status> {
+/// A pod that has its node.
+///
+/// # Errors
+/// 409: it is another pod, has a node already, must not get one yet, or is being deleted.
+pub(crate) fn bound(
+    served: &Served,
+    pod: &Value,
+    binding: &Value,
+    node: &str,
+    now: &str,
+) -> Result<Value, Status> {
     let name = object::name(pod);
     let conflict = |why: String| Err(Status::conflict(served.named(), name, &why));
     let uid = object::uid(binding);

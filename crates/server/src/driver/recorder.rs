@@ -1,0 +1,102 @@
+//! Writes down what controllers tell people. What is told again is counted, not written anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use shoal_api::time::Moment;
+use shoal_api::{GroupVersionKind, Status};
+use shoal_control::plan::{Event, Key, Write};
+use tokio::sync::mpsc;
+
+use crate::api::Api;
+use crate::execute::Executor;
+
+/// Events of one controller that wait to be written; more are lost.
+pub(super) const EVENTS_QUEUED_MAX: usize = 4096;
+/// Events that are written at the same time.
+const EVENTS_AT_ONCE: usize = 64;
+/// Events that are remembered, so that one that comes again is counted; as many as Kubernetes remembers.
+const EVENTS_REMEMBERED_MAX: usize = 4096;
+/// After so many seconds an event is told anew: its object goes after an hour.
+const REMEMBERED_SECONDS: i64 = 1800;
+
+/// What makes two events the same: the object, whether something is wrong, the reason and the message.
+type Said = (String, bool, &'static str, String);
+
+/// An event that was written.
+#[derive(Clone)]
+struct Written {
+    key: Key,
+    first: Moment,
+    count: u64,
+}
+
+/// Writes events until nobody tells any more, or the drain begins.
+pub(super) async fn run(api: Arc<Api>, executor: Executor, mut told: mpsc::Receiver<Event>) {
+    let mut known: HashMap<Said, Written> = HashMap::new();
+    let mut events = Vec::new();
+    while told.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
+        if api.drain.has_begun() {
+            return;
+        }
+        let now = api.moment();
+        known.retain(|_, written| now.seconds() - written.first.seconds() < REMEMBERED_SECONDS);
+        if known.len() > EVENTS_REMEMBERED_MAX {
+            known.clear();
+        }
+        // Several of one kind in one go are counted before they are written.
+        let mut counts: BTreeMap<Said, (Event, u64)> = BTreeMap::new();
+        for event in events.drain(..) {
+            counts.entry(said(&event)).or_insert((event, 0)).1 += 1;
+        }
+        let (api, executor) = (&api, &executor);
+        let writes = counts.into_iter().map(|(said, (event, more))| {
+            let before = known.get(&said).cloned();
+            async move { (said, write(api, executor, &event, more, before).await) }
+        });
+        let written = join_all(writes.collect::<Vec<_>>()).await;
+        for (said, written) in written {
+            match written {
+                Ok(written) => {
+                    known.insert(said, written);
+                }
+                Err(status) => {
+                    known.remove(&said);
+                    tracing::debug!(component = executor.name(), error = %status, "an event cannot be written");
+                }
+            }
+        }
+    }
+}
+
+fn said(event: &Event) -> Said {
+    (event.about["uid"].to_string(), event.warning, event.reason, event.message.clone())
+}
+
+/// Makes an event, or counts one that there is.
+async fn write(
+    api: &Api,
+    executor: &Executor,
+    event: &Event,
+    more: u64,
+    before: Option<Written>,
+) -> Result<Written, Status> {
+    let kind = GroupVersionKind::new("", "v1", "Event");
+    let now = api.moment();
+    if let Some(before) = before {
+        let count = before.count + more;
+        let patch = json!({"count": count, "lastTimestamp": now.to_time()});
+        let write = Write::Patch { key: before.key.clone(), subresource: "", patch };
+        if executor.write(write).await.is_ok() {
+            return Ok(Written { count, ..before });
+        }
+        // It has gone meanwhile.
+    }
+    let suffix = format!("{:016x}", api.random());
+    let mut object = event.to_object(executor.name(), &suffix, now);
+    object["count"] = json!(more);
+    let key = Key::of(&kind, &object);
+    executor.write(Write::create(&kind, object)).await.map(|_| Written { key, first: now, count: more })
+}
