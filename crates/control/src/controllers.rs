@@ -1,4 +1,4 @@
-//! The control loops that the API itself promises, one file each.
+//! The control loops, one file each: those that the API itself promises, and those that make workloads run.
 
 pub mod aggregation;
 pub mod certificates;
@@ -9,16 +9,22 @@ pub mod endpoints;
 pub mod garbage;
 pub mod mirror;
 pub mod namespace;
+pub mod nodes;
+pub mod pod_garbage;
 pub(crate) mod pods;
 pub mod quota;
 mod ranks;
 pub mod replica_set;
+pub mod scheduler;
 pub mod service_accounts;
 pub mod slices;
 pub mod system;
+pub mod taint_eviction;
 pub mod tokens;
 
 use std::sync::Arc;
+
+use shoal_api::time::Moment;
 
 use crate::access::Authorize;
 use crate::bootstrap::{self, ApiServer};
@@ -36,8 +42,8 @@ pub struct Surroundings {
     pub definition_status: definitions::DecideStatus,
 }
 
-/// All control loops of this crate.
-pub fn all(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
+/// Those that keep what the API itself promises.
+pub fn of_the_api(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
     let Surroundings { root_ca, server, authorizer, definition_status } = surroundings;
     vec![
         Box::new(system::SystemObjects::new(bootstrap::objects(&server))),
@@ -56,9 +62,21 @@ pub fn all(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
         Box::new(tokens::AccountTokens),
         Box::new(tokens::BootstrapTokens),
         Box::new(disruption::Disruption),
-        Box::new(replica_set::ReplicaSets),
-        Box::new(deployment::Deployments),
         Box::new(definitions::Establishing { decide: definition_status }),
         Box::new(definitions::Finalizing),
+    ]
+}
+
+/// Those that make workloads run: what stands for pods becomes pods, pods get their nodes, and nodes that are lost lose
+/// them. `since` is when the process began to look.
+pub fn of_workloads(since: Moment) -> Vec<Box<dyn Controller>> {
+    vec![
+        Box::new(replica_set::ReplicaSets),
+        Box::new(deployment::Deployments),
+        Box::<scheduler::Scheduler>::default(),
+        Box::new(nodes::NodeLifecycle { since }),
+        Box::new(nodes::PodRanges),
+        Box::new(taint_eviction::TaintEviction),
+        Box::<pod_garbage::PodGarbage>::default(),
     ]
 }

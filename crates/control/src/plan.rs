@@ -294,7 +294,7 @@ impl Write {
     }
 
     /// Changes some fields of the status by a merge patch; holds as long as the object is what was read.
-    pub fn patch_status(kind: &GroupVersionKind, object: &Value, status: Value) -> Self {
+    pub fn patch_status(kind: &GroupVersionKind, object: &Value, status: &Value) -> Self {
         let metadata = json!({
             "uid": object["metadata"]["uid"], "resourceVersion": object["metadata"]["resourceVersion"],
         });

@@ -63,7 +63,7 @@ async fn work(api: Arc<Api>, controller: Box<dyn Controller>, events: mpsc::Send
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
             let outcome = step(&api, controller.as_ref(), &executor, &key).await;
-            queue.settle(key, &outcome, api.timestamp().as_microsecond());
+            queue.settle(&key, &outcome, api.timestamp().as_microsecond());
             // What changed meanwhile is taken in without waiting.
             while let Ok(batch) = changes.try_recv() {
                 wake(&api.world.view(), &interests, batch.as_slice(), &mut queue);
@@ -246,20 +246,20 @@ impl Queue {
     }
 
     /// `micros` is the time, since 1970.
-    fn settle(&mut self, key: Key, outcome: &Outcome, micros: i64) {
+    fn settle(&mut self, key: &Key, outcome: &Outcome, micros: i64) {
         match outcome {
             Outcome::Done(requeue_at) => {
-                self.failures.remove(&key);
+                self.failures.remove(key);
                 if let Some(at) = requeue_at {
                     let wait = u64::try_from(at.micros().saturating_sub(micros)).unwrap_or(0);
-                    self.postpone(&key, Some(Instant::now() + Duration::from_micros(wait).min(REQUEUE_MAX)));
+                    self.postpone(key, Some(Instant::now() + Duration::from_micros(wait).min(REQUEUE_MAX)));
                 }
             }
             Outcome::Stale | Outcome::Failed => {
                 let failures = self.failures.entry(key.clone()).or_default();
                 let wait = BACKOFF_MIN.saturating_mul(1 << (*failures).min(13)).min(BACKOFF_MAX);
                 *failures += 1;
-                self.postpone(&key, Some(Instant::now() + wait));
+                self.postpone(key, Some(Instant::now() + wait));
             }
         }
     }
@@ -287,14 +287,14 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         let key = Key::new(&POD, "demo", "a");
         for micros in [5_000_000, 1_500_000, 3_000_000] {
-            queue.settle(key.clone(), &Outcome::Done(Some(Moment::from_micros(micros))), 1_000_000);
+            queue.settle(&key, &Outcome::Done(Some(Moment::from_micros(micros))), 1_000_000);
         }
         assert_eq!((queue.later.len(), queue.due.len()), (1, 1));
         assert_eq!(queue.take(now), None);
         assert_eq!(queue.take(now + Duration::from_secs(3)), Some(key.clone()));
         assert_eq!((queue.later.len(), queue.due.len()), (0, 0));
         // What is due at once does not wait for a whole second.
-        queue.settle(key.clone(), &Outcome::Done(Some(Moment::from_micros(1_000_000))), 1_000_000);
+        queue.settle(&key, &Outcome::Done(Some(Moment::from_micros(1_000_000))), 1_000_000);
         assert_eq!(queue.take(Instant::now()), Some(key));
     }
 
@@ -304,7 +304,7 @@ mod tests {
         let key = Key::new(&POD, "demo", "a");
         let mut waits = Vec::new();
         for _ in 0..15 {
-            queue.settle(key.clone(), &Outcome::Failed, 0);
+            queue.settle(&key, &Outcome::Failed, 0);
             waits.push(queue.due[&key].saturating_duration_since(Instant::now()));
         }
         assert!(waits[0] <= BACKOFF_MIN && waits[3] > BACKOFF_MIN && waits[14] <= BACKOFF_MAX);

@@ -56,4 +56,4 @@ mod write;
 
 pub use api::Api;
 pub use local::Local;
-pub use start::{Config, Running, start};
+pub use start::{Config, Controllers, Running, start};

@@ -41,8 +41,19 @@ pub struct Config {
     pub names: Vec<String>,
     /// Other issuers of tokens.
     pub issuers: Vec<Oidc>,
-    /// Whether controllers run. Without them it only keeps objects.
-    pub controllers: bool,
+    /// Which controllers run.
+    pub controllers: Controllers,
+}
+
+/// Which controllers run in the process of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controllers {
+    /// None: it only keeps objects.
+    None,
+    /// Those that the API itself promises: endpoints, garbage collection, namespaces, quotas, certificates.
+    Api,
+    /// Those that make workloads run as well: Deployments and their like, the scheduler, the life of nodes.
+    All,
 }
 
 /// A server that runs.
@@ -140,14 +151,14 @@ fn access(issuers: Vec<Oidc>, pki: &Pki, objects: &Objects, reach: SocketAddr) -
 }
 
 /// Starts what runs beside the socket.
-fn run(api: &Arc<Api>, pki: &Pki, with_controllers: bool, reach: SocketAddr, tasks: &mut JoinSet<()>) {
+fn run(api: &Arc<Api>, pki: &Pki, with: Controllers, reach: SocketAddr, tasks: &mut JoinSet<()>) {
     let followed = api.clone();
     tasks.spawn(async move { followed.access.follow(&followed.world, &followed.drain).await });
     let followed = api.clone();
     tasks.spawn(async move { custom::follow(&followed).await });
     let (serving, ends) = (pki.serving().clone(), api.drain.clone());
     tasks.spawn(async move { renew(&serving, &ends).await });
-    if !with_controllers {
+    if with == Controllers::None {
         return;
     }
     let surroundings = Surroundings {
@@ -163,7 +174,9 @@ fn run(api: &Arc<Api>, pki: &Pki, with_controllers: bool, reach: SocketAddr, tas
             conditions::plan(definition, &taken, &now.to_time()).map(|mut next| next["status"].take())
         },
     };
-    for controller in controllers::all(surroundings) {
+    let workloads =
+        if with == Controllers::All { controllers::of_workloads(api.moment()) } else { Vec::new() };
+    for controller in controllers::of_the_api(surroundings).into_iter().chain(workloads) {
         tasks.spawn(driver::run(api.clone(), controller));
     }
 }

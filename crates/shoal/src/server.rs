@@ -12,7 +12,7 @@ use shoal_cli::{
     Common, EtcdChoice, Exit, KubeconfigRequest, ServerOptions, ServerRequest, StoreChoice, exit,
 };
 use shoal_server::pki::Pki;
-use shoal_server::{Config, start};
+use shoal_server::{Config, Controllers, start};
 use shoal_store::backup::{self, Report};
 use shoal_store::etcd::{EtcdOptions, EtcdStore, Tls};
 use shoal_store::sqlite::{self, SqliteStore};
@@ -84,7 +84,7 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
             listen: options.listen,
             names: options.names.clone(),
             issuers: Vec::new(),
-            controllers: options.controllers,
+            controllers: if options.controllers { Controllers::All } else { Controllers::None },
         };
         let running = start(config, store, drain.clone())
             .await

@@ -52,7 +52,7 @@ pub(crate) fn world(controller: impl Controller + 'static) -> World {
 
 /// A world with every controller.
 pub(crate) fn whole_world() -> World {
-    World::new(controllers::all(Surroundings {
+    World::new(controllers::of_the_api(Surroundings {
         root_ca: "CERTIFICATES".into(),
         server: ApiServer {
             addresses: vec![IpAddr::from([192, 0, 2, 1])],

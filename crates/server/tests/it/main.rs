@@ -13,4 +13,5 @@ mod seeds;
 mod server;
 mod tls;
 mod transports;
+mod workloads;
 mod world;

@@ -1,4 +1,4 @@
-//! An API server of its own for a test: a directory that goes away, any port, all controllers.
+//! An API server of its own for a test: a directory that goes away, any port.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 use shoal_base::drain::{Drain, Drained};
-use shoal_server::{Api, Config, Running, start};
+use shoal_server::{Api, Config, Controllers, Running, start};
 use shoal_store::sqlite::{Options, SqliteStore};
 use tempfile::TempDir;
 
@@ -43,8 +43,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A new cluster, with all that the controllers make at the start.
+    /// A new cluster, with all that the controllers make at the start. Nothing makes workloads run.
     pub(crate) async fn start() -> Self {
+        Self::start_with(Controllers::Api).await
+    }
+
+    /// The same with these controllers.
+    pub(crate) async fn start_with(controllers: Controllers) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
         let drain = Drain::new();
@@ -53,7 +58,7 @@ impl Server {
             listen: "127.0.0.1:0".parse().expect("an address"),
             names: Vec::new(),
             issuers: Vec::new(),
-            controllers: true,
+            controllers,
         };
         let running = start(config, Arc::new(store), drain.clone()).await.expect("a server");
         let address = running.address.to_string();
