@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod garbage;
 pub mod mirror;
 pub mod namespace;
+pub mod policies;
 pub mod quota;
 pub mod service_accounts;
 pub mod slices;
@@ -54,5 +55,6 @@ pub fn all(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::Disruption),
         Box::new(definitions::Establishing { decide: definition_status }),
         Box::new(definitions::Finalizing),
+        Box::new(policies::PolicyStatus),
     ]
 }

@@ -32,7 +32,7 @@ struct Queue {
 }
 
 /// Runs one controller until the drain begins.
-pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
+pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
     let mut changes = api.world.changes();
     let interests = controller.interests();
     let executor = Executor::new(api.clone(), controller.name());

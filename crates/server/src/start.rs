@@ -21,10 +21,11 @@ use crate::api::{Api, Place};
 use crate::audit;
 use crate::auth::{Authenticator, Oidc, ServiceAccounts};
 use crate::files::FileError;
+use crate::nodes::Nodes;
 use crate::objects::Objects;
 use crate::pki::{Pki, PkiError};
 use crate::seal::{SealError, Sealer};
-use crate::{custom, driver, http, rights};
+use crate::{custom, http, leader, rights};
 
 /// The issuer of the tokens of ServiceAccounts, as every cluster has it.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -100,7 +101,8 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     let access = access(config.issuers, &pki, &objects, reach)?;
     let audit = audit::Log::open(audit::Options::new(config.data.join("audit.log")))?;
     let seed = u64::from_le_bytes(crate::random::bytes());
-    let place = Place { address: reach.to_string(), scratch: config.data.clone(), seed };
+    let nodes = Nodes::new(pki.kubelets());
+    let place = Place { address: reach.to_string(), scratch: config.data.clone(), seed, nodes };
     let api = Api::new(objects, access, audit, drain.clone(), place);
     let mut tasks = JoinSet::new();
     let world = api.clone();
@@ -163,9 +165,8 @@ fn run(api: &Arc<Api>, pki: &Pki, with_controllers: bool, reach: SocketAddr, tas
             conditions::plan(definition, &taken, &now.to_time()).map(|mut next| next["status"].take())
         },
     };
-    for controller in controllers::all(surroundings) {
-        tasks.spawn(driver::run(api.clone(), controller));
-    }
+    let controllers = controllers::all(surroundings).into_iter().map(Arc::from).collect();
+    tasks.spawn(leader::run(api.clone(), controllers));
 }
 
 /// Renews the certificate of the server when it is due.

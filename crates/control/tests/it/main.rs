@@ -15,6 +15,7 @@ mod kinds_hostile;
 mod kinds_messages;
 mod namespaces;
 mod pod_security;
+mod policies;
 mod properties;
 mod quotas;
 mod refusals;

@@ -8,7 +8,9 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 use shoal_base::drain::{Drain, Drained};
+use shoal_server::pki::Pki;
 use shoal_server::{Config, Running, start};
+use shoal_store::Store;
 use shoal_store::sqlite::{Options, SqliteStore};
 use tempfile::TempDir;
 
@@ -47,6 +49,22 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
+        Self::start_in(dir, Arc::new(store)).await
+    }
+
+    /// A server on a store that may have others, with the keys of the server that lives in `keys`.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, keys: Option<&Path>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        if let Some(keys) = keys {
+            std::fs::create_dir(dir.path().join("pki")).expect("a directory");
+            for file in ["pki/ca.pem", "pki/service-account.keys", "secrets.keys"] {
+                std::fs::copy(keys.join(file), dir.path().join(file)).expect("a copy");
+            }
+        }
+        Self::start_in(dir, store).await
+    }
+
+    async fn start_in(dir: TempDir, store: Arc<dyn Store>) -> Self {
         let drain = Drain::new();
         let config = Config {
             data: dir.path().to_owned(),
@@ -55,7 +73,7 @@ impl Server {
             issuers: Vec::new(),
             controllers: true,
         };
-        let running = start(config, Arc::new(store), drain.clone()).await.expect("a server");
+        let running = start(config, store, drain.clone()).await.expect("a server");
         let address = running.address.to_string();
         let kubeconfig = running
             .pki
@@ -67,6 +85,11 @@ impl Server {
             server.until(path, |answer| answer.status == 200).await;
         }
         server
+    }
+
+    /// Its keys and certificates.
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.running.pki
     }
 
     /// Its directory.
