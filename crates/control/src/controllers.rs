@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod nodes;
 pub mod pod_garbage;
 pub(crate) mod pods;
+pub mod policies;
 pub mod quota;
 mod ranks;
 pub mod replica_set;
@@ -64,6 +65,7 @@ pub fn of_the_api(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::Disruption),
         Box::new(definitions::Establishing { decide: definition_status }),
         Box::new(definitions::Finalizing),
+        Box::new(policies::PolicyStatus),
     ]
 }
 

@@ -77,6 +77,8 @@ kinds! {
     CERTIFICATE_SIGNING_REQUEST = "certificates.k8s.io", "v1", "CertificateSigningRequest";
     /// `apiextensions.k8s.io/v1 CustomResourceDefinition`.
     CUSTOM_RESOURCE_DEFINITION = "apiextensions.k8s.io", "v1", "CustomResourceDefinition";
+    /// `admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy`.
+    VALIDATING_ADMISSION_POLICY = "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy";
     /// `flowcontrol.apiserver.k8s.io/v1 FlowSchema`.
     FLOW_SCHEMA = "flowcontrol.apiserver.k8s.io", "v1", "FlowSchema";
     /// `flowcontrol.apiserver.k8s.io/v1 PriorityLevelConfiguration`.

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{ACCEPT, HeaderName, USER_AGENT};
+use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use shoal_api::printer::Include;
 use shoal_api::resources::Verb;
 use shoal_api::time::Moment;
@@ -25,6 +27,7 @@ use crate::hooks::Ready;
 use crate::lease::EventLeases;
 use crate::media::Wanted;
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::objects::Objects;
 use crate::options::{Query, WriteOptions};
 use crate::registry::{Registry, Served};
@@ -49,10 +52,14 @@ pub struct Api {
     pub hooks: Ready,
     /// What was done.
     pub audit: audit::Log,
+    /// The endpoints of nodes.
+    pub nodes: Nodes,
     /// What was counted.
     pub metrics: Metrics,
     /// Ends it.
     pub drain: Drain,
+    /// Whether this server runs the controllers.
+    pub leads: AtomicBool,
     /// What new events get.
     pub event_leases: EventLeases,
     /// Where files that nobody keeps are written.
@@ -70,12 +77,16 @@ pub struct Place {
     pub scratch: PathBuf,
     /// For names, not for secrets.
     pub seed: u64,
+    /// The endpoints of nodes.
+    pub nodes: Nodes,
 }
 
 /// A request for objects, from someone who is known and may ask.
 pub struct Request {
     /// Who asks.
     pub user: Arc<User>,
+    /// By which method.
+    pub method: Method,
     /// For what.
     pub target: ResourceTarget,
     /// The query.
@@ -84,12 +95,14 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The connection behind the request, for those that go on with something else than HTTP.
+    pub upgrade: Mutex<Option<OnUpgrade>>,
 }
 
 impl Api {
     /// A server of these objects.
     pub fn new(objects: Objects, access: Access, audit: audit::Log, drain: Drain, place: Place) -> Arc<Self> {
-        let Place { address, scratch, seed } = place;
+        let Place { address, scratch, seed, nodes } = place;
         let api = Arc::new(Self {
             world: Arc::new(World::new(objects.clone())),
             objects,
@@ -99,8 +112,10 @@ impl Api {
             fair: Fair::default(),
             hooks: Ready::default(),
             audit,
+            nodes,
             metrics: Metrics::default(),
             drain,
+            leads: AtomicBool::new(false),
             event_leases: EventLeases::default(),
             scratch,
             address,
@@ -160,7 +175,15 @@ impl Request {
             rest: String::new(),
             verb: Verb::Get,
         };
-        Self { user, target, query: Query::default(), headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            user,
+            method: Method::GET,
+            target,
+            query: Query::default(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            upgrade: Mutex::default(),
+        }
     }
 
     /// A header as text.

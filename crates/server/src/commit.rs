@@ -7,6 +7,7 @@ use shoal_store::{Change, Expect, LeaseId, Transaction, Write};
 
 use crate::admit::Admission;
 use crate::allocate;
+use crate::convert;
 use crate::delete::is_done;
 use crate::objects::Stored;
 use crate::registry::Served;
@@ -38,7 +39,7 @@ pub(crate) async fn create(
     let mut object = std::borrow::Cow::Borrowed(object);
     let mut extra = allocate::create(admission, served, &mut object).await?;
     extra.extend(admission.charges(&object, None).await?);
-    let bytes = encode(served, &object);
+    let bytes = encode(admission, served, &object).await?;
     let taken = || Err(Status::already_exists(served.named(), name));
     if dry_run {
         let exists = objects.get(&key).await?.is_some();
@@ -78,7 +79,7 @@ pub(crate) async fn update(
     let objects = &admission.api.objects;
     let mut new = std::borrow::Cow::Borrowed(new);
     let mut extra = allocate::update(admission, served, old, &mut new).await?;
-    let bytes = encode(served, &new);
+    let bytes = encode(admission, served, &new).await?;
     if *bytes == *current.bytes {
         return Ok(Some(current.clone()));
     }
@@ -127,11 +128,12 @@ pub(crate) async fn delete(
 }
 
 /// An object as it is stored, in the version that its resource is stored in.
-fn encode(served: &Served, object: &Value) -> Bytes {
+async fn encode(admission: &Admission<'_>, served: &Served, object: &Value) -> Result<Bytes, Status> {
     if served.is_converted() {
-        return stored::encode(&served.to_storage(object)).into();
+        let object = convert::to_storage(admission.api, served, object).await?;
+        return Ok(stored::encode(&object).into());
     }
-    stored::encode(object).into()
+    Ok(stored::encode(object).into())
 }
 
 /// A look at the namespace that holds only while the namespace is what it is, so that nothing is made in one that is

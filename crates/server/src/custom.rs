@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shoal_api::field::Error;
 use shoal_api::printer::CustomColumns;
-use shoal_api::{GroupVersion, Node, object, openapi, resources};
+use shoal_api::{GroupVersion, Node, decode, defaults, object, openapi, resources};
 use shoal_control::cel::Budget;
 use shoal_control::custom::definition::{self, conditions};
 use shoal_control::custom::publish::{self, OpenApi};
@@ -18,7 +18,9 @@ use shoal_control::snapshot::Snapshot;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::Api;
+use crate::convert::Conversion;
 use crate::registry::{Registry, Served};
+use crate::stored;
 
 /// How long the rules of one object may take; their cost is limited apart from that.
 const RULES_TIME: Duration = Duration::from_secs(2);
@@ -27,6 +29,10 @@ const RULES_TIME: Duration = Duration::from_secs(2);
 pub struct Custom {
     compiled: Compiled,
     columns: CustomColumns,
+    /// How its objects become those of another version.
+    pub(crate) conversion: Conversion,
+    /// What stored objects of this version begin with.
+    pub(crate) head: Vec<u8>,
 }
 
 impl Custom {
@@ -38,7 +44,8 @@ impl Custom {
             )
             .ok()?;
         let columns = CustomColumns::new(&definition::version(crd, version)?["additionalPrinterColumns"]);
-        Some(Self { compiled, columns })
+        let head = stored::head(&compiled.kind.group_version().to_string());
+        Some(Self { compiled, columns, conversion: Conversion::of(crd), head })
     }
 
     /// What its objects look like.
@@ -104,7 +111,13 @@ impl Custom {
         Ok(new)
     }
 
-    /// An object in another version of the same resource.
+    /// What came from another version: what this one does not know goes, what it misses comes.
+    pub(crate) fn settle(&self, object: &mut Value) {
+        decode::prune(self.node(), object);
+        defaults::schema(self.node(), object);
+    }
+
+    /// An object in another version of the same resource, where these differ in their name only.
     pub fn converted(&self, object: &Value, version: &GroupVersion) -> Value {
         let mut converted = object.clone();
         conversion::rewrite(&mut converted, &version.to_string());

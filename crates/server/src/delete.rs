@@ -12,6 +12,7 @@ use crate::admit::{self, Admission};
 use crate::answer::Answer;
 use crate::api::{Api, Request};
 use crate::commit;
+use crate::convert;
 use crate::objects::Stored;
 use crate::options::{DeleteOptions, ListOptions, Propagation};
 use crate::read;
@@ -43,7 +44,10 @@ pub(crate) async fn delete(api: &Api, served: &Served, request: &Request) -> Res
     let options = DeleteOptions::read(&request.query, &crate::body::delete_options(request)?)?;
     let target = &request.target;
     match remove(api, served, request, &target.namespace, &target.name, &options).await? {
-        Deleted::Waits(stored) => render::stored(api, served, StatusCode::OK, &stored, wanted),
+        Deleted::Waits(stored) => {
+            let stored = convert::shown(api, served, stored).await?;
+            render::stored(api, served, StatusCode::OK, &stored, wanted)
+        }
         Deleted::Gone(object) if gives_object(served) => {
             render::value(api, served, StatusCode::OK, &object, wanted)
         }
@@ -90,7 +94,7 @@ pub(crate) async fn remove(
 ) -> Result<Deleted, Status> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read::one(api, served, namespace, name).await?;
-        let old = render::in_version(served, &stored)?;
+        let old = convert::value(api, served, &stored).await?;
         check(served, &stored, &old, options)?;
         let admission = Admission {
             api,

@@ -44,7 +44,7 @@ struct Queue {
 }
 
 /// Runs one controller until the drain begins.
-pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
+pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
     let (events, told) = mpsc::channel(recorder::EVENTS_QUEUED_MAX);
     let name = controller.name();
     let recorder = recorder::run(api.clone(), Executor::new(api.clone(), name, controller.manager()), told);
@@ -52,7 +52,7 @@ pub(crate) async fn run(api: Arc<Api>, controller: Box<dyn Controller>) {
 }
 
 /// Plans and writes.
-async fn work(api: Arc<Api>, controller: Box<dyn Controller>, events: mpsc::Sender<Event>) {
+async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Sender<Event>) {
     let mut changes = api.world.changes();
     let interests = controller.interests();
     let writer = Executor::new(api.clone(), controller.name(), controller.manager());

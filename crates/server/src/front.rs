@@ -7,7 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest};
+use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
 use shoal_api::Status;
 use shoal_api::resources::Verb;
@@ -48,7 +50,7 @@ impl Caller {
 /// Answers a request.
 pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>) -> Answer {
     let begun = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let accepts_gzip = accepts_gzip(&parts.headers);
     let path = parts.uri.path().to_owned();
@@ -64,6 +66,7 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
                 query,
                 headers: parts.headers,
                 body,
+                upgrade: parts.extensions.remove(),
                 user: Arc::new(user),
             };
             asked.answer(api, caller, &id, begun).await
@@ -104,6 +107,7 @@ struct Asked {
     query: Query,
     headers: HeaderMap,
     body: Bytes,
+    upgrade: Option<OnUpgrade>,
     user: Arc<User>,
 }
 
@@ -122,7 +126,7 @@ impl Asked {
             });
             return answer::failure(&status);
         }
-        let is_long = matches!(&self.target, Target::Resource(target) if target.verb == Verb::Watch);
+        let is_long = matches!(&self.target, Target::Resource(target) if is_long(target));
         let is_free = is_long || self.user.is_in(MASTERS) || matches!(self.target, Target::Path);
         let place = if is_free { None } else { Some(api.fair.place(&self.user.name).await) };
         let _place = match place {
@@ -207,10 +211,12 @@ impl Asked {
             Target::Resource(target) => {
                 let request = Request {
                     user: self.user,
+                    method: self.method,
                     target,
                     query: self.query,
                     headers: self.headers,
                     body: self.body,
+                    upgrade: Mutex::new(self.upgrade),
                 };
                 route::resource(api, &request).await
             }
@@ -259,6 +265,12 @@ impl Seen {
             body: None,
         }
     }
+}
+
+/// Whether a request lasts for as long as whoever asks wants it to.
+fn is_long(target: &ResourceTarget) -> bool {
+    target.verb == Verb::Watch
+        || ["attach", "exec", "log", "portforward", "proxy"].contains(&target.subresource.as_str())
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -19,7 +19,7 @@ use shoal_control::snapshot::Snapshot;
 
 use crate::admit::Admission;
 use crate::api::Api;
-use crate::https;
+use crate::{convert, https};
 
 /// How long the expressions of all policies may take for one request; their cost is limited apart from that.
 const RULES_TIME: Duration = Duration::from_secs(2);
@@ -71,10 +71,10 @@ pub(crate) async fn validate(
     object: &Value,
     old: Option<&Value>,
 ) -> Result<Vec<String>, Status> {
-    let mut warnings = judge(admission, object, old)?;
+    let mut warnings = judge(admission, object, old).await?;
     for webhook in each(&webhooks(admission.api, &VALIDATING)) {
-        if let Some(answer) = ask(admission, webhook, object, old).await? {
-            warnings.extend(answer.warnings);
+        if let Some(consent) = ask(admission, webhook, object, old).await? {
+            warnings.extend(consent.answer.warnings);
         }
     }
     Ok(warnings)
@@ -117,15 +117,46 @@ async fn ask_to_change(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<(Vec<String>, bool), Status> {
-    let Some(answer) = ask(admission, webhook, object, old).await? else { return Ok((Vec::new(), false)) };
+    let Some(Consent { answer, meant }) = ask(admission, webhook, object, old).await? else {
+        return Ok((Vec::new(), false));
+    };
     let Some(change) = answer.patch else { return Ok((answer.warnings, false)) };
-    let mut changed = object.clone();
+    let (api, served) = (admission.api, admission.served);
+    let mut changed = convert::to(api, served, object, &meant).await?;
     if let Err(error) = patch::json::apply(&mut changed, &change) {
         return Err(webhook.failed(&error.to_string()));
     }
+    let changed = convert::to(api, served, &changed, &served.resource.group_version).await?;
     let is_changed = changed != *object;
     *object = changed;
     Ok((answer.warnings, is_changed))
+}
+
+/// What a webhook that let a request pass said.
+struct Consent {
+    answer: policy::webhook::Answer,
+    /// The version in which it saw the objects.
+    meant: GroupVersion,
+}
+
+/// A request with its objects in the version that somebody means.
+///
+/// # Errors
+/// 500: they cannot be converted.
+async fn in_version(
+    admission: &Admission<'_>,
+    mut request: Attributes,
+    meant: &GroupVersion,
+) -> Result<Attributes, Status> {
+    if *meant == admission.served.resource.group_version {
+        return Ok(request);
+    }
+    for object in [&mut request.object, &mut request.old_object] {
+        if !object.is_null() {
+            *object = convert::to(admission.api, admission.served, object, meant).await?;
+        }
+    }
+    Ok(request)
 }
 
 /// Asks a webhook; none: the request is not for it, or it failed and does not mind.
@@ -134,8 +165,8 @@ async fn ask(
     webhook: &Webhook,
     object: &Value,
     old: Option<&Value>,
-) -> Result<Option<policy::webhook::Answer>, Status> {
-    let request = attributes(admission, object, old);
+) -> Result<Option<Consent>, Status> {
+    let mut request = attributes(admission, object, old);
     let Some(meant) = matches(admission, webhook, &request)? else { return Ok(None) };
     if admission.dry_run && !webhook.allows_dry_run() {
         return Err(Status::bad_request(format!(
@@ -143,10 +174,11 @@ async fn ask(
             webhook.name
         )));
     }
+    request = in_version(admission, request, &meant).await?;
     let uid = uuid::Uuid::new_v4().to_string();
     match call(admission.api, webhook, &webhook.review(&request, &meant, &uid)).await {
         Ok(answer) => match webhook.accept(&uid, &answer) {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => Ok(Some(Consent { answer, meant })),
             Err(status) if webhook.ignores_failures() && status.code == 500 => Ok(None),
             Err(status) => Err(*status),
         },
@@ -179,13 +211,27 @@ fn matches(
 /// Sends a review to a webhook.
 async fn call(api: &Api, webhook: &Webhook, review: &Value) -> Result<Value, String> {
     let address = webhook.address().ok_or("its configuration does not say where it is")?;
-    let authority = webhook.authority();
-    let to = destination(api, &address)?;
-    let body = serde_json::to_vec(review).map_err(|error| error.to_string())?;
     let time = Duration::from_secs(u64::from(webhook.timeout_seconds));
+    send(api, &address, webhook.authority().as_deref(), time, review).await
+}
+
+/// Sends a review to whoever is at an address, and reads the answer. `authority`: the certificates to believe, PEM; none
+/// for the public ones.
+///
+/// # Errors
+/// A sentence: there is no answer in time, or none that can be read.
+pub(crate) async fn send(
+    api: &Api,
+    address: &Address,
+    authority: Option<&[u8]>,
+    time: Duration,
+    review: &Value,
+) -> Result<Value, String> {
+    let to = destination(api, address)?;
+    let body = serde_json::to_vec(review).map_err(|error| error.to_string())?;
     let path =
         format!("{}{}timeout={}s", to.path, if to.path.contains('?') { "&" } else { "?" }, time.as_secs());
-    let client = https::trusting(authority.as_deref())?;
+    let client = https::trusting(authority)?;
     let bytes = https::post(&client, &to.connect, &to.host, &path, body, time).await?;
     serde_json::from_slice(&bytes).map_err(|error| format!("its answer is no JSON: {error}"))
 }
@@ -254,15 +300,20 @@ fn endpoints(api: &Api, namespace: &str, name: &str, port: u16) -> Vec<SocketAdd
 }
 
 /// Judges a request by all policies. Returns what the client should be told.
-fn judge(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+async fn judge(
+    admission: &Admission<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<Vec<String>, Status> {
     let api = admission.api;
     let of = |kind: &str| GroupVersionKind::new("admissionregistration.k8s.io", "v1", kind);
     let bindings = api.world.view().list(&of("ValidatingAdmissionPolicyBinding"), None);
     if bindings.is_empty() {
         return Ok(Vec::new());
     }
-    let (request, namespace, rights) =
-        (attributes(admission, object, old), namespace(admission), Rights { admission });
+    let (namespace, rights) = (namespace(admission), Rights { admission });
+    let versions = versions(admission, object, old, &bindings, namespace.as_deref()).await?;
+    let Some((_, own)) = versions.first() else { return Ok(Vec::new()) };
     let begun = Instant::now();
     let is_over = || begun.elapsed() > RULES_TIME;
     let mut budget = Budget::of_request().until(&is_over);
@@ -271,9 +322,8 @@ fn judge(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Resu
         let name = binding["spec"]["policyName"].as_str().unwrap_or_default();
         let Some(found) = api.world.view().get(&of("ValidatingAdmissionPolicy"), "", name) else { continue };
         let Some(policy) = ready(api, &found) else { continue };
-        if !policy.matches(&request, namespace.as_deref()) {
-            continue;
-        }
+        let Some(meant) = policy.version(own, namespace.as_deref()) else { continue };
+        let Some((_, request)) = versions.iter().find(|(version, _)| *version == meant) else { continue };
         let found = params(admission, &policy, binding);
         let given = match &found {
             Ok(None) => Params::None,
@@ -285,13 +335,38 @@ fn judge(admission: &Admission<'_>, object: &Value, old: Option<&Value>) -> Resu
             params: &given,
             authorizer: Some(&rights),
         };
-        policy.judge(binding, &request, around, &mut budget, &mut report);
+        policy.judge(binding, request, around, &mut budget, &mut report);
     }
-    let resource = status::Resource { group: &request.group, name: &request.resource };
-    match report.refusal(resource, &request.name) {
+    let resource = status::Resource { group: &own.group, name: &own.resource };
+    match report.refusal(resource, &own.name) {
         Some(refusal) => Err(refusal),
         None => Ok(report.warnings),
     }
+}
+
+/// A request as it came, and in each other version in which a bound policy means it.
+async fn versions(
+    admission: &Admission<'_>,
+    object: &Value,
+    old: Option<&Value>,
+    bindings: &[Arc<Value>],
+    namespace: Option<&Value>,
+) -> Result<Vec<(GroupVersion, Attributes)>, Status> {
+    let own = attributes(admission, object, old);
+    let kind = GroupVersionKind::new("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy");
+    let mut meant: Vec<GroupVersion> = Vec::new();
+    for binding in bindings {
+        let name = binding["spec"]["policyName"].as_str().unwrap_or_default();
+        let Some(found) = admission.api.world.view().get(&kind, "", name) else { continue };
+        let version = ready(admission.api, &found).and_then(|policy| policy.version(&own, namespace));
+        meant.extend(version.filter(|version| *version != own.group_version() && !meant.contains(version)));
+    }
+    let mut all = vec![(own.group_version(), own.clone())];
+    for version in meant {
+        let request = in_version(admission, own.clone(), &version).await?;
+        all.push((version, request));
+    }
+    Ok(all)
 }
 
 /// A policy, ready; none: its expressions cannot be read, which was said when it was written.
@@ -358,10 +433,20 @@ fn attributes(admission: &Admission<'_>, object: &Value, old: Option<&Value>) ->
         object: object.clone(),
         old_object: old.cloned().unwrap_or(Value::Null),
         options: Value::Null,
-        equivalents: Vec::new(),
+        equivalents: equivalents(admission),
         dry_run: admission.dry_run,
         user: user.as_ref().clone(),
     }
+}
+
+/// The other versions in which the objects of a request are served.
+fn equivalents(admission: &Admission<'_>) -> Vec<GroupVersion> {
+    let own = &admission.served.resource;
+    let registry = admission.api.registry.load();
+    let others = registry.all().map(|served| &served.resource).filter(|other| {
+        other.storage == own.storage && other.plural == own.plural && other.group_version != own.group_version
+    });
+    others.map(|other| other.group_version.clone()).collect()
 }
 
 /// What the user of a request may do, for expressions that ask.

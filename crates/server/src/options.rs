@@ -115,7 +115,19 @@ impl Query {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
+    /// Those of the names that are wanted, as a path is followed by them: empty, or with `?` in front.
+    pub(crate) fn encoded(&self, wants: impl Fn(&str) -> bool) -> String {
+        let mut out = form_urlencoded::Serializer::new(String::new());
+        out.extend_pairs(self.0.iter().filter(|(name, _)| wants(name)));
+        let text = out.finish();
+        if text.is_empty() { text } else { format!("?{text}") }
+    }
+
+    /// The first value of a name as a number; none: there is none.
+    ///
+    /// # Errors
+    /// 400: it is no number.
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
         let Some(text) = self.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
             Status::bad_request(format!("unable to decode query parameter {name}: {text:?} is not a number"))

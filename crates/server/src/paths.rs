@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::answer::{self, Answer};
 use crate::api::Api;
 use crate::backup;
+use crate::leader;
 use crate::options::Query;
 use crate::route;
 
@@ -64,6 +65,13 @@ fn architecture() -> &'static str {
 
 fn metrics(api: &Api) -> Answer {
     let mut text = api.metrics.text(&api.fair);
+    let leads = u8::from(api.leads.load(std::sync::atomic::Ordering::Relaxed));
+    text.push_str(&format!(
+        "# HELP leader_election_master_status Whether this server runs the controllers.\n\
+         # TYPE leader_election_master_status gauge\n\
+         leader_election_master_status{{name=\"{}\"}} {leads}\n",
+        leader::NAME
+    ));
     text.push_str(&api.objects.store().metrics());
     answer::bytes(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
 }

@@ -8,12 +8,14 @@
 //! | `ca.pem` | the authority; valid ten years |
 //! | `server.pem` | what the server shows; a year, made anew after two thirds of it |
 //! | `admin.pem` | the first client, in the group `system:masters`; the same |
+//! | `kubelet-client.pem` | what the server shows to nodes; the same |
 //! | `service-account.keys` | ServiceAccount tokens: the first key signs, all of them verify |
 //!
 //! Each `.pem` has a certificate and its key, in one file so that they always belong together. Another authority may
 //! be put there before the first start; its key must be ECDSA P-256, in PKCS #8.
 
 mod authority;
+mod kubelets;
 mod names;
 mod request;
 mod serving;
@@ -21,6 +23,7 @@ mod serving;
 mod tests;
 
 pub use authority::Authority;
+pub use kubelets::Kubelets;
 pub(crate) use names::validity_of;
 pub use names::{Names, names_of};
 pub use request::{Refusal, SIGNERS};
@@ -131,6 +134,11 @@ impl Pki {
     /// The certificate of the server.
     pub fn serving(&self) -> &Arc<Serving> {
         &self.serving
+    }
+
+    /// The TLS clients for the endpoints of nodes.
+    pub fn kubelets(&self) -> Kubelets {
+        Kubelets::new(self.dir.clone(), self.authority.clone())
     }
 
     /// The keys of ServiceAccount tokens, made where there are none.

@@ -8,6 +8,7 @@ use shoal_store::{ListOptions as StoreOptions, Revision};
 
 use crate::answer::Answer;
 use crate::api::{Api, Request};
+use crate::convert;
 use crate::objects::{Listed, Stored};
 use crate::options::{Asked, ListOptions};
 use crate::page::Continue;
@@ -30,6 +31,7 @@ pub(crate) async fn get(api: &Api, served: &Served, request: &Request) -> Result
         reach(api, crate::options::revision(revision)?).await?;
     }
     let stored = one(api, served, &request.target.namespace, &request.target.name).await?;
+    let stored = convert::shown(api, served, stored).await?;
     render::stored(api, served, StatusCode::OK, &stored, wanted)
 }
 
@@ -88,12 +90,13 @@ pub(crate) async fn page(
         let room = if options.limit == 0 { 0 } else { options.limit - found.len() };
         let limit = if all || room == 0 { room } else { room.max(SCAN_OBJECTS) };
         let asked = StoreOptions { at, limit, after: after.take(), keys_only: false };
-        let listed = match api.objects.list(&prefix, asked).await {
+        let mut listed = match api.objects.list(&prefix, asked).await {
             Ok(listed) => listed,
             Err(gone) if gone.code == 410 && !options.token.is_empty() => return Err(resumable(gone)),
             Err(error) => return Err(error),
         };
         at = Some(listed.revision);
+        listed.objects = convert::all_shown(api, served, listed.objects).await?;
         let last = keep(served, selection, &listed, options.limit, &mut found)?;
         let is_cut = last.is_some() || listed.remaining > 0;
         after = last.or_else(|| listed.objects.last().map(|object| object.key.clone()));
@@ -144,7 +147,7 @@ async fn single(
         api.objects.store().get(&served.key(namespace, name), None).await.map_err(crate::objects::status)?;
     let mut objects = Vec::new();
     if let Some(object) = got.object {
-        let stored = api.objects.open(&object)?;
+        let stored = convert::shown(api, served, api.objects.open(&object)?).await?;
         if selection.wants(served, &stored)? {
             objects.push(stored);
         }

@@ -92,13 +92,27 @@ pub(crate) fn list(
     }
     let objects: Vec<Value> =
         page.objects.iter().map(|one| in_version(served, one)).collect::<Result<_, _>>()?;
-    let metadata = list_metadata(page);
+    values(api, served, &objects, &list_metadata(page), wanted, include)
+}
+
+/// A list of objects that are there already.
+///
+/// # Errors
+/// 500: it cannot be written as wanted.
+pub(crate) fn values(
+    api: &Api,
+    served: &Served,
+    objects: &[Value],
+    metadata: &Value,
+    wanted: Wanted,
+    include: Include,
+) -> Result<Answer, Status> {
     let value = match wanted.shape {
         Shape::Table => {
             let now = api.timestamp().as_second();
-            printer::table(&served.kind(), columns(served), &objects, include, now, &metadata)
+            printer::table(&served.kind(), columns(served), objects, include, now, metadata)
         }
-        Shape::Metadata => printer::partial_metadata_list(&objects, &metadata),
+        Shape::Metadata => printer::partial_metadata_list(objects, metadata),
         Shape::Object => {
             let list = json!({
                 "kind": served.resource.list_kind, "apiVersion": served.resource.group_version.to_string(),

@@ -9,7 +9,7 @@ use shoal_api::resources::Verb;
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::registry::Served;
-use crate::{delete, patch, read, subresource, watch, write};
+use crate::{delete, nodes, patch, read, subresource, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
@@ -32,6 +32,9 @@ async fn dispatch(api: &Arc<Api>, request: &Request) -> Result<Answer, Status> {
         return subresource::answer(api, &served, request).await;
     }
     allowed(&served, request)?;
+    if target.group == "metrics.k8s.io" {
+        return nodes::usage(api, &served, request).await;
+    }
     match target.verb {
         Verb::Get => read::get(api, &served, request).await,
         Verb::List => read::list(api, &served, request).await,

@@ -21,10 +21,11 @@ use crate::api::{Api, Place};
 use crate::audit;
 use crate::auth::{Authenticator, Oidc, ServiceAccounts};
 use crate::files::FileError;
+use crate::nodes::Nodes;
 use crate::objects::Objects;
 use crate::pki::{Pki, PkiError};
 use crate::seal::{SealError, Sealer};
-use crate::{custom, driver, http, rights};
+use crate::{custom, http, leader, rights};
 
 /// The issuer of the tokens of ServiceAccounts, as every cluster has it.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -111,7 +112,8 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     let access = access(config.issuers, &pki, &objects, reach)?;
     let audit = audit::Log::open(audit::Options::new(config.data.join("audit.log")))?;
     let seed = u64::from_le_bytes(crate::random::bytes());
-    let place = Place { address: reach.to_string(), scratch: config.data.clone(), seed };
+    let nodes = Nodes::new(pki.kubelets());
+    let place = Place { address: reach.to_string(), scratch: config.data.clone(), seed, nodes };
     let api = Api::new(objects, access, audit, drain.clone(), place);
     let mut tasks = JoinSet::new();
     let world = api.clone();
@@ -176,9 +178,8 @@ fn run(api: &Arc<Api>, pki: &Pki, with: Controllers, reach: SocketAddr, tasks: &
     };
     let workloads =
         if with == Controllers::All { controllers::of_workloads(api.moment()) } else { Vec::new() };
-    for controller in controllers::of_the_api(surroundings).into_iter().chain(workloads) {
-        tasks.spawn(driver::run(api.clone(), controller));
-    }
+    let all = controllers::of_the_api(surroundings).into_iter().chain(workloads);
+    tasks.spawn(leader::run(api.clone(), all.map(Arc::from).collect()));
 }
 
 /// Renews the certificate of the server when it is due.

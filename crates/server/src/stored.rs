@@ -42,6 +42,19 @@ pub(crate) fn write_item(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
     write_from(out, stored, metadata_at(stored), revision);
 }
 
+/// What a stored object of a version begins with.
+pub(crate) fn head(api_version: &str) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    write_field(&mut out, "apiVersion", &api_version.into());
+    out.push(b',');
+    out
+}
+
+/// Whether a stored object is of the version whose [`head`] this is.
+pub(crate) fn is_of_version(stored: &[u8], head: &[u8]) -> bool {
+    stored.starts_with(head)
+}
+
 /// A stored object as a value, with its `resourceVersion`.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Parts of objects with verbs of their own.
 
 pub(crate) mod binding;
+mod connect;
 mod eviction;
 mod scale;
 
@@ -38,7 +39,10 @@ pub(crate) async fn answer(
         ("pods", "binding") => binding::bind(api, served, request, &target.name).await,
         ("pods", "eviction") => eviction::evict(api, served, request).await,
         ("serviceaccounts", "token") => crate::review::token(api, served, request).await,
-        ("pods", "log" | "exec" | "attach" | "portforward" | "proxy") => on_node(api, served, request).await,
+        ("pods", "log") => connect::log(api, served, request).await,
+        ("pods", "portforward") => connect::port_forward(api, served, request).await,
+        ("pods", "exec" | "attach") => connect::no_shell(api, served, request).await,
+        ("nodes", "proxy") => connect::node_proxy(api, served, request).await,
         (_, "proxy") => Err(Status::unavailable(format!(
             "{} cannot be reached through the API server: use its own address",
             served.named().qualified()
@@ -50,23 +54,6 @@ pub(crate) async fn answer(
             _ => write::update(api, served, request).await,
         },
     }
-}
-
-/// What happens on the node of a pod.
-async fn on_node(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
-    let target = &request.target;
-    let pod = read::one(api, served, &target.namespace, &target.name).await?.value()?;
-    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-    if node.is_empty() {
-        if target.subresource == "log" {
-            return Ok(answer::text(StatusCode::OK, ""));
-        }
-        return Err(Status::bad_request(format!("pod {} does not have a host assigned", target.name)));
-    }
-    Err(Status::unavailable(format!(
-        "the node {node:?} of pod {:?} is not connected to this server",
-        target.name
-    )))
 }
 
 /// `POST` of a `Binding` into its collection: an older way to bind a pod.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
+use crate::convert;
 use crate::objects::Stored;
 use crate::options::{Asked, ListOptions};
 use crate::read;
@@ -133,7 +134,7 @@ impl Follow {
             let wake = self.ends.min(if self.bookmarks { self.next_bookmark } else { self.ends });
             tokio::select! {
                 batch = self.watch.next() => {
-                    let out = self.batch(batch);
+                    let out = self.batch(batch).await;
                     if !out.is_empty() {
                         return Some(out.into());
                     }
@@ -157,7 +158,7 @@ impl Follow {
         }
     }
 
-    fn batch(&mut self, batch: Result<Batch, Error>) -> Vec<u8> {
+    async fn batch(&mut self, batch: Result<Batch, Error>) -> Vec<u8> {
         let mut out = Vec::new();
         let written = match batch {
             Ok(batch) if batch.events.is_empty() => {
@@ -166,7 +167,7 @@ impl Follow {
                 }
                 Ok(())
             }
-            Ok(batch) => batch.events.iter().try_for_each(|event| self.event(event, &mut out)),
+            Ok(batch) => self.events(&batch.events, &mut out).await,
             Err(Error::Compacted { asked, .. }) => Err(too_old(asked)),
             Err(error) => Err(crate::objects::status(error)),
         };
@@ -177,10 +178,18 @@ impl Follow {
         out
     }
 
+    async fn events(&mut self, events: &[Event], out: &mut Vec<u8>) -> Result<(), Status> {
+        for event in events {
+            self.event(event, out).await?;
+        }
+        Ok(())
+    }
+
     /// Writes what a change means to this client, who may not want the object as it is, or as it was.
-    fn event(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<(), Status> {
-        let is = self.opened(event.object.as_deref())?;
-        let was = self.opened(event.previous.as_deref())?;
+    async fn event(&mut self, event: &Event, out: &mut Vec<u8>) -> Result<(), Status> {
+        let (api, served, selection) = (&self.api, &self.served, &self.selection);
+        let is = opened(api, served, selection, event.object.as_deref()).await?;
+        let was = opened(api, served, selection, event.previous.as_deref()).await?;
         let change = match (&is, &was) {
             (Some(_), Some(_)) => Change::Modified,
             (Some(_), None) => Change::Added,
@@ -196,12 +205,17 @@ impl Follow {
         };
         self.lines.write(&self.api, &self.served, change, &object, event.revision, out)
     }
+}
 
-    /// A version of an object, if the client wants it.
-    fn opened(&self, object: Option<&shoal_store::Object>) -> Result<Option<Stored>, Status> {
-        let Some(object) = object else { return Ok(None) };
-        let stored = self.api.objects.open(object)?;
-        let wants = self.selection.is_everything() || self.selection.wants(&self.served, &stored)?;
-        Ok(wants.then_some(stored))
-    }
+/// A version of an object, if the client wants it.
+async fn opened(
+    api: &Api,
+    served: &Served,
+    selection: &Selection,
+    object: Option<&shoal_store::Object>,
+) -> Result<Option<Stored>, Status> {
+    let Some(object) = object else { return Ok(None) };
+    let stored = convert::shown(api, served, api.objects.open(object)?).await?;
+    let wants = selection.is_everything() || selection.wants(served, &stored)?;
+    Ok(wants.then_some(stored))
 }

@@ -11,6 +11,8 @@ use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::{self, Type};
 use crate::commit::{self, Written};
+use crate::convert;
+use crate::objects::Stored;
 use crate::options::WriteOptions;
 use crate::registry::{Served, claim};
 use crate::render;
@@ -142,7 +144,7 @@ impl Writer<'_> {
             warnings.extend(admit::validate(&admission, &object, None).await?);
             let committed = commit::create(&admission, self.served, &object, self.options.dry_run).await?;
             match committed {
-                Some(stored) => return Ok(Written { stored, warnings, created: true }),
+                Some(stored) => return self.written(stored, warnings, true).await,
                 None if attempt >= ATTEMPTS_MAX => break,
                 None => {}
             }
@@ -165,7 +167,7 @@ impl Writer<'_> {
         let target = &self.request.target;
         for _ in 0..ATTEMPTS_MAX {
             let stored = crate::read::one(self.api, self.served, &target.namespace, &target.name).await?;
-            let old = render::in_version(self.served, &stored)?;
+            let old = convert::value(self.api, self.served, &stored).await?;
             let new = change(&old)?;
             if let Some(written) = self.replace(&stored, &old, new).await? {
                 return Ok(written);
@@ -175,12 +177,7 @@ impl Writer<'_> {
     }
 
     /// Writes `new` in place of `old`; none: someone else wrote meanwhile.
-    async fn replace(
-        &self,
-        stored: &crate::objects::Stored,
-        old: &Value,
-        mut new: Value,
-    ) -> Result<Option<Written>, Status> {
+    async fn replace(&self, stored: &Stored, old: &Value, mut new: Value) -> Result<Option<Written>, Status> {
         claim(&mut new, &self.served.kind())?;
         self.check_identity(stored, old, &mut new)?;
         keep(old, &mut new);
@@ -196,16 +193,20 @@ impl Writer<'_> {
         apply::settle(old, &mut new);
         let committed =
             commit::update(&admission, self.served, stored, old, &new, self.options.dry_run).await?;
-        Ok(committed.map(|stored| Written { stored, warnings, created: false }))
+        match committed {
+            Some(stored) => self.written(stored, warnings, false).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What was written, in the version of the request.
+    async fn written(&self, stored: Stored, warnings: Vec<String>, created: bool) -> Result<Written, Status> {
+        let stored = convert::shown(self.api, self.served, stored).await?;
+        Ok(Written { stored, warnings, created })
     }
 
     /// Refuses to change another object, or another version of it, than the client means.
-    fn check_identity(
-        &self,
-        stored: &crate::objects::Stored,
-        old: &Value,
-        new: &mut Value,
-    ) -> Result<(), Status> {
+    fn check_identity(&self, stored: &Stored, old: &Value, new: &mut Value) -> Result<(), Status> {
         let name = object::name(old);
         let uid = object::uid(new);
         if !uid.is_empty() && uid != object::uid(old) {

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 
 use shoal_base::drain::{Drain, Drained};
 use shoal_cli::{
-    Common, EtcdChoice, Exit, KubeconfigRequest, ServerOptions, ServerRequest, StoreChoice, exit,
+    Common, EtcdChoice, Exit, KubeconfigRequest, OidcChoice, ServerOptions, ServerRequest, StoreChoice, exit,
 };
+use shoal_server::auth::{Oidc, OidcConfig};
 use shoal_server::pki::Pki;
 use shoal_server::{Config, Controllers, start};
 use shoal_store::backup::{self, Report};
@@ -83,7 +84,7 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
             data: common.data_dir.clone(),
             listen: options.listen,
             names: options.names.clone(),
-            issuers: Vec::new(),
+            issuers: issuers(options.oidc.as_ref())?,
             controllers: if options.controllers { Controllers::All } else { Controllers::None },
         };
         let running = start(config, store, drain.clone())
@@ -98,6 +99,24 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
         running.ended().await;
         Ok(exit::OK)
     })
+}
+
+/// Whose tokens are believed.
+fn issuers(choice: Option<&OidcChoice>) -> Result<Vec<Oidc>, Exit> {
+    let Some(choice) = choice.cloned() else { return Ok(Vec::new()) };
+    let config = OidcConfig {
+        issuer: choice.issuer,
+        audiences: vec![choice.client_id],
+        username_claim: choice.username_claim,
+        username_prefix: choice.username_prefix,
+        groups_claim: choice.groups_claim,
+        groups_prefix: choice.groups_prefix,
+        required_claims: choice.required_claims,
+        certificate_authority: choice.certificate_authority,
+        algorithms: choice.algorithms,
+    };
+    let issuer = Oidc::new(config).map_err(|error| Exit::error(exit::USAGE, chain(&error)))?;
+    Ok(vec![issuer])
 }
 
 /// Opens a store.

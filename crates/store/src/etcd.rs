@@ -470,6 +470,10 @@ impl Store for EtcdStore {
         })
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn metrics(&self) -> String {
         let gauges = [
             ("revision", "The highest revision that was seen.", self.shared.seen.load(Ordering::Relaxed)),

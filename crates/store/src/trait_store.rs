@@ -90,6 +90,11 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store cannot serve.
     fn health(&self) -> BoxFuture<'_, Result<Duration>>;
 
+    /// Whether other processes may have the same store open.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// What was counted, as Prometheus text.
     fn metrics(&self) -> String;
 

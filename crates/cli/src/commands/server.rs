@@ -1,5 +1,6 @@
 //! `shoal server`: the Kubernetes API on this machine, and what is done with its store.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -54,6 +55,31 @@ pub struct ServerOptions {
     pub names: Vec<String>,
     /// Whether controllers run.
     pub controllers: bool,
+    /// Whose tokens are believed besides the server's own.
+    pub oidc: Option<OidcChoice>,
+}
+
+/// An issuer of tokens (OpenID Connect), and what its tokens mean here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OidcChoice {
+    /// `https://accounts.example.com`, just as its tokens say it.
+    pub issuer: String,
+    /// The client whose tokens are believed.
+    pub client_id: String,
+    /// The claim with the user's name.
+    pub username_claim: String,
+    /// What is put before the name; none: the issuer, but for `email`.
+    pub username_prefix: Option<String>,
+    /// The claim with the user's groups; empty: none.
+    pub groups_claim: String,
+    /// What is put before each group.
+    pub groups_prefix: String,
+    /// Claims that a token must have, with these values.
+    pub required_claims: BTreeMap<String, String>,
+    /// PEM file of the authorities that the issuer's certificate must come from; none: the public ones.
+    pub certificate_authority: Option<PathBuf>,
+    /// Algorithms that are believed; empty: the server's default.
+    pub algorithms: Vec<String>,
 }
 
 /// Where objects are kept.
@@ -104,6 +130,40 @@ pub(crate) struct TypedPlace {
     /// Another name or address under which clients reach the server, for its certificate; may be repeated
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    oidc: TypedOidc,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Tokens of another issuer (OpenID Connect)")]
+struct TypedOidc {
+    /// Believe the tokens of this issuer, just as they name it
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    oidc_issuer_url: Option<String>,
+    /// The client that the tokens must be for
+    #[arg(long, value_name = "ID", requires = "oidc_issuer_url")]
+    oidc_client_id: Option<String>,
+    /// The claim with the user's name
+    #[arg(long, value_name = "CLAIM", default_value = "sub", requires = "oidc_issuer_url")]
+    oidc_username_claim: String,
+    /// What is put before the name; - for nothing [default: the issuer and #, or nothing for the claim email]
+    #[arg(long, value_name = "PREFIX", requires = "oidc_issuer_url")]
+    oidc_username_prefix: Option<String>,
+    /// The claim with the user's groups
+    #[arg(long, value_name = "CLAIM", requires = "oidc_issuer_url")]
+    oidc_groups_claim: Option<String>,
+    /// What is put before each group; without, the issuer can make anybody an administrator
+    #[arg(long, value_name = "PREFIX", requires = "oidc_groups_claim")]
+    oidc_groups_prefix: Option<String>,
+    /// A claim that a token must have, with its value; may be repeated
+    #[arg(long, value_name = "CLAIM=VALUE", requires = "oidc_issuer_url")]
+    oidc_required_claim: Vec<String>,
+    /// Authorities that the issuer's certificate must come from, PEM [default: the public ones]
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer_url")]
+    oidc_ca_file: Option<PathBuf>,
+    /// Algorithms that are believed, with commas between them [default: RS256,ES256]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "oidc_issuer_url")]
+    oidc_signing_algs: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -189,8 +249,45 @@ impl TypedServer {
 impl TypedPlace {
     /// The options of a server in this place.
     pub(crate) fn meaning(self, controllers: bool) -> Result<ServerOptions, Exit> {
-        let Self { store, listen, names } = self;
-        Ok(ServerOptions { store: store.meaning()?, listen, names, controllers })
+        let Self { store, listen, names, oidc } = self;
+        let (store, oidc) = (store.meaning()?, oidc.meaning()?);
+        Ok(ServerOptions { store, listen, names, controllers, oidc })
+    }
+}
+
+impl TypedOidc {
+    fn meaning(self) -> Result<Option<OidcChoice>, Exit> {
+        let (Some(issuer), Some(client_id)) = (self.oidc_issuer_url, self.oidc_client_id) else {
+            return Ok(None);
+        };
+        if !issuer.starts_with("https://") {
+            return Err(Exit::error(exit::USAGE, format!("`{issuer}` is no issuer")).hint(
+                "give --oidc-issuer-url https://HOST[/PATH], just as the `iss` of its tokens says it",
+            ));
+        }
+        let mut required_claims = BTreeMap::new();
+        for claim in self.oidc_required_claim {
+            let (name, value) =
+                claim.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                    Exit::error(exit::USAGE, format!("`{claim}` is no claim with a value"))
+                        .hint("give --oidc-required-claim CLAIM=VALUE")
+                })?;
+            required_claims.insert(name.to_owned(), value.to_owned());
+        }
+        // As kube-apiserver reads it: a dash is no prefix at all.
+        let prefix =
+            self.oidc_username_prefix.map(|prefix| if prefix == "-" { String::new() } else { prefix });
+        Ok(Some(OidcChoice {
+            issuer,
+            client_id,
+            username_claim: self.oidc_username_claim,
+            username_prefix: prefix,
+            groups_claim: self.oidc_groups_claim.unwrap_or_default(),
+            groups_prefix: self.oidc_groups_prefix.unwrap_or_default(),
+            required_claims,
+            certificate_authority: self.oidc_ca_file,
+            algorithms: self.oidc_signing_algs,
+        }))
     }
 }
 
@@ -263,6 +360,47 @@ mod tests {
         }
         assert!(read("--store etcd:https://a:2379 --etcd-ca a").is_err(), "a certificate without its key");
         assert!(read("--etcd-ca a --etcd-cert b --etcd-key c").is_err(), "certificates without an etcd");
+    }
+
+    #[test]
+    fn an_issuer_of_tokens_is_read() {
+        let oidc = |line: &str| match read(line)? {
+            ServerRequest::Run(options) => Ok(options.oidc),
+            other => Err(format!("{other:?}")),
+        };
+        assert_eq!(oidc(""), Ok(None));
+        let named = "--oidc-issuer-url https://id.example.com --oidc-client-id shoal";
+        let plain = OidcChoice {
+            issuer: "https://id.example.com".into(),
+            client_id: "shoal".into(),
+            username_claim: "sub".into(),
+            ..OidcChoice::default()
+        };
+        assert_eq!(oidc(named), Ok(Some(plain.clone())));
+        let more = "--oidc-username-claim email --oidc-username-prefix - --oidc-groups-claim groups \
+                    --oidc-groups-prefix corp: --oidc-required-claim hd=corp --oidc-required-claim x=a=b \
+                    --oidc-ca-file ca.pem --oidc-signing-algs RS256,PS512";
+        let all = OidcChoice {
+            username_claim: "email".into(),
+            username_prefix: Some(String::new()),
+            groups_claim: "groups".into(),
+            groups_prefix: "corp:".into(),
+            required_claims: [("hd".into(), "corp".into()), ("x".into(), "a=b".into())].into(),
+            certificate_authority: Some("ca.pem".into()),
+            algorithms: vec!["RS256".into(), "PS512".into()],
+            ..plain
+        };
+        assert_eq!(oidc(&format!("{named} {more}")), Ok(Some(all)));
+        for wrong in [
+            "--oidc-issuer-url https://id.example.com",
+            "--oidc-client-id shoal",
+            "--oidc-groups-claim groups",
+            "--oidc-issuer-url http://id.example.com --oidc-client-id shoal",
+            &format!("{named} --oidc-required-claim hd"),
+            &format!("{named} --oidc-groups-prefix corp:"),
+        ] {
+            assert!(oidc(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use shoal_api::Status;
 use shoal_api::status::{Cause, Details};
+use shoal_api::{GroupVersion, Status};
 
 use super::attributes::Attributes;
 use super::matching::{Matcher, NamespaceLabels, bind, conditions_hold, failed, name_of};
@@ -141,7 +141,13 @@ impl Policy {
 
     /// Whether the policy is for a request at all, by its rules and selectors.
     pub fn matches(&self, request: &Attributes, namespace: NamespaceLabels<'_>) -> bool {
-        Matcher::of_resources(&self.policy["spec"]["matchConstraints"]).matches(request, namespace)
+        self.version(request, namespace).is_some()
+    }
+
+    /// The version in which a request is for the policy; none when it is not. Objects are to be converted to that version
+    /// before they are judged.
+    pub fn version(&self, request: &Attributes, namespace: NamespaceLabels<'_>) -> Option<GroupVersion> {
+        Matcher::of_resources(&self.policy["spec"]["matchConstraints"]).version(request, namespace)
     }
 
     /// Whether its parameters are asked for: `paramKind`, as `apiVersion` and `kind`.

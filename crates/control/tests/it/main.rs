@@ -17,6 +17,7 @@ mod kinds_messages;
 mod namespaces;
 mod nodes;
 mod pod_security;
+mod policies;
 mod properties;
 mod quotas;
 mod refusals;

@@ -10,6 +10,7 @@ use shoal_api::{GroupVersionKind, Status, object};
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::{self, Type};
+use crate::convert;
 use crate::patch::Form;
 use crate::read;
 use crate::registry::Served;
@@ -30,7 +31,7 @@ pub(super) async fn answer(api: &Api, served: &Served, request: &Request) -> Res
     let written = match target.verb {
         Verb::Get => {
             let stored = read::one(api, served, &target.namespace, &target.name).await?;
-            let scale = of(served, &render::in_version(served, &stored)?)?;
+            let scale = of(served, &convert::value(api, served, &stored).await?)?;
             return Ok(render::encoded(StatusCode::OK, &scale, wanted.encoding));
         }
         Verb::Patch => {

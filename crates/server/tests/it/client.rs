@@ -17,8 +17,10 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// For an answer, or for the next part of one that streams.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -114,6 +116,17 @@ impl Client {
         Stream { status: head.status.as_u16(), headers: head.headers, body, rest: Vec::new() }
     }
 
+    /// Sends the head of a request, and nothing more, on a connection of its own.
+    pub(crate) async fn raw(&self, line: &str, headers: &[(&str, &str)]) -> Raw {
+        let socket = TcpStream::connect(self.address).await.expect("a connection");
+        let name = ServerName::from(self.address.ip());
+        let mut socket = self.tls.connect(name, socket).await.expect("a server that is who it says");
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("{line}\r\nHost: {}\r\n{headers}\r\n", self.address);
+        socket.write_all(head.as_bytes()).await.expect("written");
+        Raw { socket }
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         let socket = TcpStream::connect(self.address).await.expect("a connection");
         let name = ServerName::from(self.address.ip());
@@ -123,6 +136,31 @@ impl Client {
         // It ends with the answer, or when the answer is dropped.
         tokio::spawn(connection);
         sender.send_request(request).await.expect("an answer")
+    }
+}
+
+/// A connection, as its bytes come.
+pub(crate) struct Raw {
+    /// The connection.
+    pub(crate) socket: TlsStream<TcpStream>,
+}
+
+impl Raw {
+    /// The head of an answer.
+    pub(crate) async fn head(&mut self) -> String {
+        self.until("\r\n\r\n").await
+    }
+
+    /// What comes up to the end of a text. Letters that are none are left out.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        let mut text = Vec::new();
+        let read = async {
+            while !text.ends_with(end.as_bytes()) {
+                text.push(self.socket.read_u8().await.expect("the stream goes on"));
+            }
+        };
+        assert!(tokio::time::timeout(ANSWER_WITHIN, read).await.is_ok(), "{end:?} did not come");
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 

@@ -11,7 +11,7 @@
 //! [`shown`].
 
 mod shown;
-mod tool;
+pub(crate) mod tool;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -5,12 +5,18 @@
 
 mod auth;
 mod client;
+mod conversion;
+mod equivalent;
 mod golden;
+mod hook;
 mod impersonation;
 mod kubectl;
+mod leader;
+mod nodes;
 mod oidc;
 mod seeds;
 mod server;
+mod test_node;
 mod tls;
 mod transports;
 mod workloads;

@@ -8,7 +8,9 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 use shoal_base::drain::{Drain, Drained};
+use shoal_server::pki::Pki;
 use shoal_server::{Api, Config, Controllers, Running, start};
+use shoal_store::Store;
 use shoal_store::sqlite::{Options, SqliteStore};
 use tempfile::TempDir;
 
@@ -52,6 +54,22 @@ impl Server {
     pub(crate) async fn start_with(controllers: Controllers) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
+        Self::start_in(dir, Arc::new(store), controllers).await
+    }
+
+    /// A server on a store that may have others, with the keys of the server that lives in `keys`.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, keys: Option<&Path>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        if let Some(keys) = keys {
+            std::fs::create_dir(dir.path().join("pki")).expect("a directory");
+            for file in ["pki/ca.pem", "pki/service-account.keys", "secrets.keys"] {
+                std::fs::copy(keys.join(file), dir.path().join(file)).expect("a copy");
+            }
+        }
+        Self::start_in(dir, store, Controllers::Api).await
+    }
+
+    async fn start_in(dir: TempDir, store: Arc<dyn Store>, controllers: Controllers) -> Self {
         let drain = Drain::new();
         let config = Config {
             data: dir.path().to_owned(),
@@ -60,7 +78,7 @@ impl Server {
             issuers: Vec::new(),
             controllers,
         };
-        let running = start(config, Arc::new(store), drain.clone()).await.expect("a server");
+        let running = start(config, store, drain.clone()).await.expect("a server");
         let address = running.address.to_string();
         let kubeconfig = running
             .pki
@@ -77,6 +95,11 @@ impl Server {
     /// The API itself, without the socket.
     pub(crate) fn api(&self) -> &Arc<Api> {
         &self.running.api
+    }
+
+    /// Its keys and certificates.
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.running.pki
     }
 
     /// Its directory.

@@ -23,29 +23,29 @@ rm -f "$pipe"
 "#;
 
 /// A kubectl.
-pub(super) struct Tool {
+pub(crate) struct Tool {
     path: PathBuf,
 }
 
 /// A kubectl with a directory, as an administrator.
-pub(super) struct Placed {
+pub(crate) struct Placed {
     directory: PathBuf,
     path: String,
 }
 
 /// What a command printed.
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Standard output.
-    pub(super) stdout: String,
+    pub(crate) stdout: String,
     /// Standard error.
-    pub(super) stderr: String,
+    pub(crate) stderr: String,
     /// The exit code; none: it was ended by a signal.
-    pub(super) code: Option<i32>,
+    pub(crate) code: Option<i32>,
 }
 
 impl Tool {
     /// The kubectl on the path, or beside it, that is of the right version; it says aloud when there is none.
-    pub(super) fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let on_path = std::env::var_os("PATH").and_then(|path| {
             std::env::split_paths(&path)
                 .map(|directory| directory.join("kubectl"))
@@ -62,7 +62,7 @@ impl Tool {
     }
 
     /// Puts it in a directory of its own.
-    pub(super) fn in_directory(&self, parent: &Path, kubeconfig: &str) -> Placed {
+    pub(crate) fn in_directory(&self, parent: &Path, kubeconfig: &str) -> Placed {
         let directory = parent.join("work");
         let programs = parent.join("bin");
         for path in [&directory, &programs] {
@@ -80,12 +80,12 @@ impl Tool {
 
 impl Placed {
     /// Where commands run.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Runs a command by a shell.
-    pub(super) async fn run(&self, command: &str, within: Duration) -> Output {
+    pub(crate) async fn run(&self, command: &str, within: Duration) -> Output {
         let child = tokio::process::Command::new("sh")
             .args(["-c", command])
             .current_dir(&self.directory)

@@ -1,0 +1,106 @@
+//! Webhooks and policies that mean another version of what is written.
+
+use std::sync::{Arc, Mutex};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::hook::Hook;
+use crate::server::Server;
+
+const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
+const SCALERS: &str = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+
+fn rule() -> Value {
+    json!({
+        "apiGroups": ["autoscaling"], "apiVersions": ["v2"], "operations": ["CREATE", "UPDATE"],
+        "resources": ["horizontalpodautoscalers"],
+    })
+}
+
+fn scaler(name: &str, percent: u32) -> Value {
+    json!({
+        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name},
+        "spec": {
+            "maxReplicas": 3, "targetCPUUtilizationPercentage": percent,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        },
+    })
+}
+
+async fn made(server: &Server, path: &str, object: &Value) {
+    let answer = server.send(Method::POST, path, Some(object)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_sees_and_changes_the_version_that_it_means() {
+    let server = Server::start().await;
+    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let log = seen.clone();
+    let hook = Hook::start(move |request| {
+        log.lock().expect("no test panics with it").push(request.clone());
+        let patch = json!([{
+            "op": "replace", "path": "/spec/metrics/0/resource/target/averageUtilization", "value": 33,
+        }]);
+        let patch = BASE64_STANDARD.encode(patch.to_string());
+        json!({"allowed": true, "patchType": "JSONPatch", "patch": patch})
+    })
+    .await;
+    let configuration = |policy: &str| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": "w"},
+            "webhooks": [{
+                "name": "w.example.com", "clientConfig": hook.config, "rules": [rule()], "matchPolicy": policy,
+                "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            }],
+        })
+    };
+    let path = format!("{CONFIGURATIONS}/mutatingwebhookconfigurations");
+    made(&server, &path, &configuration("Equivalent")).await;
+    let answer = server.send(Method::POST, SCALERS, Some(&scaler("a", 80))).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(answer.json()["apiVersion"], "autoscaling/v1");
+    assert_eq!(answer.json()["spec"]["targetCPUUtilizationPercentage"], 33);
+    let request = seen.lock().expect("no test panics with it").pop().expect("it was asked");
+    assert_eq!(request["object"]["apiVersion"], "autoscaling/v2");
+    assert_eq!(
+        (&request["kind"]["version"], &request["requestKind"]["version"]),
+        (&json!("v2"), &json!("v1"))
+    );
+
+    let exact = configuration("Exact");
+    assert_eq!(server.send(Method::PUT, &format!("{path}/w"), Some(&exact)).await.status, 200);
+    let answer = server.send(Method::POST, SCALERS, Some(&scaler("b", 80))).await;
+    assert_eq!(answer.json()["spec"]["targetCPUUtilizationPercentage"], 80);
+    assert_eq!(hook.asked(), 1, "the rules name another version only");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_judges_the_version_that_it_means() {
+    let server = Server::start().await;
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule()]},
+            "validations": [{"expression": "object.spec.metrics[0].resource.target.averageUtilization < 50"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "p"}, "spec": {"policyName": "p", "validationActions": ["Deny"]},
+    });
+    made(&server, &format!("{CONFIGURATIONS}/validatingadmissionpolicies"), &policy).await;
+    made(&server, &format!("{CONFIGURATIONS}/validatingadmissionpolicybindings"), &binding).await;
+    made(&server, SCALERS, &scaler("low", 20)).await;
+    let answer = server.send(Method::POST, SCALERS, Some(&scaler("high", 80))).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.text().contains("failed expression: object.spec.metrics[0]"), "{}", answer.text());
+    let path = format!("{CONFIGURATIONS}/validatingadmissionpolicies/p");
+    let checked = server.until(&path, |answer| answer.json()["status"]["observedGeneration"] == 1).await;
+    assert_eq!(checked.json()["status"]["typeChecking"], json!({}));
+    server.end().await;
+}
