@@ -1,16 +1,19 @@
-//! Tests of the API server through its public face, and what clients may rely on: recorded traffic and the real
-//! kubectl, each against a server that runs in this process with a store of its own.
+//! Tests of the API server through its public face, and what clients may rely on: recorded traffic, the real kubectl
+//! and client libraries, each against a server that runs in this process with a store of its own.
 
 #![expect(clippy::print_stderr, reason = "a test that is left out says so, loudly")]
 
 mod auth;
 mod client;
+mod clients;
 mod golden;
 mod impersonation;
+mod kube_rs;
 mod kubectl;
 mod oidc;
 mod seeds;
 mod server;
 mod tls;
 mod transports;
+mod walls;
 mod world;

@@ -74,6 +74,11 @@ impl Server {
         &self.running.api
     }
 
+    /// Someone who knows it, but shows no certificate.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::stranger(&self.kubeconfig, self.running.address)
+    }
+
     /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
