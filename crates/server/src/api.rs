@@ -21,6 +21,7 @@ use shoal_control::rbac::User;
 
 use crate::access::Access;
 use crate::audit;
+use crate::custom::Definitions;
 use crate::documents::Documents;
 use crate::fair::Fair;
 use crate::hooks::Ready;
@@ -44,6 +45,8 @@ pub struct Api {
     pub registry: ArcSwap<Registry>,
     /// What is told about what is served.
     pub documents: ArcSwap<Documents>,
+    /// What both were made of.
+    pub definitions: Definitions,
     /// Who asks, and what they may do.
     pub access: Access,
     /// Whose turn it is.
@@ -108,6 +111,7 @@ impl Api {
             objects,
             registry: ArcSwap::default(),
             documents: ArcSwap::from_pointee(Documents::new(Vec::new(), Vec::new())),
+            definitions: Definitions::default(),
             access,
             fair: Fair::default(),
             hooks: Ready::default(),

@@ -4,26 +4,31 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use shoal_api::field::Error;
 use shoal_api::printer::CustomColumns;
-use shoal_api::{GroupVersion, Node, decode, defaults, object, openapi, resources};
+use shoal_api::{GroupVersion, Node, Status, decode, defaults, object, openapi, resources};
 use shoal_control::cel::Budget;
 use shoal_control::custom::definition::{self, conditions};
 use shoal_control::custom::publish::{self, OpenApi};
 use shoal_control::custom::{Compiled, Verdict, conversion};
 use shoal_control::kinds;
-use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
-use shoal_control::snapshot::Snapshot;
+use shoal_store::{ListOptions, Revision};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::Api;
 use crate::convert::Conversion;
+use crate::objects::Stored;
 use crate::registry::{Registry, Served};
 use crate::stored;
 
 /// How long the rules of one object may take; their cost is limited apart from that.
 const RULES_TIME: Duration = Duration::from_secs(2);
+/// Where definitions lie in the store.
+const TABLE: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
+/// Before a store that failed is asked again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A version of a custom resource, ready for its objects.
 pub struct Custom {
@@ -125,25 +130,33 @@ impl Custom {
     }
 }
 
+/// What is served of the definitions.
+#[derive(Default)]
+pub struct Definitions(tokio::sync::Mutex<Made>);
+
+#[derive(Default)]
+struct Made {
+    /// Of which objects: their keys and revisions; none: nothing has been made yet.
+    of: Option<Vec<(Bytes, Revision)>>,
+    known: Known,
+}
+
 /// What was made of definitions that have not changed since.
 type Known = HashMap<(String, i64, String), Arc<Custom>>;
-
-/// Serves what the definitions say now.
-pub(crate) fn read(api: &Api) {
-    serve(api, &mut Known::default());
-}
 
 /// Serves what the definitions say, until the drain begins.
 pub(crate) async fn follow(api: &Arc<Api>) {
     let mut changes = api.world.changes();
-    let mut known = Known::default();
     while !api.drain.has_begun() {
-        serve(api, &mut known);
-        let is_ours = |table: &str| table == "/registry/apiextensions.k8s.io/customresourcedefinitions/";
+        if let Err(error) = settle(api).await {
+            tracing::warn!(%error, "the definitions of custom resources cannot be read; trying again");
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
         loop {
             tokio::select! {
                 batch = changes.recv() => match batch {
-                    Ok(batch) if batch.iter().any(|change| is_ours(&change.table)) => break,
+                    Ok(batch) if batch.iter().any(|change| &*change.table == TABLE) => break,
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return,
@@ -154,9 +167,25 @@ pub(crate) async fn follow(api: &Arc<Api>) {
     }
 }
 
-/// Serves the built-in resources and those of the definitions that are established.
-fn serve(api: &Api, known: &mut Known) {
-    let definitions = api.world.view().list(&CUSTOM_RESOURCE_DEFINITION, None);
+/// Serves the built-in resources and those of the definitions that are established now. Whoever has seen that one is may ask
+/// for its objects at once, so what is asked about definitions, and what seems not to be served, comes here first.
+///
+/// # Errors
+/// 500 or 503: the store cannot be read.
+pub(crate) async fn settle(api: &Api) -> Result<(), Status> {
+    let mut made = api.definitions.0.lock().await;
+    let stored = api.objects.list(TABLE.as_bytes(), ListOptions::default()).await?.objects;
+    let of: Vec<(Bytes, Revision)> = stored.iter().map(|one| (one.key.clone(), one.revision)).collect();
+    if made.of.as_ref() == Some(&of) {
+        return Ok(());
+    }
+    let definitions = stored.iter().map(Stored::value).collect::<Result<Vec<Value>, Status>>()?;
+    serve(api, &definitions, &mut made.known);
+    made.of = Some(of);
+    Ok(())
+}
+
+fn serve(api: &Api, definitions: &[Value], known: &mut Known) {
     let (mut registry, mut documents, mut kept) = (Registry::built_in(), Vec::new(), Known::default());
     for crd in definitions.iter().filter(|crd| conditions::is_established(crd)) {
         for resource in resources::of_definition(crd) {

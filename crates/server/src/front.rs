@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use rustls_pki_types::CertificateDer;
 use shoal_api::Status;
 use shoal_api::resources::Verb;
@@ -53,7 +54,11 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     let (mut parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
     let accepts_gzip = accepts_gzip(&parts.headers);
-    let path = parts.uri.path().to_owned();
+    // As it is meant, before anyone decides by it: clients write `system%3Anode` for `system:node`.
+    let Ok(path) = percent_decode_str(parts.uri.path()).decode_utf8() else {
+        return answer::failure(&Status::bad_request("the path is not UTF-8"));
+    };
+    let path = path.into_owned();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let target = Target::of(&parts.method, &path, query.flag("watch"));
     let id = uuid::Uuid::new_v4().to_string();

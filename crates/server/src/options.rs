@@ -178,13 +178,19 @@ impl ListOptions {
         if !self.watch && query.get("sendInitialEvents").is_some() {
             return forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
-        if !self.token.is_empty() && !matching.is_empty() {
-            return forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden when continue is provided",
-            );
-        }
-        Ok(())
+        let revision = query.get("resourceVersion").unwrap_or_default();
+        let wrong = match matching {
+            "" => return Ok(()),
+            _ if revision.is_empty() && !self.watch => {
+                "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            }
+            _ if !self.token.is_empty() => "resourceVersionMatch is forbidden when continue is provided",
+            "Exact" if revision == "0" => {
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
+            }
+            _ => return Ok(()),
+        };
+        forbidden("resourceVersionMatch", wrong)
     }
 }
 
@@ -350,6 +356,9 @@ mod tests {
             "resourceVersion=x",
             "resourceVersionMatch=Newer",
             "watch=1&resourceVersionMatch=Exact&resourceVersion=1",
+            "resourceVersionMatch=Exact",
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            "resourceVersionMatch=Exact&resourceVersion=1&continue=x",
             "sendInitialEvents=true",
             "watch=true&sendInitialEvents=true",
         ] {

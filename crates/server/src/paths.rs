@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
+use shoal_api::Status;
 
 use crate::answer::{self, Answer};
 use crate::api::Api;
 use crate::backup;
+use crate::custom;
 use crate::leader;
 use crate::options::Query;
 use crate::route;
@@ -39,11 +41,18 @@ pub(crate) async fn answer(
         "/.well-known/openid-configuration" => answer::json(StatusCode::OK, &api.access.configuration()),
         "" => answer::json(StatusCode::OK, &json!({"paths": roots(api)})),
         other if is_health(other) => health(api, other, query).await,
-        other => match api.documents.load().answer(other, query.is_there("hash"), headers, &api.address) {
-            Some(answer) => answer,
-            None => route::nothing_here(),
-        },
+        other => {
+            documents(api, other, query, headers).await.unwrap_or_else(|status| answer::failure(&status))
+        }
     }
+}
+
+/// What is served, as it is now.
+async fn documents(api: &Api, path: &str, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
+    custom::settle(api).await?;
+    let documents = api.documents.load();
+    let answer = documents.answer(path, query.is_there("hash"), headers, &api.address);
+    Ok(answer.unwrap_or_else(route::nothing_here))
 }
 
 fn version() -> serde_json::Value {

@@ -9,7 +9,7 @@ use shoal_api::resources::Verb;
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::registry::Served;
-use crate::{delete, nodes, patch, read, subresource, watch, write};
+use crate::{custom, delete, nodes, patch, read, subresource, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
@@ -21,11 +21,16 @@ pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
 
 async fn dispatch(api: &Arc<Api>, request: &Request) -> Result<Answer, Status> {
     let target = &request.target;
-    let registry = api.registry.load();
-    let served = registry.get(&target.group, &target.version, &target.resource).cloned();
-    let served = served.ok_or_else(Status::no_such_path)?;
-    drop(registry);
-    if served.resource.namespaced && target.namespace.is_empty() && !target.name.is_empty() {
+    let find = || api.registry.load().get(&target.group, &target.version, &target.resource).cloned();
+    let served = match find() {
+        Some(served) => served,
+        None => {
+            custom::settle(api).await?;
+            find().ok_or_else(Status::no_such_path)?
+        }
+    };
+    let is_nowhere = served.resource.namespaced && target.namespace.is_empty() && !target.name.is_empty();
+    if is_nowhere || !(target.rest.is_empty() || target.subresource == "proxy") {
         return Err(Status::no_such_path());
     }
     if !target.subresource.is_empty() && target.subresource != "status" {

@@ -80,6 +80,9 @@ pub enum StartError {
     /// The roles that every cluster has cannot be written.
     #[error("cannot write the roles that every cluster has")]
     Rights(#[from] shoal_api::Status),
+    /// The definitions of custom resources cannot be read.
+    #[error("cannot read the definitions of custom resources")]
+    Definitions(#[source] shoal_api::Status),
     /// The audit log cannot be written.
     #[error(transparent)]
     Audit(#[from] FileError),
@@ -119,7 +122,7 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     let world = api.clone();
     tasks.spawn(async move { world.world.run(&world.drain).await });
     api.world.reached(shoal_store::Revision(1)).await;
-    custom::read(&api);
+    custom::settle(&api).await.map_err(StartError::Definitions)?;
     rights::reconcile(&api).await?;
     run(&api, &pki, config.controllers, reach, &mut tasks);
     let compactor = Compactor::new(store);

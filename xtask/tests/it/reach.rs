@@ -32,7 +32,8 @@ const FENCES: &[Fence] = &[
     },
 ];
 
-/// The graph of packages by name, without dev-dependencies, and the members of the workspace under `crates`.
+/// The graph of packages by name, those from elsewhere with their version, since two versions reach different things; without
+/// dev-dependencies. And the members of the workspace under `crates`.
 struct Graph {
     edges: BTreeMap<String, Vec<String>>,
     crates: Vec<String>,
@@ -40,8 +41,12 @@ struct Graph {
 
 fn graph(metadata: &Value) -> Graph {
     let text = |value: &Value| value.as_str().expect("a string of cargo metadata").to_string();
+    let name = |package: &Value| match &package["source"] {
+        Value::Null => text(&package["name"]),
+        _ => format!("{} {}", text(&package["name"]), text(&package["version"])),
+    };
     let names: BTreeMap<String, String> =
-        list(&metadata["packages"]).map(|package| (text(&package["id"]), text(&package["name"]))).collect();
+        list(&metadata["packages"]).map(|package| (text(&package["id"]), name(package))).collect();
     let mut edges = BTreeMap::<String, Vec<String>>::new();
     for node in list(&metadata["resolve"]["nodes"]) {
         let is_built = |dependency: &&Value| list(&dependency["dep_kinds"]).any(|kind| kind["kind"] != "dev");

@@ -12,8 +12,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::WantsClientCert;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -30,6 +32,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     address: SocketAddr,
     tls: TlsConnector,
+}
+
+/// A client with one connection, for many requests one after the other.
+pub(crate) struct Session {
+    client: Client,
+    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// An answer, whole.
@@ -56,25 +64,23 @@ pub(crate) struct Stream {
 impl Client {
     /// A client with the certificate in a kubeconfig.
     pub(crate) fn of(kubeconfig: &str, address: SocketAddr) -> Self {
-        let field = |name: &str| {
-            let found = kubeconfig.lines().find_map(|line| line.trim().strip_prefix(name));
-            BASE64_STANDARD.decode(found.expect("the kubeconfig has it").trim()).expect("base64")
-        };
-        let mut roots = RootCertStore::empty();
-        let authority =
-            CertificateDer::from_pem_slice(&field("certificate-authority-data:")).expect("a certificate");
-        roots.add(authority).expect("an authority");
-        let certificate =
-            CertificateDer::from_pem_slice(&field("client-certificate-data:")).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_slice(&field("client-key-data:")).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate], key)
-            .expect("a key that fits");
+        let certificate = CertificateDer::from_pem_slice(&field(kubeconfig, "client-certificate-data:"))
+            .expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(&field(kubeconfig, "client-key-data:")).expect("a key");
+        let config =
+            trusting(kubeconfig).with_client_auth_cert(vec![certificate], key).expect("a key that fits");
         Self { address, tls: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// A client that knows the server but shows no certificate.
+    pub(crate) fn stranger(kubeconfig: &str, address: SocketAddr) -> Self {
+        let config = trusting(kubeconfig).with_no_client_auth();
+        Self { address, tls: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// A client that keeps its connection.
+    pub(crate) fn session(&self) -> Session {
+        Session { client: self.clone(), sender: None }
     }
 
     /// Sends a request on a connection of its own and reads the whole answer.
@@ -128,14 +134,50 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.connect().await.send_request(request).await.expect("an answer")
+    }
+
+    async fn connect(&self) -> SendRequest<Full<Bytes>> {
         let socket = TcpStream::connect(self.address).await.expect("a connection");
         let name = ServerName::from(self.address.ip());
         let socket = self.tls.connect(name, socket).await.expect("a server that is who it says");
-        let (mut sender, connection) =
+        let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("a connection");
-        // It ends with the answer, or when the answer is dropped.
+        // It ends with the answer, or when the answer or the session is dropped.
         tokio::spawn(connection);
-        sender.send_request(request).await.expect("an answer")
+        sender
+    }
+}
+
+impl Session {
+    /// Sends a request without a body and reads the whole answer, on the same connection where it is still there.
+    pub(crate) async fn ask(
+        &mut self,
+        method: &Method,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, Bytes) {
+        let request =
+            Request::builder().method(method).uri(target).header(HOST, self.client.address.to_string());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Full::default()).expect("a request");
+        let mut kept = self.sender.take();
+        let is_open = match &mut kept {
+            Some(sender) => sender.ready().await.is_ok(),
+            None => false,
+        };
+        let mut sender = match kept {
+            Some(sender) if is_open => sender,
+            _ => self.client.connect().await,
+        };
+        let answered = async {
+            let answer = sender.send_request(request).await.expect("an answer");
+            let status = answer.status().as_u16();
+            (status, answer.into_body().collect().await.expect("a whole answer").to_bytes())
+        };
+        let answered = tokio::time::timeout(ANSWER_WITHIN, answered).await;
+        self.sender = Some(sender);
+        answered.unwrap_or_else(|_| panic!("{method} {target} was not answered"))
     }
 }
 
@@ -200,6 +242,24 @@ impl Stream {
 /// A header as text; empty when it is not there.
 pub(crate) fn header(headers: &HeaderMap, name: &str) -> String {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// A file that a kubeconfig has in it.
+fn field(kubeconfig: &str, name: &str) -> Vec<u8> {
+    let found = kubeconfig.lines().find_map(|line| line.trim().strip_prefix(name));
+    BASE64_STANDARD.decode(found.expect("the kubeconfig has it").trim()).expect("base64")
+}
+
+/// TLS that believes the authority of a kubeconfig.
+fn trusting(kubeconfig: &str) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let authority = CertificateDer::from_pem_slice(&field(kubeconfig, "certificate-authority-data:"));
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.expect("a certificate")).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS")
+        .with_root_certificates(roots)
 }
 
 fn inflated(bytes: &[u8]) -> Bytes {

@@ -1,4 +1,4 @@
-//! The real kubectl 1.32 against this server: scripts with commands, and what kubectl prints for them.
+//! The real kubectl 1.32 and Helm 3 against this server: scripts with commands, and what is printed for them.
 //!
 //! A script (`kubectl/NAME.kubectl`) is read top-down:
 //!
@@ -23,31 +23,26 @@ use crate::server::Server;
 /// For one command. Those that wait have their own, shorter, deadlines.
 const COMMAND_WITHIN: Duration = Duration::from_secs(120);
 
-/// One test for each script; those that are left out print something that no two runs print alike yet (a time, a port that
-/// was drawn, the order of a map).
+/// The script whose commands are Helm's.
+const HELM: &str = "helm";
+
+/// One test for each script.
 macro_rules! scripts {
-    ($($name:ident),* ; left out: $($loose:ident),* $(,)?) => {
+    ($($name:ident),* $(,)?) => {
         /// All scripts.
-        const SCRIPTS: &[&str] = &[$(stringify!($name),)* $(stringify!($loose)),*];
+        const SCRIPTS: &[&str] = &[$(stringify!($name)),*];
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 check(stringify!($name)).await;
             }
         )*
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            #[ignore = "no two runs print the same yet"]
-            async fn $loose() {
-                check(stringify!($loose)).await;
-            }
-        )*
     };
 }
 
 scripts! {
-    access, apply, certificates, custom, delete, discovery, edit, events, explain, invalid, kustomize, nodes, patch, pods,
-    scale, server_side, set, versions; left out: create, describe, get, label, rollout, wait
+    access, apply, certificates, create, custom, delete, describe, discovery, edit, events, explain, get, helm, invalid,
+    kustomize, label, nodes, patch, pods, rollout, scale, server_side, set, versions, wait
 }
 
 #[test]
@@ -57,9 +52,7 @@ fn every_script_is_run() {
         .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".kubectl")?.to_owned()))
         .collect();
     found.sort();
-    let mut run = SCRIPTS.to_vec();
-    run.sort_unstable();
-    assert_eq!(found, run);
+    assert_eq!(found, SCRIPTS);
 }
 
 /// A part of a script.
@@ -75,7 +68,11 @@ enum Part {
 
 /// Runs a script and compares what is printed.
 async fn check(name: &str) {
-    let Some(kubectl) = Tool::find() else { return };
+    let Some(mut kubectl) = Tool::find() else { return };
+    if name == HELM {
+        let Some(both) = kubectl.with_helm() else { return };
+        kubectl = both;
+    }
     let path = directory().join(format!("{name}.kubectl"));
     let text = std::fs::read_to_string(&path).expect("a script");
     let server = Server::start().await;
@@ -83,7 +80,9 @@ async fn check(name: &str) {
     let mut printed = String::new();
     for part in parts(&text) {
         if let Part::File(name, content) = &part {
-            std::fs::write(tool.directory().join(name), content).expect("a file");
+            let file = tool.directory().join(name);
+            std::fs::create_dir_all(file.parent().expect("it is in a directory")).expect("a directory");
+            std::fs::write(file, content).expect("a file");
         }
         let output = match &part {
             Part::Command(command) => Some(tool.run(command, COMMAND_WITHIN).await),

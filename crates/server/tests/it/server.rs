@@ -102,6 +102,11 @@ impl Server {
         &self.running.pki
     }
 
+    /// Someone who knows it, but shows no certificate.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::stranger(&self.kubeconfig, self.running.address)
+    }
+
     /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

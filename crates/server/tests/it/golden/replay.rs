@@ -1,5 +1,6 @@
 //! Sends what was recorded, and finds where the answers differ.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::Method;
@@ -17,8 +18,6 @@ use crate::server::Server;
 /// How long controllers have, after a write, to do what the recorded ones had done before the next command. Asking
 /// stops as soon as the answer is the recorded one.
 const SETTLE_WITHIN: Duration = Duration::from_millis(1500);
-/// For all exchanges together: a server with many faults is not worth more.
-const SETTLE_ALL_WITHIN: Duration = Duration::from_secs(40);
 /// Between questions.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// For one event of a watch.
@@ -33,7 +32,7 @@ pub(super) async fn run(
     expected: &dyn Fn(&Finding) -> bool,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut replay = Replay { server, names: Names::default(), patience: SETTLE_ALL_WITHIN };
+    let mut replay = Replay { server, names: Names::default(), lasting: HashSet::new() };
     for step in steps {
         replay.learn_index().await;
         for (place, exchange) in step.exchanges.iter().enumerate() {
@@ -63,7 +62,8 @@ type Found = (String, String, String);
 struct Replay<'s> {
     server: &'s Server,
     names: Names,
-    patience: Duration,
+    /// Kinds of differences that did not go away: the next ones of the kind are not waited for.
+    lasting: HashSet<String>,
 }
 
 impl Replay<'_> {
@@ -75,15 +75,17 @@ impl Replay<'_> {
 
     /// Sends a request until its answer is as recorded or it is too late; writes are sent once.
     async fn exchange(&mut self, exchange: &Exchange, is_expected: &dyn Fn(&Found) -> bool) -> Vec<Found> {
-        let until = Instant::now() + SETTLE_WITHIN.min(self.patience);
-        let began = Instant::now();
+        let until = Instant::now() + SETTLE_WITHIN;
         loop {
             let answer = self.send(exchange).await;
             let found = self.compare(exchange, &answer);
-            let is_final =
-                found.iter().all(is_expected) || exchange.method != "GET" || Instant::now() >= until;
-            if is_final {
-                self.patience = self.patience.saturating_sub(began.elapsed());
+            let new = found.iter().filter(|found| !is_expected(found));
+            let kinds: Vec<String> = new.map(|(path, ..)| without_names(path)).collect();
+            let is_late = Instant::now() >= until;
+            if exchange.method != "GET" || is_late || kinds.iter().all(|kind| self.lasting.contains(kind)) {
+                if is_late {
+                    self.lasting.extend(kinds);
+                }
                 self.learn(exchange, &answer);
                 return found;
             }
@@ -170,6 +172,15 @@ impl Replay<'_> {
             self.names.learn(&expected, &object(answer));
         }
     }
+}
+
+/// A path without the names and places in its brackets.
+fn without_names(path: &str) -> String {
+    let parts = path.split('[').enumerate();
+    let parts = parts.map(
+        |(place, part)| if place == 0 { part } else { part.split_once(']').map_or("", |(_, rest)| rest) },
+    );
+    parts.collect::<Vec<_>>().join("[]")
 }
 
 /// Status and media type.

@@ -14,6 +14,14 @@ const DRAWN_VALUES: [(&str, &str); 4] = [
     ("pid: ", "<pid>"),
 ];
 
+/// Shapes of times within a line: digits are `0`, letters `a` and `A`.
+const TIMES: [&str; 4] = [
+    "Aaa, 00 Aaa 0000 00:00:00 +0000",
+    "0000-00-00 00:00:00 +0000 AAA",
+    "Aaa Aaa 00 00:00:00 0000",
+    "Aaa Aaa  0 00:00:00 0000",
+];
+
 /// The lines below a command.
 pub(super) fn shown(output: &Output, address: &str) -> String {
     let mut text = String::new();
@@ -84,7 +92,18 @@ fn plain(word: &str) -> String {
     if core.starts_with("10.96.") && core != "10.96.0.1" && core.parse::<std::net::Ipv4Addr>().is_ok() {
         return put("<address>");
     }
-    without_uids(&without_drawn_letters(word))
+    without_uids(&without_times(&without_drawn_letters(&without_node_port(word))))
+}
+
+/// `80:31234/TCP`, as lists of Services have it.
+fn without_node_port(word: &str) -> String {
+    let drawn = word.split_once(":3").and_then(|(port, rest)| Some((port, rest.split_once('/')?)));
+    match drawn {
+        Some((port, (node_port, protocol))) if node_port.len() == 4 && port.parse::<u16>().is_ok() => {
+            format!("{port}:<node port>/{protocol}")
+        }
+        _ => word.into(),
+    }
 }
 
 /// Seconds, or minutes and seconds: no cluster of a test lives longer.
@@ -106,26 +125,31 @@ fn is_time(word: &str) -> bool {
     shape == "0000-00-00T" && (word.ends_with('Z') || word.contains('+'))
 }
 
-/// `Sun, 22 Nov 2026 10:53:03 +0000`, as `kubectl describe` has it.
+/// Times within a word, as in JSON.
+fn without_times(word: &str) -> String {
+    replaced(word, "0000-00-00A00:00:00A")
+}
+
+/// As `kubectl describe` and Helm have times.
 fn human_time(line: &str) -> String {
-    const LENGTH: usize = 31;
-    const SHAPE: &str = "Aaa, 00 Aaa 0000 00:00:00 +0000";
-    let shape = |text: &str| -> String {
-        text.chars()
-            .map(|letter| match letter {
-                '0'..='9' => '0',
-                'a'..='z' => 'a',
-                'A'..='Z' => 'A',
-                other => other,
-            })
-            .collect()
+    TIMES.iter().fold(line.into(), |line: String, shape| replaced(&line, shape))
+}
+
+/// A text with `<time>` for each part that has a shape.
+fn replaced(text: &str, wanted: &str) -> String {
+    let shape = |letter: char| match letter {
+        '0'..='9' => '0',
+        'a'..='z' => 'a',
+        'A'..='Z' => 'A',
+        other => other,
     };
-    let found = line
-        .char_indices()
-        .find(|(at, _)| line.get(*at..at + LENGTH).is_some_and(|part| shape(part) == SHAPE));
-    match found {
-        Some((at, _)) => format!("{}<time>{}", &line[..at], &line[at + LENGTH..]),
-        None => line.into(),
+    let fits = |at: usize| {
+        let part = text.get(at..at + wanted.len());
+        part.is_some_and(|part| part.chars().map(shape).eq(wanted.chars()))
+    };
+    match text.char_indices().find(|(at, _)| fits(*at)) {
+        Some((at, _)) => format!("{}<time>{}", &text[..at], replaced(&text[at + wanted.len()..], wanted)),
+        None => text.into(),
     }
 }
 
@@ -172,6 +196,10 @@ mod tests {
             ("Created:  Sun, 22 Nov 2026 10:53:03 +0000", "Created:   <time>"),
             ("  at: \"2026-11-22T10:53:03Z\"", "  at: \"<time>\""),
             ("running at https://127.0.0.1:6443", "running at https://<server>"),
+            ("Created on:  2026-11-23 05:14:22 +0000 UTC", "Created on:   <time>"),
+            ("LAST DEPLOYED: Mon Dec  7 05:14:22 2026", "LAST DEPLOYED: <time>"),
+            ("{\"restartedAt\":\"2026-11-23T05:15:08Z\"}", "{\"restartedAt\":\"<time>\"}"),
+            ("80:31234/TCP 80/TCP", "80:<node port>/TCP 80/TCP"),
             ("pod/generated-x7k2p created", "pod/generated-<drawn> created"),
             ("timeout 30s", "timeout <age>"),
         ];

@@ -1,4 +1,4 @@
-//! The kubectl of this machine, and a place for it to run in.
+//! The kubectl and the helm of this machine, and a place for them to run in.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,9 +22,10 @@ kill $pid 2> /dev/null
 rm -f "$pipe"
 "#;
 
-/// A kubectl.
+/// A kubectl, and what some scripts need beside it.
 pub(crate) struct Tool {
     path: PathBuf,
+    helm: Option<PathBuf>,
 }
 
 /// A kubectl with a directory, as an administrator.
@@ -46,11 +47,7 @@ pub(crate) struct Output {
 impl Tool {
     /// The kubectl on the path, or beside it, that is of the right version; it says aloud when there is none.
     pub(crate) fn find() -> Option<Self> {
-        let on_path = std::env::var_os("PATH").and_then(|path| {
-            std::env::split_paths(&path)
-                .map(|directory| directory.join("kubectl"))
-                .find(|file| file.is_file())
-        });
+        let on_path = directories().map(|directory| directory.join("kubectl")).find(|file| file.is_file());
         let real = on_path.and_then(|path| path.canonicalize().ok());
         let beside = real.as_ref().map(|path| path.with_file_name(format!("kubectl.1.{MINOR}")));
         let found = beside.into_iter().chain(real).find(|path| minor(path).as_deref() == Some(MINOR));
@@ -58,7 +55,19 @@ impl Tool {
             assert!(std::env::var_os("SHOAL_CI").is_none(), "kubectl 1.{MINOR} is not on the path");
             eprintln!("SKIPPED: kubectl 1.{MINOR} is not on the path");
         }
-        found.map(|path| Self { path })
+        found.map(|path| Self { path, helm: None })
+    }
+
+    /// With the helm on the path, or where the build keeps tools; it says aloud when there is none.
+    pub(super) fn with_helm(self) -> Option<Self> {
+        let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools");
+        let helm =
+            directories().chain([tools]).map(|directory| directory.join("helm")).find(|file| file.is_file());
+        if helm.is_none() {
+            assert!(std::env::var_os("SHOAL_CI").is_none(), "helm is not on the path");
+            eprintln!("SKIPPED: helm is not on the path");
+        }
+        helm.map(|helm| Self { helm: Some(helm), ..self })
     }
 
     /// Puts it in a directory of its own.
@@ -69,6 +78,9 @@ impl Tool {
             std::fs::create_dir(path).expect("a directory");
         }
         std::os::unix::fs::symlink(&self.path, programs.join("kubectl")).expect("a link");
+        if let Some(helm) = &self.helm {
+            std::os::unix::fs::symlink(helm, programs.join("helm")).expect("a link");
+        }
         std::fs::write(programs.join("follow"), FOLLOW).expect("a program");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(programs.join("follow"), mode).expect("a program");
@@ -102,6 +114,12 @@ impl Placed {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Output { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code() }
     }
+}
+
+/// Of the path.
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
 }
 
 fn minor(path: &Path) -> Option<String> {
