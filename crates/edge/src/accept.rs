@@ -11,11 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Connection, DRAIN_IDLE, Protocol};
 use crate::gate::{Gate, Pass};
 use crate::limits::Limit;
+use crate::routes::Entry;
 use crate::wire::{Transport, Wire};
 use crate::worker::Worker;
 use crate::{http1, http2};
@@ -25,6 +27,9 @@ pub(crate) struct Door {
     pub(crate) listener: std::net::TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) entry: Entry,
+    /// Ends the wait for connections; those that are open stay.
+    pub(crate) closed: CancellationToken,
 }
 
 /// How long a thread that has no file descriptors left waits before it accepts again.
@@ -40,7 +45,7 @@ const H2_START: &[u8] = b"PRI";
 /// Bytes read before the protocol is known: an ordinary request head in one read.
 const FIRST_READ_BYTES: usize = 2 << 10;
 
-/// Accepts connections until the drain begins, then those that the kernel has already accepted.
+/// Accepts connections until the drain begins or the door is closed, then those that the kernel has already accepted.
 ///
 /// # Errors
 /// When the socket cannot be watched; it was opened by us, so that is a bug or the end of the process.
@@ -50,6 +55,7 @@ pub(crate) async fn accept(door: Door, worker: Arc<Worker>, tracker: TaskTracker
         let accepted = tokio::select! {
             biased;
             () = worker.drain_begun.cancelled() => break,
+            () = door.closed.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -81,7 +87,7 @@ fn admit(socket: TcpStream, peer: SocketAddr, door: &Door, worker: &Arc<Worker>,
             }
         }
         Ok(pass) => {
-            let open = Open::new(worker.clone(), pass);
+            let open = Open::new(worker.clone(), door.entry, pass);
             match door.tls.clone() {
                 None => tracker.spawn(plain(socket, peer, open, tracker.clone())),
                 Some(acceptor) => tracker.spawn(encrypted(acceptor, socket, peer, open, tracker.clone())),
@@ -93,13 +99,14 @@ fn admit(socket: TcpStream, peer: SocketAddr, door: &Door, worker: &Arc<Worker>,
 /// A connection, counted while it is open.
 struct Open {
     worker: Arc<Worker>,
+    entry: Entry,
     _pass: Pass,
 }
 
 impl Open {
-    fn new(worker: Arc<Worker>, pass: Pass) -> Self {
+    fn new(worker: Arc<Worker>, entry: Entry, pass: Pass) -> Self {
         worker.metrics.connections_open.add(1);
-        Self { worker, _pass: pass }
+        Self { worker, entry, _pass: pass }
     }
 }
 
@@ -159,7 +166,7 @@ async fn serve<T: Transport>(
     open: &Open,
     tracker: TaskTracker,
 ) {
-    let connection = Arc::new(Connection::new(open.worker.clone(), peer, scheme, protocol));
+    let connection = Arc::new(Connection::new(open.worker.clone(), open.entry, peer, scheme, protocol));
     let wire = Wire::new(transport, first, connection.clone());
     match protocol {
         Protocol::Http1 => http1::serve(wire, connection).await,

@@ -35,6 +35,10 @@ pub(crate) struct Record<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) user_agent: Option<&'a [u8]>,
+    /// The host that was asked for; none where there is but one workload.
+    pub(crate) host: Option<&'a [u8]>,
+    /// `namespace/name` of the Service; none: no route leads to one.
+    pub(crate) service: Option<&'a str>,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) status: u16,
     pub(crate) bytes_in: u64,
@@ -157,6 +161,12 @@ fn human(record: &Record<'_>, now: SystemTime) -> String {
         millis(instantiate),
         millis(guest),
     );
+    if let Some(host) = record.host {
+        let _ = write!(line, " host={}", escape(host));
+    }
+    if let Some(service) = record.service {
+        let _ = write!(line, " service={service}");
+    }
     if let Some(failure) = record.failure {
         let _ = write!(line, " failure={failure} request={:016x}", record.id);
     }
@@ -172,7 +182,7 @@ fn human(record: &Record<'_>, now: SystemTime) -> String {
 
 fn json(record: &Record<'_>, now: SystemTime) -> String {
     let micros = |duration: Duration| duration.as_nanos() as f64 / 1e3;
-    let mut line = json!({
+    let mut object = json!({
         "time": timestamp(now),
         "request": format!("{:016x}", record.id),
         "peer": record.peer.to_string(),
@@ -189,8 +199,14 @@ fn json(record: &Record<'_>, now: SystemTime) -> String {
         "failure": record.failure,
         "trace": record.trace.map(|trace| format!("{:032x}", trace.trace_id)),
         "user_agent": record.user_agent.map(|agent| shorten(&String::from_utf8_lossy(agent)).to_owned()),
-    })
-    .to_string();
+    });
+    if let Some(host) = record.host {
+        object["host"] = shorten(&String::from_utf8_lossy(host)).into();
+    }
+    if let Some(service) = record.service {
+        object["service"] = service.into();
+    }
+    let mut line = object.to_string();
     line.push('\n');
     line
 }
@@ -249,6 +265,8 @@ mod tests {
             method: "GET",
             path: "/a?b=c",
             user_agent: Some(b"curl/8.0"),
+            host: None,
+            service: None,
             trace: TraceContext::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             status: 200,
             bytes_in: 3,
@@ -289,17 +307,19 @@ mod tests {
             user_agent: Some(b"x\" 200\r\n2026 10.0.0.1 GET /admin\x1b[31m\xff"),
             failure: Some("trap"),
             trace: None,
+            host: Some(b"a test\n"),
+            service: Some("shop/web"),
             status: 500,
             ..record()
         };
         check(
             &forged,
             &expect![[r#"
-            2026-11-22T20:44:18.123Z 127.0.0.1:5123 GET /\xc3\xa9 HTTP/1.1 500 in=3 out=5 total=1.500ms queue=0.001ms instantiate=0.007ms guest=0.040ms failure=trap request=00000000000000a1 "x\" 200\r\n2026 10.0.0.1 GET /admin\x1b[31m\xff"
-        "#]],
+                2026-11-22T20:44:18.123Z 127.0.0.1:5123 GET /\xc3\xa9 HTTP/1.1 500 in=3 out=5 total=1.500ms queue=0.001ms instantiate=0.007ms guest=0.040ms host=a test\n service=shop/web failure=trap request=00000000000000a1 "x\" 200\r\n2026 10.0.0.1 GET /admin\x1b[31m\xff"
+            "#]],
             &expect![[r#"
-            {"bytes_in":3,"bytes_out":5,"failure":"trap","guest_us":40.0,"instantiate_us":7.0,"method":"GET","path":"/é","peer":"127.0.0.1:5123","queue_us":1.2,"request":"00000000000000a1","status":500,"time":"2026-11-22T20:44:18.123Z","total_us":1500.0,"trace":null,"user_agent":"x\" 200\r\n2026 10.0.0.1 GET /admin\u001b[31m�","version":"HTTP/1.1"}
-        "#]],
+                {"bytes_in":3,"bytes_out":5,"failure":"trap","guest_us":40.0,"host":"a test\n","instantiate_us":7.0,"method":"GET","path":"/é","peer":"127.0.0.1:5123","queue_us":1.2,"request":"00000000000000a1","service":"shop/web","status":500,"time":"2026-11-22T20:44:18.123Z","total_us":1500.0,"trace":null,"user_agent":"x\" 200\r\n2026 10.0.0.1 GET /admin\u001b[31m�","version":"HTTP/1.1"}
+            "#]],
         );
     }
 

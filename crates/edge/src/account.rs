@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
 use http::{Method, StatusCode, Uri, Version, request};
 use shoal_runtime::{Account, FailureKind, TRACEPARENT, TraceContext};
 
@@ -55,6 +55,9 @@ struct Asked {
     uri: Uri,
     user_agent: Option<HeaderValue>,
     trace: Option<TraceContext>,
+    /// The host and the Service, where a cluster's routes decide.
+    host: Option<HeaderValue>,
+    service: Option<Arc<str>>,
     /// The span of this request, if it is recorded.
     span: Option<Begun>,
 }
@@ -85,6 +88,16 @@ impl Ticket {
         }
     }
 
+    /// Notes which host was asked for and which Service answers, for log and trace.
+    pub(crate) fn is_routed(&mut self, head: &request::Parts, service: Option<&Arc<str>>) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.service = service.cloned();
+        asked.host = match head.uri.authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+            None => head.headers.get(HOST).cloned(),
+        };
+    }
+
     fn timing(&self, now: Instant) -> Timing {
         let usage = self.account.usage();
         Timing {
@@ -101,6 +114,7 @@ impl Ticket {
             ended: SystemTime::now(),
             request: self.id,
             method: asked.method.clone(),
+            service: asked.service.clone(),
             path: otlp::shorten(asked.uri.path()),
             user_agent: asked.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).map(otlp::shorten),
             scheme: self.connection.scheme.clone(),
@@ -140,6 +154,8 @@ impl Drop for Ticket {
                 method: asked.method.as_str(),
                 path: asked.uri.path_and_query().map_or("", |path| path.as_str()),
                 user_agent: asked.user_agent.as_ref().map(HeaderValue::as_bytes),
+                host: asked.host.as_ref().map(HeaderValue::as_bytes),
+                service: asked.service.as_deref(),
                 trace: asked.trace,
                 status,
                 bytes_in: self.body.as_ref().map_or(0, |body| body.bytes()),
@@ -176,6 +192,8 @@ impl Asked {
             method: head.method.clone(),
             uri: head.uri.clone(),
             user_agent: head.headers.get(USER_AGENT).cloned(),
+            host: None,
+            service: None,
             trace,
             span,
         }

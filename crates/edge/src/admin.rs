@@ -23,10 +23,12 @@ use crate::config::MoreMetrics;
 use crate::exposition;
 use crate::metrics::Metrics;
 use crate::otlp::Delivery;
+use crate::routes::Routes;
 
 /// What the admin listener shows.
 pub(crate) struct Admin {
     metrics: Vec<Arc<Metrics>>,
+    routes: Routes,
     delivery: Arc<Delivery>,
     more: Option<MoreMetrics>,
     drain: Drain,
@@ -51,12 +53,12 @@ const PATHS: &str = "/metrics  counters and latencies, as Prometheus text\n\
 
 impl Admin {
     pub(crate) fn new(
-        metrics: Vec<Arc<Metrics>>,
+        (metrics, routes): (Vec<Arc<Metrics>>, Routes),
         delivery: Arc<Delivery>,
         more: Option<MoreMetrics>,
         drain: Drain,
     ) -> Self {
-        Self { metrics, delivery, more, drain }
+        Self { metrics, routes, delivery, more, drain }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Body> {
@@ -81,6 +83,7 @@ impl Admin {
 
     fn metrics(&self) -> String {
         let mut text = exposition::render(&self.metrics, &self.delivery, self.drain.has_begun());
+        exposition::services(&mut text, &self.routes.services());
         if let Some(MoreMetrics(more)) = &self.more {
             text.push_str(&more());
         }

@@ -9,11 +9,13 @@ use http::uri::Scheme;
 
 use crate::limits::Limit;
 use crate::metrics::Counter;
+use crate::routes::Entry;
 use crate::worker::{Tick, Worker};
 
 /// One connection. All its users are on one thread; the numbers are atomic only so that it can be shared.
 pub(crate) struct Connection {
     pub(crate) worker: Arc<Worker>,
+    pub(crate) entry: Entry,
     pub(crate) peer: SocketAddr,
     pub(crate) scheme: Scheme,
     pub(crate) protocol: Protocol,
@@ -53,10 +55,17 @@ pub(crate) enum Ending {
 pub(crate) const DRAIN_IDLE: Duration = Duration::from_millis(200);
 
 impl Connection {
-    pub(crate) fn new(worker: Arc<Worker>, peer: SocketAddr, scheme: Scheme, protocol: Protocol) -> Self {
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        entry: Entry,
+        peer: SocketAddr,
+        scheme: Scheme,
+        protocol: Protocol,
+    ) -> Self {
         let now = worker.now();
         Self {
             worker,
+            entry,
             peer,
             scheme,
             protocol,

@@ -20,7 +20,8 @@ use crate::gate::{Gate, Peers};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::otlp::{self, Source};
-use crate::routes::Routes;
+use crate::ports::{Doors, Ports};
+use crate::routes::{Entry, Routes};
 use crate::worker::Worker;
 
 /// An edge whose sockets are open; nothing is accepted until [`Edge::serve`].
@@ -29,6 +30,10 @@ pub struct Edge {
     config: Config,
     sockets: Vec<Bound>,
     admin: Option<(SocketAddr, std::net::TcpListener)>,
+    peers: Arc<Peers>,
+    ports: Ports,
+    /// For each thread.
+    more_doors: Vec<Doors>,
 }
 
 /// How serving ended.
@@ -68,7 +73,9 @@ impl Edge {
                 sockets.pop().map(|socket| (bound, socket))
             }
         };
-        Ok(Self { config, sockets, admin })
+        let peers = Arc::new(Peers::new(&config.limits));
+        let (ports, more_doors) = Ports::new(&config.limits, peers.clone(), threads);
+        Ok(Self { config, sockets, admin, peers, ports, more_doors })
     }
 
     /// The addresses served, in the order of [`Config::listeners`], with the ports that the kernel chose.
@@ -79,6 +86,11 @@ impl Edge {
     /// The address of the admin listener, if there is one.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Opens and closes further ports while this edge serves.
+    pub fn ports(&self) -> Ports {
+        self.ports.clone()
     }
 
     /// Serves until the drain begins and requests in flight have ended, at most [`Config::drain_deadline`]
@@ -107,12 +119,14 @@ impl Edge {
         let admin_thread = match self.admin {
             None => None,
             Some((_, socket)) => {
-                let admin = Admin::new(metrics.clone(), delivery, self.config.more_metrics, drain.clone());
+                let counted = (metrics.clone(), routes.clone());
+                let admin = Admin::new(counted, delivery, self.config.more_metrics, drain.clone());
                 let all_served = all_served.clone();
                 Some(start("edge-admin".into(), move || admin::serve(socket, admin, &all_served))?)
             }
         };
-        let plans = plan(self.sockets, &metrics, &self.config.limits, routes, sink.as_ref(), source.as_ref());
+        let doors = (self.sockets, self.more_doors, self.peers);
+        let plans = plan(doors, &metrics, &self.config.limits, routes, sink.as_ref(), source.as_ref());
         // Log and traces end when the last thread that writes to them does.
         drop((sink, source));
         let mut serving = Vec::new();
@@ -142,10 +156,11 @@ impl Edge {
 struct Plan {
     worker: Worker,
     doors: Vec<Door>,
+    more_doors: Doors,
 }
 
 fn plan(
-    sockets: Vec<Bound>,
+    (sockets, more_doors, peers): (Vec<Bound>, Vec<Doors>, Arc<Peers>),
     metrics: &[Arc<Metrics>],
     limits: &crate::Limits,
     routes: &Routes,
@@ -154,20 +169,21 @@ fn plan(
 ) -> Vec<Plan> {
     let mut plans: Vec<Plan> = metrics
         .iter()
+        .zip(more_doors)
         .enumerate()
-        .map(|(index, metrics)| {
+        .map(|(index, (metrics, more_doors))| {
             let log = sink.map(|sink| sink.for_thread(metrics.clone()));
             let tracer = source.map(Source::for_thread);
             let worker = Worker::new(index, limits.clone(), routes.clone(), metrics.clone(), log, tracer);
-            Plan { worker, doors: Vec::new() }
+            Plan { worker, doors: Vec::new(), more_doors }
         })
         .collect();
-    let peers = Arc::new(Peers::new(limits));
     for bound in sockets {
         let gate = Arc::new(Gate::new(limits, peers.clone()));
         let tls = bound.listener.tls.map(|certificates| TlsAcceptor::from(certificates.server()));
         for (plan, listener) in plans.iter_mut().zip(bound.per_thread) {
-            plan.doors.push(Door { listener, tls: tls.clone(), gate: gate.clone() });
+            let (tls, gate, closed) = (tls.clone(), gate.clone(), CancellationToken::new());
+            plan.doors.push(Door { listener, tls, gate, entry: Entry::Ingress, closed });
         }
     }
     plans
@@ -189,6 +205,7 @@ fn run(plan: Plan, drain: &Drain, deadline: Duration) -> usize {
             .into_iter()
             .map(|door| tokio::spawn(open_door(door, worker.clone(), tracker.clone())))
             .collect();
+        tracker.spawn(open_more(plan.more_doors, worker.clone(), tracker.clone()));
         let flusher = tokio::spawn(flush_log(worker.clone()));
         drain.begun().await;
         worker.begin_drain();
@@ -220,7 +237,21 @@ async fn flush_log(worker: Arc<Worker>) {
     }
 }
 
-/// Accepts until the drain begins. A socket that fails leaves the rest of the edge at work.
+/// Opens the doors that come until the drain begins.
+async fn open_more(mut doors: Doors, worker: Arc<Worker>, tracker: TaskTracker) {
+    loop {
+        tokio::select! {
+            () = worker.drain_begun.cancelled() => return,
+            door = doors.recv() => match door {
+                Some(door) => drop(tracker.spawn(open_door(door, worker.clone(), tracker.clone()))),
+                // Whoever could ask for one is gone.
+                None => return,
+            }
+        }
+    }
+}
+
+/// Accepts until the drain begins or the door is closed. A socket that fails leaves the rest of the edge at work.
 async fn open_door(door: Door, worker: Arc<Worker>, tracker: TaskTracker) {
     if let Err(error) = accept(door, worker, tracker).await {
         tracing::error!(%error, "a listening socket failed; this thread no longer accepts from it");

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 
+use crate::cluster::{Backend, CLASSES, Counted};
 use crate::histogram::{BUCKETS, Histogram, Reading, bound_seconds};
 use crate::metrics::{Counter, Metrics};
 use crate::otlp::Delivery;
 
 /// Picks one of the numbers of a thread.
 type Pick<N> = fn(&Metrics) -> &N;
+
+/// A number of a Service.
+type Show = fn(&Backend, &Counted) -> f64;
 
 /// Adds up the counters of all threads and writes them out, each metric with its help.
 pub(crate) fn render(threads: &[impl AsRef<Metrics>], delivery: &Delivery, is_draining: bool) -> String {
@@ -59,6 +64,55 @@ pub(crate) fn render(threads: &[impl AsRef<Metrics>], delivery: &Delivery, is_dr
     text.head("draining", "gauge", "1 once the edge takes no new work.");
     text.line("draining", "", u8::from(is_draining));
     text.0
+}
+
+/// Adds what is counted of each Service; nothing where there are none.
+pub(crate) fn services(text: &mut String, services: &[Arc<Backend>]) {
+    if services.is_empty() {
+        return;
+    }
+    let mut services: Vec<_> = services.iter().map(|one| (one, one.stats.read())).collect();
+    services.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    let mut out = Text(std::mem::take(text));
+    let label = |backend: &Backend| {
+        let (namespace, name) = backend.name.split_once('/').unwrap_or_default();
+        format!("namespace=\"{namespace}\",service=\"{name}\"")
+    };
+    let name = "service_requests_total";
+    out.head(
+        name,
+        "counter",
+        "Requests to a Service by the class of their answer, those of other guests included.",
+    );
+    for (backend, counted) in &services {
+        for (class, count) in CLASSES.iter().zip(counted.classes).filter(|(_, count)| *count > 0) {
+            out.line(name, &format!("{},class=\"{class}\"", label(backend)), count);
+        }
+    }
+    let pick: [(&str, &str, &str, Show); 4] = [
+        (
+            "service_answer_seconds_total",
+            "counter",
+            "Time from request heads to answer heads.",
+            |_, counted| counted.answer.as_secs_f64(),
+        ),
+        ("service_retries_total", "counter", "Requests sent to another replica.", |_, counted| {
+            counted.retries as f64
+        }),
+        ("service_waiting", "gauge", "Requests whose answer has not begun.", |_, counted| {
+            counted.requests.saturating_sub(counted.classes.iter().sum()) as f64
+        }),
+        ("service_replicas", "gauge", "Replicas that can be asked on this node.", |backend, _| {
+            backend.ready() as f64
+        }),
+    ];
+    for (name, kind, help, show) in pick {
+        out.head(name, kind, help);
+        services
+            .iter()
+            .for_each(|(backend, counted)| out.line(name, &label(backend), show(backend, counted)));
+    }
+    *text = out.0;
 }
 
 fn requests(text: &mut Text, threads: &[&Metrics]) {

@@ -15,6 +15,7 @@ pub(crate) struct Gate {
 }
 
 /// Counts the open connections of each peer, on all listeners.
+#[derive(Debug)]
 pub(crate) struct Peers {
     open: Mutex<HashMap<IpAddr, usize>>,
     most: usize,

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | accept | a connection is let in, or turned away | `accept`, `gate`, `listener` |
 //! | TLS | handshake, choice of protocol | `tls`, `accept` |
-//! | route | the workload for host and path | [`Routes`] |
+//! | route | the workload for port, host and path | [`Routes`], [`Cluster`] |
 //! | admit | malformed, ambiguous and oversized requests are refused | [`admit`], [`framing`] |
 //! | invoke | the workload is called | `service` |
 //! | respond | its answer, or what went wrong, is written | `respond` |
@@ -31,6 +31,7 @@ mod accept;
 mod access_log;
 mod account;
 mod admin;
+mod cluster;
 mod config;
 mod connection;
 mod edge;
@@ -44,6 +45,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod otlp;
+mod ports;
 mod request_body;
 mod respond;
 mod routes;
@@ -56,10 +58,12 @@ mod worker;
 pub mod admit;
 pub mod framing;
 
+pub use cluster::{Cluster, Kind, Settings};
 pub use config::{AccessLog, Config, ConfigError, Listener, MoreMetrics};
 pub use edge::{Edge, Served};
 pub use error::Error;
 pub use limits::{Limit, Limits};
 pub use otlp::Traces;
+pub use ports::Ports;
 pub use routes::Routes;
 pub use tls::{CertificateError, Certificates};

@@ -59,6 +59,8 @@ pub(crate) struct Span {
     pub(crate) ended: SystemTime,
     pub(crate) request: u64,
     pub(crate) method: Method,
+    /// `namespace/name` of the Service that answered, in a cluster.
+    pub(crate) service: Option<Arc<str>>,
     pub(crate) path: String,
     pub(crate) user_agent: Option<String>,
     pub(crate) scheme: Scheme,
@@ -199,6 +201,7 @@ mod tests {
             ended: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_380_258_123),
             request: 0xa1,
             method: Method::GET,
+            service: None,
             path: "/a".into(),
             user_agent: Some("curl/8".into()),
             scheme: Scheme::HTTPS,

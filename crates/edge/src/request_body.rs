@@ -53,9 +53,9 @@ impl RequestBody {
         incoming: Incoming,
         connection: Arc<Connection>,
         watch: Arc<BodyWatch>,
+        limit_bytes: u64,
         awaits_continue: bool,
     ) -> Self {
-        let limit_bytes = connection.worker.limits.request_body.0;
         Self {
             incoming: Some(incoming),
             watch,

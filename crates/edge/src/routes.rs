@@ -4,42 +4,99 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use http::uri::Scheme;
+use parking_lot::Mutex;
 use shoal_runtime::Invoke;
+
+use crate::cluster::Backend;
+use crate::cluster::Table as Cluster;
 
 /// The route table, shared by all threads and replaced as a whole while they serve: a request sees one table
 /// from start to end, and a workload that was replaced finishes the requests that it has.
 ///
-/// Today every request goes to one workload; hosts and paths become fields of the table.
+/// It sends every request to one workload, or each to the Service that the objects of a cluster name; see
+/// [`crate::Cluster`].
 #[derive(Clone)]
-pub struct Routes(Arc<ArcSwap<Table>>);
+pub struct Routes(Arc<Shared>);
+
+struct Shared {
+    table: ArcSwap<Table>,
+    /// The Services that requests may go to, for metrics.
+    services: Mutex<Vec<Arc<Backend>>>,
+}
 
 /// One version of the route table.
-pub(crate) struct Table {
-    /// Answers what no route names.
-    fallback: Arc<dyn Invoke>,
+pub(crate) enum Table {
+    /// One workload answers everything.
+    One(Arc<dyn Invoke>),
+    /// Ingresses and Services decide.
+    Cluster(Box<Cluster>),
+}
+
+/// By which door a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// A listener of the configuration.
+    Ingress,
+    /// A port of the node that a Service has.
+    Port(u16),
+}
+
+/// Who answers a request.
+pub(crate) struct Found<'a> {
+    pub(crate) invoke: &'a dyn Invoke,
+    /// `namespace/name` of the Service; none: it is none.
+    pub(crate) service: Option<&'a Arc<str>>,
+    /// Largest request body, in bytes, where the route has a wish.
+    pub(crate) request_body_bytes: Option<u64>,
 }
 
 impl Routes {
     /// Sends every request to this workload.
     pub fn to(workload: Arc<dyn Invoke>) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Table { fallback: workload })))
+        Self::new(Table::One(workload))
     }
 
     /// Sends every request from now on to this workload. Requests in flight stay where they are.
     pub fn replace(&self, workload: Arc<dyn Invoke>) {
-        self.0.store(Arc::new(Table { fallback: workload }));
+        self.0.table.store(Arc::new(Table::One(workload)));
+    }
+
+    pub(crate) fn new(table: Table) -> Self {
+        Self(Arc::new(Shared { table: ArcSwap::from_pointee(table), services: Mutex::default() }))
+    }
+
+    /// Uses these routes from now on.
+    pub(crate) fn set(&self, table: Cluster, services: Vec<Arc<Backend>>) {
+        self.0.table.store(Arc::new(Table::Cluster(Box::new(table))));
+        *self.0.services.lock() = services;
     }
 
     /// The table as it is now.
     pub(crate) fn now(&self) -> Guard<Arc<Table>> {
-        self.0.load()
+        self.0.table.load()
+    }
+
+    /// The Services that requests may go to.
+    pub(crate) fn services(&self) -> Vec<Arc<Backend>> {
+        self.0.services.lock().clone()
     }
 }
 
 impl Table {
-    /// The workload that answers requests for this host and path.
-    pub(crate) fn find(&self, _host: &str, _path: &str) -> &dyn Invoke {
-        self.fallback.as_ref()
+    /// Who answers a request for this host and path that came in by this door.
+    pub(crate) fn find(&self, entry: Entry, scheme: &Scheme, host: &str, path: &str) -> Found<'_> {
+        match self {
+            Self::One(workload) => Found::other(workload.as_ref()),
+            Self::Cluster(cluster) => cluster.find(entry, scheme, host, path),
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    /// Whoever answers, without being a Service.
+    pub(crate) fn other(invoke: &'a dyn Invoke) -> Self {
+        Self { invoke, service: None, request_body_bytes: None }
     }
 }
 

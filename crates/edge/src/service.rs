@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use shoal_runtime::{Answer, Body, Call, TRACEPARENT, TRACESTATE};
+use shoal_runtime::{Answer, Body, Call, Invoke, TRACEPARENT, TRACESTATE};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,6 +22,7 @@ use crate::connection::{Connection, Ending, Protocol};
 use crate::limits::Limit;
 use crate::request_body::{BodyWatch, RequestBody, Trouble};
 use crate::respond::{self, ResponseBody};
+use crate::routes::{Found, Table};
 
 /// Serves the requests of one connection.
 pub(crate) struct Serve(Arc<Connection>);
@@ -72,9 +73,17 @@ impl Service<Request<Incoming>> for Serve {
                 State::Refused(refusal)
             }
             Ok(()) => {
-                pass_trace(&ticket, &mut head);
-                let body = take_body(&mut ticket, &head, incoming, has_body);
-                State::Invoked(invoke(&ticket, Request::from_parts(head, body)))
+                let table = self.0.worker.routes.now();
+                let found = find(&table, &mut ticket, &head);
+                let body_max = body_limit(&found, &self.0);
+                if incoming.size_hint().lower() > body_max {
+                    self.0.end_with(Ending::Linger);
+                    State::Refused(Refusal::Limit(Limit::RequestBody))
+                } else {
+                    pass_trace(&ticket, &mut head);
+                    let body = take_body(&mut ticket, &head, incoming, has_body, body_max);
+                    State::Invoked(invoke(&ticket, found.invoke, Request::from_parts(head, body)))
+                }
             }
         };
         Respond { state, ticket: Some(ticket) }
@@ -109,17 +118,40 @@ fn pass_trace(ticket: &Ticket, head: &mut http::request::Parts) {
     head.headers.insert(TRACEPARENT, trace.header());
 }
 
-fn take_body(ticket: &mut Ticket, head: &http::request::Parts, incoming: Incoming, has_body: bool) -> Body {
+/// Phase *route*.
+fn find<'a>(table: &'a Table, ticket: &mut Ticket, head: &http::request::Parts) -> Found<'a> {
+    let connection = &ticket.connection;
+    let host = admit::host_of(&head.uri, &head.headers);
+    let found = table.find(connection.entry, &connection.scheme, host, head.uri.path());
+    if let Table::Cluster(_) = table {
+        ticket.is_routed(head, found.service);
+    }
+    found
+}
+
+/// Largest request body, in bytes: a route may want less than the edge lets in, and not more.
+fn body_limit(found: &Found<'_>, connection: &Connection) -> u64 {
+    let most = connection.worker.limits.request_body.0;
+    found.request_body_bytes.map_or(most, |wish| wish.min(most))
+}
+
+fn take_body(
+    ticket: &mut Ticket,
+    head: &http::request::Parts,
+    incoming: Incoming,
+    has_body: bool,
+    body_max: u64,
+) -> Body {
     if !has_body {
         return Body::empty();
     }
     let watch = Arc::new(BodyWatch::default());
     ticket.body = Some(watch.clone());
     let awaits_continue = head.headers.contains_key(EXPECT);
-    Body::stream(RequestBody::new(incoming, ticket.connection.clone(), watch, awaits_continue))
+    Body::stream(RequestBody::new(incoming, ticket.connection.clone(), watch, body_max, awaits_continue))
 }
 
-fn invoke(ticket: &Ticket, request: Request<Body>) -> Work {
+fn invoke(ticket: &Ticket, workload: &dyn Invoke, request: Request<Body>) -> Work {
     let connection = &ticket.connection;
     let call = Call {
         id: ticket.id,
@@ -128,8 +160,6 @@ fn invoke(ticket: &Ticket, request: Request<Body>) -> Work {
         received: ticket.received,
         account: ticket.account.clone(),
     };
-    let table = connection.worker.routes.now();
-    let workload = table.find(admit::host_of(request.uri(), request.headers()), request.uri().path());
     let work = workload.invoke(request, call);
     match connection.protocol {
         Protocol::Http1 => Work::Task(AbortOnDropHandle::new(tokio::spawn(work))),

@@ -1,5 +1,6 @@
 //! Phase *TLS*: certificates, and what a handshake offers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -60,8 +63,15 @@ pub enum CertificateError {
     SelfSign(#[source] io::Error),
 }
 
-/// The key that new handshakes use.
-struct Current(ArcSwap<CertifiedKey>);
+/// The keys that new handshakes use.
+struct Current {
+    /// For names that have no other.
+    fallback: ArcSwap<CertifiedKey>,
+    named: ArcSwap<Names>,
+}
+
+/// Keys by the names that they are for, in lower case; `*.` stands for one label.
+pub(crate) type Names = HashMap<String, Arc<CertifiedKey>>;
 
 impl Certificates {
     /// Reads a certificate chain (leaf first) and its private key (PKCS #8, PKCS #1 or SEC 1) from PEM files.
@@ -102,14 +112,19 @@ impl Certificates {
     /// As [`Certificates::from_files`].
     pub fn reload(&self) -> Result<(), CertificateError> {
         if let Some((certificate, key)) = &self.files {
-            self.current.0.store(Arc::new(read(certificate, key)?));
+            self.current.fallback.store(Arc::new(read(certificate, key)?));
         }
         Ok(())
     }
 
     /// The certificate that new handshakes present (DER), so that a client can be told to trust it.
     pub fn leaf(&self) -> CertificateDer<'static> {
-        self.current.0.load().cert[0].clone()
+        self.current.fallback.load().cert[0].clone()
+    }
+
+    /// Presents these to clients that ask for their names from now on; open connections stay as they are.
+    pub(crate) fn set_names(&self, names: Names) {
+        self.current.named.store(Arc::new(names));
     }
 
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
@@ -117,7 +132,8 @@ impl Certificates {
     }
 
     fn new(certified: CertifiedKey, files: Option<(PathBuf, PathBuf)>) -> Self {
-        let current = Arc::new(Current(ArcSwap::from_pointee(certified)));
+        let current =
+            Arc::new(Current { fallback: ArcSwap::from_pointee(certified), named: ArcSwap::default() });
         let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider has the default versions")
@@ -145,9 +161,34 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, CertificateError
     })
 }
 
+/// The key in a Secret of type `kubernetes.io/tls`: both texts are base64 of PEM.
+///
+/// # Errors
+/// A sentence without a subject that says what is wrong with it.
+pub(crate) fn from_secret(certificate: &str, key: &str) -> Result<Arc<CertifiedKey>, String> {
+    let decoded = |name: &str, text: &str| STANDARD.decode(text).map_err(|_| format!("{name} is no base64"));
+    let chain = CertificateDer::pem_slice_iter(&decoded("tls.crt", certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("tls.crt is no PEM: {error}"))?;
+    if chain.is_empty() {
+        return Err("tls.crt holds no certificate".to_owned());
+    }
+    let private = PrivateKeyDer::from_pem_slice(&decoded("tls.key", key)?)
+        .map_err(|error| format!("tls.key holds no private key: {error}"))?;
+    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
+        .map(Arc::new)
+        .map_err(|error| format!("tls.crt cannot be used with tls.key: {error}"))
+}
+
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = self.named.load();
+        let of_name = |name: &str| {
+            let wild = || named.get(&format!("*.{}", name.split_once('.')?.1));
+            named.get(name).or_else(wild).cloned()
+        };
+        let asked = hello.server_name().filter(|_| !named.is_empty());
+        asked.and_then(|name| of_name(&name.to_ascii_lowercase())).or_else(|| Some(self.fallback.load_full()))
     }
 }
 

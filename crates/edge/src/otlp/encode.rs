@@ -92,7 +92,7 @@ fn attributes(workload: &str, span: &Span, is_known: bool) -> Vec<Value> {
         number("client.port", u64::from(span.peer.port())),
         number("http.request.body.size", span.bytes_in),
         number("http.response.body.size", span.bytes_out),
-        text("shoal.workload", workload),
+        text("shoal.workload", span.service.as_deref().unwrap_or(workload)),
         text("shoal.request", &format!("{:016x}", span.request)),
         number("shoal.queue_ns", ns(timing.queue)),
         number("shoal.instantiate_ns", ns(timing.instantiate)),

@@ -1,6 +1,7 @@
 //! The edge from outside: over real sockets, against a runtime without guests.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod drains;
 mod failures;
 mod http2;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use shoal_base::drain::Drain;
-use shoal_edge::{Config, Edge, Error, Limits, Listener, Routes, Served};
+use shoal_edge::{Config, Edge, Error, Limits, Listener, Ports, Routes, Served};
 use shoal_runtime::fake::FakeInvoke;
 use shoal_runtime::{Body, BodyError, Invoke};
 
@@ -28,6 +28,7 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     pub(crate) drain: Drain,
     pub(crate) routes: Routes,
+    pub(crate) ports: Ports,
     thread: Option<JoinHandle<Result<Served, Error>>>,
 }
 
@@ -51,14 +52,18 @@ pub(crate) fn limited(change: impl FnOnce(&mut Limits)) -> Config {
 }
 
 pub(crate) fn serve(config: Config, workload: impl Invoke) -> Running {
+    serve_routes(config, Routes::to(Arc::new(workload)))
+}
+
+pub(crate) fn serve_routes(config: Config, routes: Routes) -> Running {
     let edge = Edge::bind(config).unwrap();
     let (addresses, admin) = (edge.local_addrs(), edge.admin_addr().unwrap());
-    let (drain, routes) = (Drain::new(), Routes::to(Arc::new(workload)));
+    let (drain, ports) = (Drain::new(), edge.ports());
     let thread = {
         let (routes, drain) = (routes.clone(), drain.clone());
         std::thread::spawn(move || edge.serve(&routes, &drain))
     };
-    Running { addresses, admin, drain, routes, thread: Some(thread) }
+    Running { addresses, admin, drain, routes, ports, thread: Some(thread) }
 }
 
 impl Running {

@@ -32,7 +32,7 @@ fn self_signed() -> Arc<Certificates> {
 }
 
 /// Connects as a client that trusts this certificate alone.
-async fn handshake(
+pub(crate) async fn handshake(
     address: SocketAddr,
     trusted: CertificateDer<'static>,
     name: &'static str,

@@ -1,0 +1,215 @@
+//! From host and path to a route. Found in a few look-ups, however many hosts and paths there are.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The routes of all hosts, each leading to an `R`.
+#[derive(Debug)]
+pub(crate) struct Hosts<R> {
+    named: HashMap<Box<str>, Paths<R>>,
+    /// By what follows the `*.`.
+    wild: HashMap<Box<str>, Paths<R>>,
+    any: Paths<R>,
+}
+
+/// The paths of one host.
+#[derive(Debug)]
+struct Paths<R> {
+    exact: HashMap<Box<str>, R>,
+    /// By the path without a final slash.
+    prefix: HashMap<Box<str>, R>,
+    /// Bytes of the longest prefix: no longer one need be looked for.
+    longest: usize,
+}
+
+/// What is found for a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Match<'a, R> {
+    Route(&'a R),
+    /// The host has routes, and none of them takes the path.
+    NoPath,
+    NoHost,
+}
+
+impl<R> Default for Hosts<R> {
+    fn default() -> Self {
+        Self { named: HashMap::new(), wild: HashMap::new(), any: Paths::default() }
+    }
+}
+
+impl<R> Default for Paths<R> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), prefix: HashMap::new(), longest: 0 }
+    }
+}
+
+impl<R> Hosts<R> {
+    /// Adds a route. `host`: in lower case; empty for every host; `*.` and a name for names with one label more.
+    /// `path`: as it is when `is_exact`; else the beginning of paths, whole elements only.
+    pub(crate) fn insert(&mut self, host: &str, path: &str, is_exact: bool, route: R) {
+        let paths = match host.strip_prefix("*.") {
+            Some(suffix) => self.wild.entry(suffix.into()).or_default(),
+            None if host.is_empty() => &mut self.any,
+            None => self.named.entry(host.into()).or_default(),
+        };
+        if is_exact {
+            paths.exact.insert(path.into(), route);
+        } else {
+            let path = path.trim_end_matches('/');
+            paths.longest = paths.longest.max(path.len());
+            paths.prefix.insert(path.into(), route);
+        }
+    }
+
+    /// The route of a request: of the most specific host that has one for the path; of its paths the longest, an
+    /// exact one before a prefix. `host` may have a port, capitals and a final dot.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Match<'_, R> {
+        let host = plain(host);
+        let named = self.named.get(host.as_ref());
+        let wild = host.split_once('.').and_then(|(_, suffix)| self.wild.get(suffix));
+        let found = [named, wild, Some(&self.any)].into_iter().flatten().find_map(|paths| paths.find(path));
+        match found {
+            Some(route) => Match::Route(route),
+            None if named.is_some() || wild.is_some() => Match::NoPath,
+            None => Match::NoHost,
+        }
+    }
+}
+
+impl<R> Paths<R> {
+    fn find(&self, path: &str) -> Option<&R> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(route);
+        }
+        let mut rest = path;
+        loop {
+            if rest.len() <= self.longest
+                && let Some(route) = self.prefix.get(rest)
+            {
+                return Some(route);
+            }
+            // Down to the empty one, which `/` is kept as.
+            rest = &rest[..rest.rfind('/')?];
+        }
+    }
+}
+
+/// The host without its port, in lower case, without a final dot.
+pub(crate) fn plain(host: &str) -> Cow<'_, str> {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or(v6),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(routes: &[(&str, &str, bool)]) -> Hosts<String> {
+        let mut hosts = Hosts::default();
+        for (host, path, is_exact) in routes {
+            let kind = if *is_exact { "=" } else { "~" };
+            hosts.insert(host, path, *is_exact, format!("{host}{kind}{path}"));
+        }
+        hosts
+    }
+
+    fn check(routes: &[(&str, &str, bool)], asked: &[(&str, &str, &str)]) {
+        let hosts = hosts(routes);
+        for (host, path, wanted) in asked {
+            let found = match hosts.find(host, path) {
+                Match::Route(route) => route.as_str(),
+                Match::NoPath => "no path",
+                Match::NoHost => "no host",
+            };
+            assert_eq!(found, *wanted, "{host} {path}");
+        }
+    }
+
+    /// The table of the Ingress documentation, "Examples" of path matching.
+    #[test]
+    fn paths_match_as_kubernetes_says() {
+        for (prefix, path, matches) in [
+            ("/", "/any/path", true),
+            ("/", "/", true),
+            ("/foo", "/foo", true),
+            ("/foo", "/foo/", true),
+            ("/foo/", "/foo", true),
+            ("/foo/", "/foo/", true),
+            ("/aaa/bb", "/aaa/bbb", false),
+            ("/aaa/bbb", "/aaa/bbb", true),
+            ("/aaa/bbb/", "/aaa/bbb", true),
+            ("/aaa/bbb", "/aaa/bbb/", true),
+            ("/aaa/bbb", "/aaa/bbb/ccc", true),
+            ("/aaa/bbb", "/aaa/bbbxyz", false),
+            ("/aaa", "/ccc", false),
+            ("/", "*", false),
+        ] {
+            let found = matches!(hosts(&[("a", prefix, false)]).find("a", path), Match::Route(_));
+            assert_eq!(found, matches, "{prefix} {path}");
+        }
+        for (exact, path, matches) in [
+            ("/foo", "/foo", true),
+            ("/foo", "/bar", false),
+            ("/foo", "/foo/", false),
+            ("/foo/", "/foo", false),
+        ] {
+            let found = matches!(hosts(&[("a", exact, true)]).find("a", path), Match::Route(_));
+            assert_eq!(found, matches, "{exact} {path}");
+        }
+    }
+
+    #[test]
+    fn the_longest_path_wins_and_an_exact_one_before_a_prefix() {
+        check(
+            &[
+                ("a", "/", false),
+                ("a", "/x", false),
+                ("a", "/x/y", true),
+                ("a", "/x/y", false),
+                ("a", "/long/er/path", false),
+            ],
+            &[
+                ("a", "/z", "a~/"),
+                ("a", "/x/z", "a~/x"),
+                ("a", "/x/y", "a=/x/y"),
+                ("a", "/x/y/", "a~/x/y"),
+                ("a", "/xy", "a~/"),
+                ("a", "//", "a~/"),
+                ("a", "/long/er/path/that/goes/on", "a~/long/er/path"),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_most_specific_host_that_takes_the_path_wins() {
+        check(
+            &[
+                ("shop.test", "/", false),
+                ("*.shop.test", "/", false),
+                ("api.shop.test", "/v1", false),
+                ("", "/healthz", true),
+            ],
+            &[
+                ("shop.test", "/", "shop.test~/"),
+                ("SHOP.test.:8080", "/", "shop.test~/"),
+                ("www.shop.test:443", "/", "*.shop.test~/"),
+                ("api.shop.test", "/v1/x", "api.shop.test~/v1"),
+                ("api.shop.test", "/v2", "*.shop.test~/"),
+                ("a.www.shop.test", "/", "no host"),
+                ("shop.test.evil", "/", "no host"),
+                ("other", "/healthz", "=/healthz"),
+                ("[::1]:80", "/healthz", "=/healthz"),
+                ("", "/", "no host"),
+            ],
+        );
+        check(&[("a", "/x", false)], &[("a", "/y", "no path"), ("b", "/x", "no host")]);
+    }
+}

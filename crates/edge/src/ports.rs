@@ -1,0 +1,92 @@
+//! Ports of the node that are opened and closed while the edge serves: those of NodePort and LoadBalancer Services.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::Limits;
+use crate::accept::Door;
+use crate::error::Error;
+use crate::gate::{Gate, Peers};
+use crate::listener;
+use crate::routes::Entry;
+
+/// Opens and closes ports of one edge. Clones are one.
+#[derive(Clone)]
+pub struct Ports(Arc<Shared>);
+
+struct Shared {
+    limits: Limits,
+    peers: Arc<Peers>,
+    /// To each serving thread.
+    threads: Vec<UnboundedSender<Door>>,
+    open: Mutex<BTreeMap<u16, CancellationToken>>,
+}
+
+/// The doors that one thread is told to open.
+pub(crate) type Doors = UnboundedReceiver<Door>;
+
+impl Ports {
+    /// For so many threads, with what each of them has to listen to.
+    pub(crate) fn new(limits: &Limits, peers: Arc<Peers>, threads: usize) -> (Self, Vec<Doors>) {
+        let (senders, receivers) = (0..threads).map(|_| unbounded_channel()).unzip();
+        let shared = Shared { limits: limits.clone(), peers, threads: senders, open: Mutex::default() };
+        (Self(Arc::new(shared)), receivers)
+    }
+
+    /// Leaves exactly these ports open, on this address: opens what is missing, with a socket for each thread, and closes
+    /// what is too many. Connections on a closed port stay. Comes back with the ports that could not be
+    /// opened; the next call tries them again.
+    pub fn set(&self, address: IpAddr, ports: &BTreeSet<u16>) -> BTreeMap<u16, Error> {
+        let mut open = self.0.open.lock();
+        open.retain(|port, closed| {
+            let stays = ports.contains(port);
+            if !stays {
+                closed.cancel();
+            }
+            stays
+        });
+        let mut failed = BTreeMap::new();
+        for port in ports {
+            if open.contains_key(port) {
+                continue;
+            }
+            match self.0.open(SocketAddr::new(address, *port)) {
+                Ok(closed) => drop(open.insert(*port, closed)),
+                Err(error) => drop(failed.insert(*port, error)),
+            }
+        }
+        failed
+    }
+
+    /// The ports that are open.
+    pub fn open(&self) -> BTreeSet<u16> {
+        self.0.open.lock().keys().copied().collect()
+    }
+}
+
+impl Shared {
+    fn open(&self, address: SocketAddr) -> Result<CancellationToken, Error> {
+        let (_, sockets) = listener::bind(address, self.threads.len())?;
+        let gate = Arc::new(Gate::new(&self.limits, self.peers.clone()));
+        let closed = CancellationToken::new();
+        for (thread, listener) in self.threads.iter().zip(sockets) {
+            let entry = Entry::Port(address.port());
+            let door = Door { listener, tls: None, gate: gate.clone(), entry, closed: closed.clone() };
+            // A thread that is gone has begun the end of the edge.
+            let _ = thread.send(door);
+        }
+        Ok(closed)
+    }
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ports").field(&self.open()).finish()
+    }
+}
