@@ -157,6 +157,7 @@ impl Apps {
             instances: Instances::default(),
             namespace: String::new(),
             mesh: None,
+            output: None,
         };
         match self.host.load(&spec, &Quiet).map_err(|refusal| refusal.to_string())? {
             Workload::Http(invoke) => Ok(invoke),

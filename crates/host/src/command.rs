@@ -85,10 +85,9 @@ impl Program {
 
 impl Command for Program {
     /// Runs the program in a fresh store until it ends, within the limits of the workload.
-    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit> {
+    fn run(self: Box<Self>, account: Arc<Account>) -> BoxFuture<'static, CommandExit> {
         let Self { engine, context, ticker, entry } = *self;
         let deadline = context.limits.timeout.map(|timeout| Instant::now() + timeout);
-        let account = Arc::new(Account::default());
         let turn = Turn::default();
         let state = State::new(Arc::clone(&context), Arc::clone(&account), turn.clone());
         let mut store = guest::store(&engine, state, deadline);

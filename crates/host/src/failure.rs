@@ -1,10 +1,11 @@
 //! Why a guest did not reach its end: one kind, one sentence, one log line.
 
 use shoal_base::units::show_duration;
-use shoal_runtime::{Failure, FailureKind, Limits};
+use shoal_runtime::{Failure, FailureKind, Limits, Stream};
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use crate::guest::{CpuTimeExceeded, DeadlinePassed};
+use crate::state::Context;
 
 /// Frames of a backtrace that are worth a reader's time.
 const FRAMES_MAX: usize = 20;
@@ -54,9 +55,14 @@ pub(crate) fn deadline_passed(limits: &Limits) -> Failure {
 }
 
 /// The one log line of a failed request.
-pub(crate) fn log(workload: &str, request: u64, failure: &Failure) {
+pub(crate) fn log(context: &Context, request: u64, failure: &Failure) {
+    let workload = context.name.as_str();
     // As the client and the access log see it.
     let request = format_args!("{request:016x}");
+    if let Some(output) = &context.output {
+        let line = format!("request {request} failed ({}): {}", failure.kind.name(), failure.reason);
+        return output.write(Stream::Stderr, line.as_bytes(), true);
+    }
     tracing::warn!(target: "guest", workload, %request, kind = failure.kind.name(), "{}", failure.reason);
 }
 

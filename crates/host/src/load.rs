@@ -202,7 +202,8 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
         key_value: keyvalue::Stores::open(&spec.grants.key_value)?,
         blobs: blobstore::Stores::open(&spec.grants.blobs)?,
         log_budget: Arc::new(LogBudget::new(limits.log_rate, Instant::now())),
-        stdio: if serves { Stdio::Log } else { Stdio::Inherit },
+        stdio: if serves || spec.output.is_some() { Stdio::Log } else { Stdio::Inherit },
+        output: spec.output.clone(),
         grants: spec.grants.clone(),
         limits,
     })

@@ -91,7 +91,7 @@ impl LogBudget {
 
     /// Asks for `bytes` at `now`. A line may overdraw the bucket, so that none is too long to ever pass; the
     /// debt is paid off before the next.
-    fn ask_bytes(&self, bytes: u64, now: Instant) -> Verdict {
+    pub(crate) fn ask_bytes(&self, bytes: u64, now: Instant) -> Verdict {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let full = i128::from(self.rate.0) * i128::from(BURST.as_secs());
         let passed = now.saturating_duration_since(state.at);

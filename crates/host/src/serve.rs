@@ -112,7 +112,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answ
         None => under_way(&shared, id, guest, &slot),
     };
     if let Err(failure) = &answer {
-        log(&shared.context.name, id, failure);
+        log(&shared.context, id, failure);
     }
     answer
 }
@@ -141,14 +141,14 @@ fn under_way(shared: &Arc<Shared>, id: u64, mut guest: Guest, slot: &AnswerSlot<
     let rest = tokio::spawn(async move {
         match (guest.finish().await, failing) {
             (Err(failure), failing) => {
-                log(&workload.context.name, id, &failure);
+                log(&workload.context, id, &failure);
                 if let Some(pipe) = failing {
                     pipe.fail(failure);
                 }
             }
             // The guest ended well, and its body did not.
             (Ok(()), Some(pipe)) => {
-                pipe.failure().into_iter().for_each(|failure| log(&workload.context.name, id, &failure));
+                pipe.failure().into_iter().for_each(|failure| log(&workload.context, id, &failure));
             }
             (Ok(()), None) => {}
         }
@@ -187,7 +187,7 @@ impl Drop for StopUnfinished {
         self.rest.abort();
         // Nobody else is left to say why the body broke off.
         if let Some(failure) = self.pipe.failure() {
-            log(&self.workload.context.name, self.id, &failure);
+            log(&self.workload.context, self.id, &failure);
         }
     }
 }

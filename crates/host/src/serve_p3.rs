@@ -90,7 +90,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answ
         None => under_way(&shared, call.id, guest, &slot),
     };
     if let Err(failure) = &answer {
-        log(&shared.context.name, call.id, failure);
+        log(&shared.context, call.id, failure);
     }
     answer
 }
@@ -113,7 +113,7 @@ fn under_way(shared: &Arc<Shared>, id: u64, mut guest: Guest, slot: &AnswerSlot<
     let (workload, tell) = (Arc::clone(shared), Arc::clone(&failed));
     let rest = tokio::spawn(async move {
         if let Err(failure) = guest.finish().await {
-            log(&workload.context.name, id, &failure);
+            log(&workload.context, id, &failure);
             *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         }
         drop(guest);
@@ -154,7 +154,7 @@ impl GuestBody {
             return failure.into();
         }
         let failure = Failure::new(kind, reason);
-        log(&self.workload.context.name, self.id, &failure);
+        log(&self.workload.context, self.id, &failure);
         failure.into()
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shoal_runtime::{Account, DirGrant, Grants, Limits};
+use shoal_runtime::{Account, DirGrant, Grants, Limits, Output, Stream};
 use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -60,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) log_budget: Arc<LogBudget>,
     /// Where its standard streams go.
     pub(crate) stdio: Stdio,
+    /// Where what it says goes instead of the log.
+    pub(crate) output: Option<Arc<dyn Output>>,
 }
 
 /// Where the standard streams of a guest go.
@@ -67,7 +69,7 @@ pub(crate) struct Context {
 pub(crate) enum Stdio {
     /// To those of this process: a command.
     Inherit,
-    /// To the log, line by line, as far as the log rate allows.
+    /// To the output of the workload or to the log, line by line, as far as the log rate allows.
     Log,
 }
 
@@ -100,7 +102,11 @@ impl State {
 
     /// `wasi:logging`.
     pub(crate) fn logging(&mut self) -> LoggingView<'_> {
-        LoggingView { workload: &self.context.name, budget: &self.context.log_budget }
+        LoggingView {
+            workload: &self.context.name,
+            budget: &self.context.log_budget,
+            output: self.context.output.as_deref(),
+        }
     }
 
     /// `wasi:keyvalue`.
@@ -168,7 +174,10 @@ impl Drop for Context {
     fn drop(&mut self) {
         if let Some(dropped_bytes) = self.log_budget.take_dropped() {
             let notice = self.log_budget.notice(dropped_bytes);
-            tracing::warn!(target: "guest", workload = self.name, "{notice}");
+            match &self.output {
+                Some(output) => output.write(Stream::Stderr, notice.as_bytes(), true),
+                None => tracing::warn!(target: "guest", workload = self.name, "{notice}"),
+            }
         }
     }
 }
@@ -196,8 +205,10 @@ impl Context {
                 wasi.inherit_stdio();
             }
             Stdio::Log => {
-                wasi.stdout(LogStream::new(&self.name, "stdout", &self.log_budget));
-                wasi.stderr(LogStream::new(&self.name, "stderr", &self.log_budget));
+                let stream =
+                    |stream| LogStream::new(&self.name, stream, &self.log_budget, self.output.as_ref());
+                wasi.stdout(stream(Stream::Stdout));
+                wasi.stderr(stream(Stream::Stderr));
             }
         }
         wasi

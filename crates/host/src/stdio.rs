@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use shoal_runtime::{Output, Stream};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
@@ -19,14 +20,20 @@ const LINE_BYTES_MAX: usize = 8 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct LogStream {
     workload: Arc<str>,
-    stream: &'static str,
+    stream: Stream,
     budget: Arc<LogBudget>,
+    output: Option<Arc<dyn Output>>,
 }
 
 impl LogStream {
-    /// The stream `stream` (`stdout` or `stderr`) of a guest of `workload`.
-    pub(crate) fn new(workload: &str, stream: &'static str, budget: &Arc<LogBudget>) -> Self {
-        Self { workload: workload.into(), stream, budget: Arc::clone(budget) }
+    /// A stream of a guest of `workload`: to its output if it has one, else to the log.
+    pub(crate) fn new(
+        workload: &str,
+        stream: Stream,
+        budget: &Arc<LogBudget>,
+        output: Option<&Arc<dyn Output>>,
+    ) -> Self {
+        Self { workload: workload.into(), stream, budget: Arc::clone(budget), output: output.cloned() }
     }
 }
 
@@ -58,9 +65,14 @@ impl LineWriter {
     }
 
     fn log(&mut self) {
+        if let Some(output) = &self.to.output {
+            pass(&self.to, &**output, &self.line);
+            self.line.clear();
+            return;
+        }
         let line = String::from_utf8_lossy(&self.line);
         let line = escape(line.trim_end_matches(['\r', '\n']));
-        let (workload, stream) = (&*self.to.workload, self.to.stream);
+        let (workload, stream) = (&*self.to.workload, self.to.stream.name());
         if !line.is_empty() {
             let asked = Line { workload, field: Some(("stream", stream)), message: &line };
             match self.to.budget.ask(&asked, Instant::now()) {
@@ -75,6 +87,23 @@ impl LineWriter {
         }
         self.line.clear();
     }
+}
+
+/// Gives a line, or a piece of one, to the output of the workload as it is.
+fn pass(from: &LogStream, output: &dyn Output, line: &[u8]) {
+    let is_end = line.ends_with(b"\n");
+    let piece = line.strip_suffix(b"\n").unwrap_or(line);
+    if line.is_empty() {
+        return;
+    }
+    match from.budget.ask_bytes(line.len() as u64, Instant::now()) {
+        Verdict::Pass => {}
+        Verdict::PassAfter { dropped_bytes } => {
+            output.write(Stream::Stderr, from.budget.notice(dropped_bytes).as_bytes(), true);
+        }
+        Verdict::Drop => return,
+    }
+    output.write(from.stream, piece, is_end || line.len() < LINE_BYTES_MAX);
 }
 
 impl Drop for LineWriter {
@@ -95,5 +124,62 @@ impl AsyncWrite for LineWriter {
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use shoal_base::units::Bytes;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Said(Mutex<Vec<(Stream, String, bool)>>);
+
+    impl Output for Said {
+        fn write(&self, stream: Stream, piece: &[u8], is_end: bool) {
+            let text = String::from_utf8_lossy(piece).into_owned();
+            self.0.lock().expect("nobody panicked").push((stream, text, is_end));
+        }
+    }
+
+    /// What reaches the output when a guest writes these pieces.
+    fn said(rate: u64, pieces: &[&[u8]]) -> Vec<(Stream, String, bool)> {
+        let said = Arc::new(Said::default());
+        let output: Arc<dyn Output> = said.clone();
+        let budget = Arc::new(LogBudget::new(Bytes(rate), Instant::now()));
+        let stream = LogStream::new("web", Stream::Stderr, &budget, Some(&output));
+        let mut writer = LineWriter { to: stream, line: Vec::new() };
+        pieces.iter().for_each(|piece| writer.push(piece));
+        drop(writer);
+        let said = said.0.lock().expect("nobody panicked").clone();
+        said
+    }
+
+    #[test]
+    fn an_output_gets_each_line_as_it_is() {
+        let line = |text: &str| (Stream::Stderr, text.to_owned(), true);
+        assert_eq!(
+            said(1000, &[b"on", b"e\n\ntwo\x1b", b"\nthree"]),
+            ["one", "", "two\u{1b}", "three"].map(line)
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_comes_in_pieces() {
+        let long = vec![b'x'; LINE_BYTES_MAX - 1];
+        let lengths = |pieces: &[&[u8]]| -> Vec<(usize, bool)> {
+            said(1 << 20, pieces).into_iter().map(|(_, text, is_end)| (text.len(), is_end)).collect()
+        };
+        assert_eq!(lengths(&[&long, b"\n"]), [(LINE_BYTES_MAX - 1, true)]);
+        assert_eq!(lengths(&[&long, b"yz\n"]), [(LINE_BYTES_MAX, false), (1, true)]);
+    }
+
+    #[test]
+    fn an_output_has_the_log_rate_too() {
+        let lines = said(10, &[b"0123456789\n", b"too much\n"]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
     }
 }

@@ -17,6 +17,7 @@ mod invoke;
 mod limits;
 mod mesh;
 mod outbound;
+mod output;
 mod trace;
 mod workload;
 
@@ -33,6 +34,7 @@ pub use invoke::{Answer, Call, Invoke};
 pub use limits::{Limits, LimitsByKind};
 pub use mesh::{HOPS_MAX, Mesh};
 pub use outbound::{OutboundPattern, OutboundRules, PatternError};
+pub use output::{Output, Stream};
 pub use trace::{CollectorUrl, CollectorUrlError, SampleRatio, TRACEPARENT, TRACESTATE, TraceContext};
 pub use workload::{
     Command, CommandExit, Instances, Progress, Quiet, Refusal, Runtime, Step, Workload, WorkloadSpec,

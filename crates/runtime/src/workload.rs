@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::{Grants, Invoke, LimitsByKind, Mesh};
+use crate::{Account, Grants, Invoke, LimitsByKind, Mesh, Output};
 
 /// What to run, and what it may do.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct WorkloadSpec {
     pub namespace: String,
     /// The services of its cluster, if it is in one. Calling them needs a grant as any other destination does.
     pub mesh: Option<Arc<dyn Mesh>>,
+    /// Where what it prints goes. None: a command has the standard streams of this process, what serves the log.
+    pub output: Option<Arc<dyn Output>>,
 }
 
 /// Where the instance of a request comes from.
@@ -63,8 +65,9 @@ pub enum Workload {
 
 /// A program that runs to its end.
 pub trait Command: Send {
-    /// Runs the program with the standard streams of this process.
-    fn run(self: Box<Self>) -> BoxFuture<'static, CommandExit>;
+    /// Runs the program; what it uses is added to `account` while it runs. Dropping the future stops the program
+    /// wherever it is: there is no signal that it could hear.
+    fn run(self: Box<Self>, account: Arc<Account>) -> BoxFuture<'static, CommandExit>;
 }
 
 /// How a command ended.

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use shoal_base::drain::Drain;
 use shoal_cli::progress::CompileProgress;
@@ -66,7 +67,7 @@ pub(crate) fn load(host: &Host, spec: &WorkloadSpec) -> Result<Workload, Exit> {
 }
 
 fn run_command(command: Box<dyn Command>) -> Result<u8, Exit> {
-    let exit = process::runtime()?.block_on(command.run());
+    let exit = process::runtime()?.block_on(command.run(Arc::default()));
     if let CommandExit::Failed(failure) = &exit {
         return Err(Exit::error(exit::of_command(&exit), &failure.reason));
     }

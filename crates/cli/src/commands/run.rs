@@ -82,6 +82,7 @@ impl TypedRun {
             // A workload by itself is in no cluster.
             namespace: String::new(),
             mesh: None,
+            output: None,
         };
         Ok(RunRequest { spec, serve: self.serve.meaning()?, watch: self.watch })
     }

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use shoal_runtime::{Output, Stream};
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
@@ -31,6 +32,8 @@ pub(crate) struct LoggingView<'a> {
     pub(crate) workload: &'a str,
     /// What the workload may still say.
     pub(crate) budget: &'a LogBudget,
+    /// Where it says it instead of the log.
+    pub(crate) output: Option<&'a dyn Output>,
 }
 
 /// Links `wasi:logging` under every name in [`INTERFACES`].
@@ -57,7 +60,7 @@ pub(crate) fn add_to_linker<T: Send + 'static>(
 
 impl LoggingView<'_> {
     fn log(self, level: Level, context: &str, message: &str, now: Instant) {
-        if !is_enabled(level) {
+        if self.output.is_none() && !is_enabled(level) {
             return;
         }
         let context = escape(cut(context, CONTEXT_BYTES_MAX));
@@ -67,11 +70,21 @@ impl LoggingView<'_> {
             Verdict::Drop => return,
             Verdict::PassAfter { dropped_bytes } => {
                 let notice = self.budget.notice(dropped_bytes);
-                tracing::warn!(target: "guest", workload = self.workload, "{notice}");
+                match self.output {
+                    Some(output) => output.write(Stream::Stderr, notice.as_bytes(), true),
+                    None => tracing::warn!(target: "guest", workload = self.workload, "{notice}"),
+                }
             }
             Verdict::Pass => {}
         }
-        emit(level, self.workload, &context, &message);
+        match self.output {
+            Some(output) => {
+                let context = if context.is_empty() { String::new() } else { format!("{context}: ") };
+                let line = format!("{} {context}{message}", name(level));
+                output.write(Stream::Stderr, line.as_bytes(), true);
+            }
+            None => emit(level, self.workload, &context, &message),
+        }
     }
 }
 
@@ -83,6 +96,18 @@ fn is_enabled(level: Level) -> bool {
         Level::Info => tracing::enabled!(target: "guest", tracing::Level::INFO),
         Level::Warn => tracing::enabled!(target: "guest", tracing::Level::WARN),
         Level::Error | Level::Critical => tracing::enabled!(target: "guest", tracing::Level::ERROR),
+    }
+}
+
+/// As a line of a workload's own output begins.
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Trace => "TRACE",
+        Level::Debug => "DEBUG",
+        Level::Info => "INFO",
+        Level::Warn => "WARN",
+        Level::Error => "ERROR",
+        Level::Critical => "CRITICAL",
     }
 }
 
@@ -140,7 +165,7 @@ mod tests {
                 let component =
                     Component::new(&engine, SPEAKER.replace("INTERFACE", interface)).expect("it compiles");
                 let mut linker = Linker::<LogBudget>::new(&engine);
-                add_to_linker(&mut linker, |budget| LoggingView { workload: "web", budget })
+                add_to_linker(&mut linker, |budget| LoggingView { workload: "web", budget, output: None })
                     .expect("both names link");
                 let mut store = Store::new(&engine, LogBudget::new(Bytes(1000), Instant::now()));
                 let instance = linker.instantiate(&mut store, &component).expect("an instance");
@@ -157,7 +182,12 @@ mod tests {
         let start = Instant::now();
         let budget = LogBudget::new(Bytes(rate), start);
         for (level, context, message, after) in lines {
-            LoggingView { workload: "web", budget: &budget }.log(*level, context, message, start + *after);
+            LoggingView { workload: "web", budget: &budget, output: None }.log(
+                *level,
+                context,
+                message,
+                start + *after,
+            );
         }
         log.text()
     }
@@ -214,7 +244,12 @@ mod tests {
         let now = Instant::now();
         let budget = LogBudget::new(Bytes(5), now);
         tracing::subscriber::with_default(quiet, || {
-            LoggingView { workload: "web", budget: &budget }.log(Level::Info, "", "0123456789", now);
+            LoggingView { workload: "web", budget: &budget, output: None }.log(
+                Level::Info,
+                "",
+                "0123456789",
+                now,
+            );
         });
         assert_eq!(budget.left_bytes(), 5);
     }
@@ -226,7 +261,7 @@ mod tests {
         let log = Log::listen();
         let now = Instant::now();
         let budget = LogBudget::new(Bytes(1 << 20), now);
-        let view = LoggingView { workload: "web", budget: &budget };
+        let view = LoggingView { workload: "web", budget: &budget, output: None };
         view.log(Level::Info, "", "short", now);
         view.log(Level::Error, "a context", "with an \u{e9} and a\nline end", now);
         let text = log.text();

@@ -1,5 +1,7 @@
 //! Limits that a guest meets exactly where they are.
 
+use std::sync::Arc;
+
 use shoal_base::drain::Drain;
 use shoal_base::units::Bytes;
 use shoal_host::pool::PoolWish;
@@ -28,7 +30,7 @@ impl Place {
         std::fs::write(&artifact, text).expect("a file");
         let spec = WorkloadSpec { artifact, limits: limits.into(), ..spec("guest") };
         match self.host.load(&spec, &Quiet).expect("it loads") {
-            Workload::Command(command) => command.run().await,
+            Workload::Command(command) => command.run(Arc::default()).await,
             Workload::Http(_) => panic!("it is a command"),
         }
     }

@@ -68,6 +68,7 @@ pub(crate) fn spec(name: &str) -> WorkloadSpec {
         instances: Instances::default(),
         namespace: String::new(),
         mesh: None,
+        output: None,
     }
 }
 
