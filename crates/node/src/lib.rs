@@ -1,0 +1,3 @@
+//! The agent of a node: from assignments to workloads that run.
+
+pub mod artifact;
