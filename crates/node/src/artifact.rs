@@ -35,4 +35,5 @@ pub use layer::{Entry, LayerError, read_layer};
 pub use manifest::{Index, Manifest, ManifestError, Plan};
 pub use push::{Push, Pushed};
 pub use reference::{Image, Part, Reference, ReferenceError};
+pub use retry::Retry;
 pub use store::{Artifact, Policy, Store, StoreOptions};

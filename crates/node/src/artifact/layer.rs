@@ -237,9 +237,8 @@ fn number(field: &[u8]) -> Option<u64> {
     if let [first, rest @ ..] = field
         && first & 0x80 != 0
     {
-        let (high, low) = rest.split_at(rest.len() - 8);
-        let is_small = first & 0x7F == 0 && high.iter().all(|&byte| byte == 0);
-        return is_small.then(|| low.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)));
+        let digits = std::iter::once(first & 0x7F).chain(rest.iter().copied());
+        return digits.map(u64::from).try_fold(0_u64, |value, digit| Some(value.checked_mul(256)? | digit));
     }
     let text = std::str::from_utf8(until_zero(field)).ok()?.trim();
     if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok() }
