@@ -7,6 +7,7 @@ pub mod control;
 pub mod edge;
 #[cfg(feature = "host")]
 pub mod host;
+pub mod node;
 pub mod runtime;
 pub mod server;
 pub mod store;

@@ -4,6 +4,7 @@
 //! their status how they are. What should run, and what a status says, are pure functions of objects (`pod`); all
 //! else does what they decide.
 
+pub mod artifact;
 mod log;
 mod pod;
 mod read;
