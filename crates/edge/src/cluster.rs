@@ -99,8 +99,8 @@ pub(crate) struct Publication {
     pub(crate) name: String,
     /// What it says now.
     pub(crate) says: Vec<String>,
-    /// Ports of the node that must be open before it may say so.
-    pub(crate) ports: BTreeSet<u16>,
+    /// Ports of the node that must be open before it may say so. None: it never may.
+    pub(crate) ports: Option<BTreeSet<u16>>,
 }
 
 impl Cluster {
@@ -251,9 +251,9 @@ impl World {
         }
         let Some(backend) = self.backends.get(key) else { return };
         let keys = self.slices_of.get(key).into_iter().flatten();
-        let slices = keys.filter_map(|key| self.slices.get(key));
+        let slices: Vec<&Slice> = keys.filter_map(|key| self.slices.get(key)).collect();
         let has_affinity = self.facts.services.get(key).is_some_and(|service| service.has_affinity);
-        backend.set(Places::of_slices(slices, has_affinity, &settings.endpoints, &settings.node));
+        backend.set(Places::of_slices(&slices, has_affinity, &settings.endpoints, &settings.node));
     }
 
     fn names(&self) -> Names {
@@ -272,16 +272,18 @@ impl World {
         };
         let ingresses = self.plan.ingresses.iter().filter_map(|key| {
             let ingress = self.facts.ingresses.get(key)?;
-            Some(publication(Kind::Ingress, key, &ingress.published, BTreeSet::new()))
+            Some(publication(Kind::Ingress, key, &ingress.published, Some(BTreeSet::new())))
         });
-        let balanced = self.facts.services.iter();
-        let balanced = balanced.filter(|(_, service)| service.kind == ServiceKind::LoadBalancer);
-        let services = balanced.filter_map(|(key, service)| {
+        let services = self.facts.services.iter().filter_map(|(key, service)| {
             let numbers: BTreeSet<u16> = service.ports.iter().map(|port| port.number).collect();
             let is_its_own = |number| self.plan.ports.get(number).is_some_and(|port| port.service == *key);
+            let is_balanced = service.kind == ServiceKind::LoadBalancer;
             // One that another has, or that is no TCP, is never open.
-            let is_possible = !numbers.is_empty() && numbers.iter().all(is_its_own);
-            is_possible.then(|| publication(Kind::Service, key, &service.published, numbers))
+            let is_possible = is_balanced && !numbers.is_empty() && numbers.iter().all(is_its_own);
+            let is_told = is_balanced
+                || (service.kind != ServiceKind::ForeignBalancer && !service.published.is_empty());
+            is_told
+                .then(|| publication(Kind::Service, key, &service.published, is_possible.then_some(numbers)))
         });
         ingresses.chain(services).collect()
     }

@@ -33,7 +33,7 @@ pub struct Edge {
     peers: Arc<Peers>,
     ports: Ports,
     /// For each thread.
-    more_doors: Vec<Doors>,
+    more_doors: Vec<Arc<Doors>>,
 }
 
 /// How serving ended.
@@ -156,11 +156,11 @@ impl Edge {
 struct Plan {
     worker: Worker,
     doors: Vec<Door>,
-    more_doors: Doors,
+    more_doors: Arc<Doors>,
 }
 
 fn plan(
-    (sockets, more_doors, peers): (Vec<Bound>, Vec<Doors>, Arc<Peers>),
+    (sockets, more_doors, peers): (Vec<Bound>, Vec<Arc<Doors>>, Arc<Peers>),
     metrics: &[Arc<Metrics>],
     limits: &crate::Limits,
     routes: &Routes,
@@ -238,15 +238,14 @@ async fn flush_log(worker: Arc<Worker>) {
 }
 
 /// Opens the doors that come until the drain begins.
-async fn open_more(mut doors: Doors, worker: Arc<Worker>, tracker: TaskTracker) {
+async fn open_more(doors: Arc<Doors>, worker: Arc<Worker>, tracker: TaskTracker) {
     loop {
-        tokio::select! {
+        let doors = tokio::select! {
             () = worker.drain_begun.cancelled() => return,
-            door = doors.recv() => match door {
-                Some(door) => drop(tracker.spawn(open_door(door, worker.clone(), tracker.clone()))),
-                // Whoever could ask for one is gone.
-                None => return,
-            }
+            doors = doors.take() => doors,
+        };
+        for door in doors {
+            tracker.spawn(open_door(door, worker.clone(), tracker.clone()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::Limits;
@@ -24,19 +24,24 @@ struct Shared {
     limits: Limits,
     peers: Arc<Peers>,
     /// To each serving thread.
-    threads: Vec<UnboundedSender<Door>>,
+    threads: Vec<Arc<Doors>>,
     open: Mutex<BTreeMap<u16, CancellationToken>>,
 }
 
-/// The doors that one thread is told to open.
-pub(crate) type Doors = UnboundedReceiver<Door>;
+/// The doors that one thread is told to open. Never more than there are ports: one that was closed before it was
+/// opened is taken out again.
+#[derive(Default)]
+pub(crate) struct Doors {
+    waiting: Mutex<Vec<Door>>,
+    more: Notify,
+}
 
 impl Ports {
     /// For so many threads, with what each of them has to listen to.
-    pub(crate) fn new(limits: &Limits, peers: Arc<Peers>, threads: usize) -> (Self, Vec<Doors>) {
-        let (senders, receivers) = (0..threads).map(|_| unbounded_channel()).unzip();
-        let shared = Shared { limits: limits.clone(), peers, threads: senders, open: Mutex::default() };
-        (Self(Arc::new(shared)), receivers)
+    pub(crate) fn new(limits: &Limits, peers: Arc<Peers>, threads: usize) -> (Self, Vec<Arc<Doors>>) {
+        let doors: Vec<Arc<Doors>> = std::iter::repeat_with(Arc::default).take(threads).collect();
+        let shared = Shared { limits: limits.clone(), peers, threads: doors.clone(), open: Mutex::default() };
+        (Self(Arc::new(shared)), doors)
     }
 
     /// Leaves exactly these ports open, on this address: opens what is missing, with a socket for each thread, and closes
@@ -70,6 +75,33 @@ impl Ports {
     }
 }
 
+impl Doors {
+    fn add(&self, door: Door) {
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|door| !door.closed.is_cancelled());
+        waiting.push(door);
+        drop(waiting);
+        self.more.notify_one();
+    }
+
+    /// Those to open now, as soon as there are some.
+    pub(crate) async fn take(&self) -> Vec<Door> {
+        loop {
+            let doors = std::mem::take(&mut *self.waiting.lock());
+            if !doors.is_empty() {
+                return doors;
+            }
+            self.more.notified().await;
+        }
+    }
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doors").field("waiting", &self.waiting.lock().len()).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     fn open(&self, address: SocketAddr) -> Result<CancellationToken, Error> {
         let (_, sockets) = listener::bind(address, self.threads.len())?;
@@ -78,8 +110,7 @@ impl Shared {
         for (thread, listener) in self.threads.iter().zip(sockets) {
             let entry = Entry::Port(address.port());
             let door = Door { listener, tls: None, gate: gate.clone(), entry, closed: closed.clone() };
-            // A thread that is gone has begun the end of the edge.
-            let _ = thread.send(door);
+            thread.add(door);
         }
         Ok(closed)
     }

@@ -187,6 +187,8 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
     let setup = OutboundSetup {
         workload: spec.name.clone(),
         header_list: limits.header_list,
+        mesh: spec.mesh.clone(),
+        namespace: spec.namespace.clone(),
         ..OutboundSetup::default()
     };
     let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone(), setup)?);

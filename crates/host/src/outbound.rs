@@ -12,6 +12,8 @@
 //!   meets a connection which the other side has just closed is sent once more on a new one, if it had not
 //!   been sent at all, or if it is idempotent (RFC 9110, 9.2.2) and its body is at hand.
 //!
+//! - A Service of the cluster is called in this process, by plain HTTP and its name; a name that is none is resolved.
+//!
 //! How many requests one instance has in flight is the caller's to limit.
 
 mod body;
@@ -22,6 +24,7 @@ mod destination;
 mod error;
 mod headers;
 mod idle;
+mod mesh;
 mod resolve;
 mod sockets;
 mod tls;
@@ -31,7 +34,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use shoal_base::units::Bytes;
-use shoal_runtime::{Body, OutboundRules, Refusal, TraceContext};
+use shoal_runtime::{Body, Invoke, Mesh, OutboundRules, Refusal, TraceContext};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -41,7 +44,7 @@ pub use sockets::socket_check;
 
 use connection::{Connection, Unsent};
 use denials::Denials;
-use destination::Destination;
+use destination::{Destination, Scheme};
 use idle::{Idle, Place};
 
 use crate::capability::text::shown;
@@ -63,6 +66,10 @@ pub struct OutboundSetup {
     pub extra_roots: Option<Vec<u8>>,
     /// Turns names into addresses.
     pub resolver: Arc<dyn Resolve>,
+    /// The Services of the cluster, if it is in one.
+    pub mesh: Option<Arc<dyn Mesh>>,
+    /// Where names of Services begin that say no namespace.
+    pub namespace: String,
 }
 
 impl Default for OutboundSetup {
@@ -72,6 +79,8 @@ impl Default for OutboundSetup {
             header_list: shoal_runtime::Limits::default().header_list,
             extra_roots: None,
             resolver: Arc::new(SystemResolver),
+            mesh: None,
+            namespace: String::new(),
         }
     }
 }
@@ -88,6 +97,8 @@ pub struct SendOptions {
     pub between_bytes_timeout: Option<Duration>,
     /// The trace that the request continues, unless the guest names one itself.
     pub trace: Option<TraceContext>,
+    /// How many workloads the request came through on whose behalf this one is.
+    pub hops: u8,
 }
 
 /// Sends requests for one workload.
@@ -145,6 +156,9 @@ impl Outbound {
         let destination = Destination::of(request.uri())?;
         self.check(&destination)?;
         let mut request = headers::outgoing(request, options.trace)?;
+        if let Some(invoke) = self.in_cluster(&destination) {
+            return mesh::send(invoke, request, &destination, options, self.setup.header_list).await;
+        }
         let place = Place { runtime: Handle::current().id(), destination };
         if let Some(connection) = self.idle.take(&place) {
             let spare = headers::replay(&request);
@@ -157,6 +171,12 @@ impl Outbound {
         }
         let connection = self.connect(&place, options).await?;
         self.exchange(connection, request, &place, options).await.map_err(|unsent| unsent.error)
+    }
+
+    /// What answers there, where it is a Service of the cluster. Services speak plain HTTP.
+    fn in_cluster(&self, destination: &Destination) -> Option<Arc<dyn Invoke>> {
+        let mesh = self.setup.mesh.as_ref().filter(|_| destination.scheme == Scheme::Http)?;
+        mesh.service(&self.setup.namespace, &destination.host, destination.port)
     }
 
     /// Denies what no pattern grants, and says once for each destination which pattern would.

@@ -159,13 +159,14 @@ impl HasHttp for State {
             context: &self.context.http,
             in_flight: &mut self.in_flight,
             trace: self.account.trace(),
+            hops: self.account.hops(),
         }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.http_p3.view(&mut self.table, self.account.trace())
+        self.http_p3.view(&mut self.table, self.account.trace(), self.account.hops())
     }
 }
 

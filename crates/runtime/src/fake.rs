@@ -54,8 +54,8 @@ pub struct FakeMesh(HashMap<String, Arc<dyn Invoke>>);
 impl FakeMesh {
     /// Adds a service.
     #[must_use]
-    pub fn with(mut self, asked: &str, invoke: impl Invoke) -> Self {
-        self.0.insert(asked.into(), Arc::new(invoke));
+    pub fn with(mut self, asked: &str, invoke: Arc<dyn Invoke>) -> Self {
+        self.0.insert(asked.into(), invoke);
         self
     }
 }

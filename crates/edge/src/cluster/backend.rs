@@ -50,6 +50,14 @@ struct OfPort {
     elsewhere: BTreeSet<String>,
 }
 
+/// The replica for one request.
+struct Chosen {
+    replica: Arc<Replica>,
+    invoke: Arc<dyn Invoke>,
+    /// Whether another could be tried.
+    has_others: bool,
+}
+
 /// A Service and the wishes of the route that leads there.
 #[derive(Clone, Debug)]
 pub(crate) struct Target(Arc<Inner>);
@@ -87,18 +95,15 @@ impl Backend {
     }
 
     /// The replica for a request.
-    fn choose(
-        &self,
-        port: &str,
-        client: IpAddr,
-        not: Option<&Arc<Replica>>,
-    ) -> Result<(Arc<Replica>, Arc<dyn Invoke>, bool), Failure> {
+    fn choose(&self, port: &str, client: IpAddr, not: Option<&Arc<Replica>>) -> Result<Chosen, Failure> {
         let places = self.places.load();
         let of_port = places.of(port);
         let client = places.has_affinity.then_some(client);
         let chosen = choose(&of_port.ready, client, not).or_else(|| choose(&of_port.leaving, client, not));
         match chosen {
-            Some((replica, invoke)) => Ok((replica.clone(), invoke, of_port.ready.len() > 1)),
+            Some((replica, invoke)) => {
+                Ok(Chosen { replica: replica.clone(), invoke, has_others: of_port.ready.len() > 1 })
+            }
             None => Err(Failure::new(FailureKind::NoEndpoint, of_port.missing(&self.name))),
         }
     }
@@ -106,21 +111,21 @@ impl Backend {
 
 impl Places {
     /// What these slices of a Service say. `node`: the name of this one.
-    pub(crate) fn of_slices<'a>(
-        slices: impl Iterator<Item = &'a Slice> + Clone,
+    pub(crate) fn of_slices(
+        slices: &[&Slice],
         has_affinity: bool,
         endpoints: &Endpoints,
         node: &str,
     ) -> Self {
         let names: BTreeSet<&String> =
-            slices.clone().filter_map(|slice| slice.ports.as_ref()).flatten().collect();
+            slices.iter().filter_map(|slice| slice.ports.as_ref()).flatten().collect();
         let of_port = |name: Option<&String>| {
             let has = |slice: &&Slice| match (&slice.ports, name) {
                 (None, _) => true,
                 (Some(ports), Some(name)) => ports.contains(name),
                 (Some(_), None) => false,
             };
-            OfPort::of(slices.clone().filter(has), endpoints, node)
+            OfPort::of(slices.iter().copied().filter(has), endpoints, node)
         };
         Self {
             by_port: names.iter().map(|name| ((*name).clone(), of_port(Some(name)))).collect(),
@@ -223,8 +228,8 @@ impl Inner {
         let mut failed: Option<(Arc<Replica>, Failure)> = None;
         for tries in 1.. {
             let not = failed.as_ref().map(|(replica, _)| replica);
-            let (replica, invoke, has_others) = match self.backend.choose(&self.aim.port, call.peer.ip(), not)
-            {
+            let chosen = self.backend.choose(&self.aim.port, call.peer.ip(), not);
+            let Chosen { replica, invoke, has_others } = match chosen {
                 Ok(chosen) => chosen,
                 Err(missing) => return Err(failed.map_or(missing, |(_, failure)| failure)),
             };

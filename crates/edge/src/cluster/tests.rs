@@ -224,11 +224,20 @@ fn a_status_is_written_only_where_all_ports_are_to_be_had() {
   metadata: {name: lb, creationTimestamp: '2026-11-23T07:00:00Z'}
   spec: {type: LoadBalancer, ports: [{port: 8080, nodePort: 30000}]}
   status: {loadBalancer: {ingress: [{ip: 10.0.0.9}]}}
+- {kind: Service, metadata: {name: was}, spec: {ports: [{port: 80}]}, status: {loadBalancer: {ingress: [{ip: 10.0.0.9}]}}}
 - {kind: Service, metadata: {name: taken}, spec: {type: LoadBalancer, ports: [{port: 80}]}}
 - {kind: Ingress, metadata: {name: web}, spec: {}}
 - {kind: Ingress, metadata: {name: foreign}, spec: {ingressClassName: nginx}}",
     );
     let shown = |one: &Publication| format!("{:?} {} {:?} {:?}", one.kind, one.name, one.says, one.ports);
     let publications: Vec<_> = cluster.publications().iter().map(shown).collect();
-    assert_eq!(publications, [r#"Ingress web [] {}"#, r#"Service lb ["10.0.0.9"] {8080}"#]);
+    assert_eq!(
+        publications,
+        [
+            "Ingress web [] Some({})",
+            r#"Service lb ["10.0.0.9"] Some({8080})"#,
+            "Service taken [] None",
+            r#"Service was ["10.0.0.9"] None"#,
+        ]
+    );
 }

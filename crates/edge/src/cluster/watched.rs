@@ -26,7 +26,8 @@ impl Watched {
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(old), Some(new)) if Arc::ptr_eq(old, new) => {
-                    (before.next(), after.next());
+                    before.next();
+                    after.next();
                     continue;
                 }
                 (Some(old), Some(new)) => name(old).cmp(&name(new)),

@@ -66,7 +66,7 @@ impl World {
     }
 
     /// A Service with one port, and annotations.
-    pub(crate) fn service(&self, name: &str, annotations: Value) {
+    pub(crate) fn service(&self, name: &str, annotations: &Value) {
         let spec = json!({"ports": [{"name": "http", "port": 80}]});
         self.put("Service", name, json!({"metadata": {"annotations": annotations}, "spec": spec}));
     }
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// Sends a host to a Service.
-    pub(crate) fn route(&self, host: &str, service: &str, annotations: Value) {
+    pub(crate) fn route(&self, host: &str, service: &str, annotations: &Value) {
         let backend = json!({"service": {"name": service, "port": {"name": "http"}}});
         let paths = json!([{"path": "/", "pathType": "Prefix", "backend": backend}]);
         let spec = json!({"rules": [{"host": host, "http": {"paths": paths}}]});
@@ -94,7 +94,7 @@ impl World {
     }
 
     /// A Service `web` with one replica, at host `web.test`.
-    pub(crate) fn web(invoke: impl Invoke, on_service: Value, on_ingress: Value) -> Self {
+    pub(crate) fn web(invoke: impl Invoke, on_service: &Value, on_ingress: &Value) -> Self {
         let world = Self::new();
         world.endpoints.insert("uid-1", Arc::new(invoke));
         world.service("web", on_service);
@@ -109,7 +109,7 @@ impl World {
 }
 
 /// The answer to a request for this host, and its body alone.
-fn get(address: SocketAddr, host: &str, path: &str) -> (u16, String) {
+pub(crate) fn get(address: SocketAddr, host: &str, path: &str) -> (u16, String) {
     let text = ask(address, format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
     (status(&text), text.split_once("\r\n\r\n").unwrap().1.lines().next().unwrap_or_default().to_owned())
 }
@@ -126,9 +126,9 @@ fn a_service_answers_as_soon_as_all_of_it_is_there() {
     let ask = || get(edge.address(), "Web.test:80", "/");
     let refused = |code: u16, why: &str| (code, format!("{code} {why}"));
     assert_eq!(ask(), refused(404, "no route for host web.test"));
-    world.route("web.test", "web", json!({}));
+    world.route("web.test", "web", &json!({}));
     assert_eq!(ask(), refused(503, "service shop/web does not exist"));
-    world.service("web", json!({}));
+    world.service("web", &json!({}));
     assert_eq!(ask(), refused(503, "service shop/web has no ready endpoint"));
     world.pods("web", &[("uid-2", "node-2"), ("uid-3", "node-3")]);
     let elsewhere =
@@ -150,7 +150,7 @@ fn a_service_answers_as_soon_as_all_of_it_is_there() {
 fn each_host_and_path_has_its_service() {
     let world = World::new();
     for name in ["web", "api", "any"] {
-        world.service(name, json!({}));
+        world.service(name, &json!({}));
         world.pods(name, &[(name, "here")]);
         world.endpoints.insert(name, named(name));
     }
@@ -193,7 +193,7 @@ fn a_slow_or_greedy_request_meets_the_limits_of_its_route() {
         }
     });
     let on_service = json!({"shoal.dev/max-in-flight": "1", "shoal.dev/max-request-body": "1KiB"});
-    let world = World::web(invoke, on_service, json!({"shoal.dev/max-request-body": "4B"}));
+    let world = World::web(invoke, &on_service, &json!({"shoal.dev/max-request-body": "4B"}));
     let edge = world.serve(config());
     let post = |body: &str| {
         let head = "POST / HTTP/1.1\r\nhost: web.test\r\nconnection: close\r\n";
@@ -216,14 +216,14 @@ fn a_slow_or_greedy_request_meets_the_limits_of_its_route() {
     assert_eq!(status(&read_response(&mut slow)), 200);
     assert_eq!(get(edge.address(), "web.test", "/").0, 200);
     // The Ingress may want an answer sooner.
-    world.route("web.test", "web", json!({"shoal.dev/timeout": "20ms"}));
+    world.route("web.test", "web", &json!({"shoal.dev/timeout": "20ms"}));
     assert_eq!(get(edge.address(), "web.test", "/slow").0, 504);
     assert_eq!(get(edge.address(), "web.test", "/").0, 200, "what was given up counts no more");
 }
 
 #[test]
 fn a_full_replica_is_passed_over_while_the_budget_lasts() {
-    let world = World::web(fails(FailureKind::Overloaded), json!({}), json!({}));
+    let world = World::web(fails(FailureKind::Overloaded), &json!({}), &json!({}));
     world.pods("web", &[("uid-1", "here"), ("uid-2", "here")]);
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -277,9 +277,9 @@ fn a_rolling_update_under_load_loses_no_request() {
         uids[from..from + REPLICAS].iter().map(|uid| (uid.as_str(), "here")).collect()
     };
     (0..REPLICAS).for_each(|index| world.endpoints.insert(&uids[index], replica("old", index)));
-    world.service("web", json!({}));
+    world.service("web", &json!({}));
     world.pods("web", &pods(0));
-    world.route("web.test", "web", json!({}));
+    world.route("web.test", "web", &json!({}));
     let edge = world.serve(Config { threads: NonZeroUsize::new(2), ..config() });
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..4)
@@ -339,7 +339,7 @@ fn a_body_that_still_streams_keeps_its_replica_busy() {
         let body = Body::stream(http_body_util::StreamBody::new(Box::pin(rest)));
         async move { Ok(Response::new(body)) }
     });
-    let world = World::web(invoke, json!({}), json!({}));
+    let world = World::web(invoke, &json!({}), &json!({}));
     let edge = world.serve(config());
     let mut socket = connect(edge.address());
     socket.write_all(b"GET / HTTP/1.0\r\nhost: web.test\r\n\r\n").unwrap();
@@ -354,7 +354,7 @@ fn a_body_that_still_streams_keeps_its_replica_busy() {
 
 #[test]
 fn ports_are_opened_and_closed_as_services_come_and_go() {
-    let world = World::web(always("hello"), json!({}), json!({}));
+    let world = World::web(always("hello"), &json!({}), &json!({}));
     let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let (port, other) = (free(), free());
     let spec = json!({"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": port}]});
@@ -373,7 +373,7 @@ fn ports_are_opened_and_closed_as_services_come_and_go() {
     eventually("nobody listens", || TcpStream::connect(address).is_err());
     kept.write_all(request).unwrap();
     assert_eq!(status(&read_response(&mut kept)), 200, "open connections stay");
-    world.service("web", json!({}));
+    world.service("web", &json!({}));
     kept.write_all(request).unwrap();
     assert!(read_response(&mut kept).contains("404 no service is published on this port any more"));
     // A port that another has is not opened, and tried again.
@@ -397,7 +397,7 @@ fn secret(name: &str) -> (Value, rustls::pki_types::CertificateDer<'static>) {
 
 #[test]
 fn each_name_has_its_certificate_and_a_new_one_is_used_at_once() {
-    let world = World::web(always("hello"), json!({}), json!({"shoal.dev/redirect-to-https": "true"}));
+    let world = World::web(always("hello"), &json!({}), &json!({"shoal.dev/redirect-to-https": "true"}));
     let any = config().listeners[0].address;
     let tls = Listener::tls(any, world.cluster.certificates());
     let edge = world.serve(Config { listeners: vec![Listener::plain(any), tls], ..config() });
@@ -449,18 +449,18 @@ fn a_client_stays_with_its_replica_where_its_service_asks_for_it() {
     let spec = json!({"sessionAffinity": "ClientIP", "ports": [{"name": "http", "port": 80}]});
     world.put("Service", "web", json!({"spec": spec}));
     world.pods("web", &names.map(|name| (name, "here")));
-    world.route("web.test", "web", json!({}));
+    world.route("web.test", "web", &json!({}));
     let edge = world.serve(config());
     let answers = || (0..6).map(|_| get(edge.address(), "web.test", "/").1).collect::<BTreeSet<_>>();
     assert_eq!(answers().len(), 1);
-    world.service("web", json!({}));
+    world.service("web", &json!({}));
     assert_eq!(answers().len(), 3, "without it they take turns");
 }
 
 #[test]
 fn log_and_metrics_name_the_service() {
     let log = Shared::default();
-    let world = World::web(always("hello"), json!({}), json!({}));
+    let world = World::web(always("hello"), &json!({}), &json!({}));
     let edge = world.serve(Config { access_log: AccessLog::Json(Box::new(log.clone())), ..config() });
     assert_eq!(get(edge.address(), "web.test", "/").0, 200);
     assert_eq!(get(edge.address(), "other.test", "/").0, 404);
@@ -488,7 +488,7 @@ fn log_and_metrics_name_the_service() {
 
 #[test]
 fn guests_find_services_by_name_and_address() {
-    let world = World::web(always("hello"), json!({}), json!({}));
+    let world = World::web(always("hello"), &json!({}), &json!({}));
     let spec = json!({"clusterIPs": ["10.96.0.7"], "ports": [{"name": "http", "port": 80}]});
     world.put("Service", "web", json!({"spec": spec}));
     let mesh = world.cluster.mesh();

@@ -4,6 +4,7 @@
 mod cluster;
 mod drains;
 mod failures;
+mod follow;
 mod http2;
 mod limits;
 mod refusals;

@@ -109,6 +109,8 @@ pub(crate) struct HttpView<'a> {
     pub(crate) in_flight: &'a mut Option<Arc<Semaphore>>,
     /// The trace that the request is part of.
     pub(crate) trace: Option<TraceContext>,
+    /// How many workloads the request came through.
+    pub(crate) hops: u8,
 }
 
 /// What `wasi:http` needs to know of the workload. One for all its stores.

@@ -26,6 +26,7 @@ struct Hooks {
     in_flight_max: usize,
     in_flight: Option<Arc<Semaphore>>,
     trace: Option<TraceContext>,
+    hops: u8,
 }
 
 /// Links `wasi:http/types` 0.3: what answering requests takes.
@@ -52,17 +53,20 @@ impl HttpP3 {
             in_flight_max: context.outbound_in_flight as usize,
             in_flight: None,
             trace: None,
+            hops: 0,
         };
         Self { ctx, hooks }
     }
 
-    /// What wasmtime's host works on, for a request that is part of this trace.
+    /// What wasmtime's host works on, for a request that is part of this trace and came through so many workloads.
     pub(crate) fn view<'a>(
         &'a mut self,
         table: &'a mut ResourceTable,
         trace: Option<TraceContext>,
+        hops: u8,
     ) -> WasiHttpCtxView<'a> {
         self.hooks.trace = trace;
+        self.hooks.hops = hops;
         WasiHttpCtxView { hooks: &mut self.hooks, table, ctx: &mut self.ctx }
     }
 }
@@ -79,7 +83,7 @@ impl WasiHttpHooks for Hooks {
         let room = self.in_flight.get_or_insert_with(|| Arc::new(Semaphore::new(self.in_flight_max)));
         let permit = Arc::clone(room).try_acquire_owned();
         let outbound = Arc::clone(&self.outbound);
-        let trace = self.trace;
+        let (trace, hops) = (self.trace, self.hops);
         Box::new(async move {
             let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
             let options = options.unwrap_or_default();
@@ -88,6 +92,7 @@ impl WasiHttpHooks for Hooks {
                 first_byte_timeout: options.first_byte_timeout,
                 between_bytes_timeout: options.between_bytes_timeout,
                 trace,
+                hops,
             };
             let request = request.map(|body| Body::stream(body.map_err(|error| to_body_error(&error))));
             let response = outbound.send(request, options).await.map_err(super::http::p3_error)?;
@@ -124,7 +129,7 @@ mod tests {
         let (silent, outbound) = outbound::to_silence();
         let address = silent.local_addr().expect("an address");
         let mut hooks =
-            Hooks { outbound: Arc::new(outbound), in_flight_max: 2, in_flight: None, trace: None };
+            Hooks { outbound: Arc::new(outbound), in_flight_max: 2, in_flight: None, trace: None, hops: 0 };
         let mut send = || {
             let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
             let request = http::Request::get(format!("http://{address}/")).body(body).expect("a request");

@@ -21,8 +21,31 @@ pub(super) fn response(incoming: Incoming, between: Duration, lease: Lease) -> B
     Body::stream(Response { incoming, between, waiting: None, lease: Some(lease) })
 }
 
-struct Response {
-    incoming: Incoming,
+/// A body that comes from this process, with the same patience.
+pub(super) fn paced(body: Body, between: Duration) -> Body {
+    if body.is_end_stream() || body.as_whole().is_some() {
+        return body;
+    }
+    Body::stream(Response { incoming: body, between, waiting: None, lease: None })
+}
+
+/// Why a body ended before its end, wherever it comes from.
+struct Broken(BodyError);
+
+impl From<hyper::Error> for Broken {
+    fn from(error: hyper::Error) -> Self {
+        Self(BodyError::Disconnected(error.to_string()))
+    }
+}
+
+impl From<BodyError> for Broken {
+    fn from(error: BodyError) -> Self {
+        Self(error)
+    }
+}
+
+struct Response<B> {
+    incoming: B,
     /// How long the next piece may take.
     between: Duration,
     /// Made when a piece is not there at once.
@@ -31,7 +54,11 @@ struct Response {
     lease: Option<Lease>,
 }
 
-impl HttpBody for Response {
+impl<B> HttpBody for Response<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Broken>,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -49,9 +76,7 @@ impl HttpBody for Response {
                 {
                     lease.give_back();
                 }
-                Poll::Ready(
-                    frame.map(|frame| frame.map_err(|error| BodyError::Disconnected(error.to_string()))),
-                )
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| error.into().0)))
             }
             Poll::Pending => {
                 let between = this.between;

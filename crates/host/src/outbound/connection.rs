@@ -181,7 +181,7 @@ fn unsent(mut failed: hyper::client::conn::TrySendError<Request<Body>>) -> Unsen
 }
 
 /// Path in the request line, authority in `Host` (RFC 9112, 3.2.1).
-fn for_one(mut request: Request<Body>, destination: &Destination) -> Request<Body> {
+pub(super) fn for_one(mut request: Request<Body>, destination: &Destination) -> Request<Body> {
     let path = path(&request);
     *request.uri_mut() = Uri::from(path);
     *request.version_mut() = Version::HTTP_11;

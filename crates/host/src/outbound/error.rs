@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io;
 
-use shoal_runtime::BodyError;
+use shoal_runtime::{BodyError, HOPS_MAX};
 
 /// The cases of `wasi:http/types.error-code` that this host comes back with, by the same names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,9 @@ pub enum OutboundError {
         /// The pattern that would grant it.
         grant: String,
     },
+    /// It came through as many workloads as it may, one calling the next.
+    #[error("the request came through {HOPS_MAX} workloads: they call each other in a circle")]
+    LoopDetected,
     /// `CONNECT` makes tunnels, which nobody could check.
     #[error("the method is not allowed")]
     HttpRequestMethodInvalid,
@@ -193,6 +196,7 @@ impl From<OutboundError> for wasmtime_wasi_http::Error {
                 Self::TlsAlertReceived { alert_id: Some(id), alert_message: Some(message) }
             }
             OutboundError::HttpRequestDenied { .. } => Self::HttpRequestDenied,
+            OutboundError::LoopDetected => Self::LoopDetected,
             OutboundError::HttpRequestMethodInvalid => Self::HttpRequestMethodInvalid,
             OutboundError::HttpRequestUriInvalid => Self::HttpRequestUriInvalid,
             OutboundError::HttpRequestBodySize(limit) => Self::HttpRequestBodySize(Some(limit)),

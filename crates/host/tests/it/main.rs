@@ -5,6 +5,7 @@ mod capabilities;
 mod hostile;
 mod limits;
 mod machine;
+mod mesh;
 mod outbound;
 mod rewinding;
 mod seeds;

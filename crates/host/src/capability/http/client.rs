@@ -92,6 +92,7 @@ impl outgoing_handler::Host for HttpView<'_> {
             first_byte_timeout: options.first_byte_timeout,
             between_bytes_timeout: options.between_bytes_timeout,
             trace: self.trace,
+            hops: self.hops,
         };
         let task = tokio::spawn(async move {
             let response = outbound.send(request, options).await.map_err(error_code)?;
@@ -153,7 +154,8 @@ mod tests {
                 body: BodySlot::EMPTY,
             };
             let request = table.push(request).expect("room");
-            let mut view = HttpView { table, context: &context, in_flight: &mut in_flight, trace: None };
+            let mut view =
+                HttpView { table, context: &context, in_flight: &mut in_flight, trace: None, hops: 0 };
             view.handle(request, None).map_err(|error| error.downcast().expect("no trap"))
         };
         let first = send(&mut table).expect("the first");

@@ -65,6 +65,7 @@ pub(crate) fn error_code(error: OutboundError) -> ErrorCode {
         }
         OutboundError::DestinationNotFound => ErrorCode::DestinationNotFound,
         OutboundError::DestinationUnavailable(_) => ErrorCode::DestinationUnavailable,
+        OutboundError::LoopDetected => ErrorCode::LoopDetected,
         OutboundError::DestinationIpProhibited { .. } => ErrorCode::DestinationIpProhibited,
         OutboundError::DestinationIpUnroutable => ErrorCode::DestinationIpUnroutable,
         OutboundError::ConnectionRefused => ErrorCode::ConnectionRefused,
