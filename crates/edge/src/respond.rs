@@ -32,7 +32,7 @@ pub(crate) struct ResponseBody {
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Fields that speak of one connection; a guest has no say in those (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
+static HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

@@ -35,6 +35,10 @@ pub(crate) struct Wire<T> {
 /// What a closing connection reads at most while it lingers: what fits into the buffers of both kernels.
 const LINGER_BYTES: usize = 8 << 20;
 
+/// Buffers of together no more than this are written as one: the kernel takes longer for a list of buffers than it
+/// takes to copy them.
+const SMALL_WRITE_BYTES: usize = 512;
+
 impl<T: Transport> Wire<T> {
     pub(crate) fn new(transport: T, first: Vec<u8>, connection: Arc<Connection>) -> Self {
         let framing = (connection.protocol == Protocol::Http1).then(Framing::default);
@@ -104,6 +108,16 @@ impl<T: Transport> Wire<T> {
     }
 }
 
+/// Copies small buffers into one; none if they do not fit.
+fn gather<'a>(bufs: &[IoSlice<'_>], into: &'a mut [u8; SMALL_WRITE_BYTES]) -> Option<&'a [u8]> {
+    let mut filled = 0;
+    for buf in bufs {
+        into.get_mut(filled..filled + buf.len())?.copy_from_slice(buf);
+        filled += buf.len();
+    }
+    Some(&into[..filled])
+}
+
 impl<T: Transport> AsyncRead for Wire<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -135,7 +149,11 @@ impl<T: Transport> AsyncWrite for Wire<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
+        let mut gathered = [0; SMALL_WRITE_BYTES];
+        let result = match gather(bufs, &mut gathered) {
+            Some(bytes) => Pin::new(&mut self.transport).poll_write(cx, bytes),
+            None => Pin::new(&mut self.transport).poll_write_vectored(cx, bufs),
+        };
         self.gave_out(&result);
         result
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ use crate::turn::Turn;
 /// How a guest's run ended.
 pub(crate) type Outcome = Result<(), Failure>;
 
+/// What a guest may have used at most to be let be when a tick finds it on the core. With the tick after that it
+/// holds its core for one and a half of them.
+const SHORT: Duration = TICK.checked_div(2).expect("two is not zero");
+
 /// The guest used up its CPU time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the guest used more than its CPU time")]
@@ -29,9 +34,35 @@ pub(crate) struct CpuTimeExceeded;
 #[error("the guest was not done in time")]
 pub(crate) struct DeadlinePassed;
 
+/// One stay of a guest on its core, from when it is resumed until it leaves. No two of a process are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slice {
+    thread: u64,
+    count: u64,
+}
+
 thread_local! {
     /// When the guest that now runs on this core was last resumed.
     static RESUMED: Cell<Option<Resumed>> = const { Cell::new(None) };
+    /// The last slice on this thread.
+    static LAST: Cell<Slice> = Cell::new(Slice { thread: THREADS.fetch_add(1, Relaxed), count: 0 });
+}
+
+/// Threads that have run guests.
+static THREADS: AtomicU64 = AtomicU64::new(0);
+
+impl Slice {
+    /// The slice that runs now, if the caller runs on behalf of a guest.
+    pub(crate) fn now() -> Option<Self> {
+        RESUMED.get().map(|resumed| resumed.slice)
+    }
+
+    fn next() -> Self {
+        let last = LAST.get();
+        let slice = Self { count: last.count + 1, ..last };
+        LAST.set(slice);
+        slice
+    }
 }
 
 /// The beginning of a guest's slice.
@@ -41,13 +72,14 @@ thread_local! {
 /// Others are charged the time that passed, and a tick at most: one that ran longer would have been asked.
 #[derive(Clone, Copy)]
 struct Resumed {
+    slice: Slice,
     wall: Instant,
     cpu: Option<Duration>,
 }
 
 impl Resumed {
     fn now(long: bool) -> Self {
-        Self { wall: Instant::now(), cpu: long.then(thread_cpu_time) }
+        Self { slice: Slice::next(), wall: Instant::now(), cpu: long.then(thread_cpu_time) }
     }
 
     /// What the slice has cost so far.
@@ -57,6 +89,15 @@ impl Resumed {
             None => self.wall.elapsed().min(TICK),
         }
     }
+}
+
+/// Does a guest's work in a slice of its own.
+pub(crate) fn in_slice<R>(long: bool, work: impl FnOnce() -> R) -> (R, Duration) {
+    let resumed = Resumed::now(long);
+    let outer = RESUMED.replace(Some(resumed));
+    let result = work();
+    RESUMED.set(outer);
+    (result, resumed.spent())
 }
 
 fn thread_cpu_time() -> Duration {
@@ -107,17 +148,18 @@ impl Guest {
     }
 
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let resumed = Resumed::now(self.long);
-        let outer = RESUMED.replace(Some(resumed));
-        let in_guest = self.ticker.enter();
-        let outcome = self.run.as_mut().poll(cx);
-        drop(in_guest);
-        RESUMED.set(outer);
+        if self.long {
+            self.ticker.long_guest();
+        }
+        let (outcome, spent) = in_slice(self.long, || {
+            let _in_guest = self.ticker.enter();
+            self.run.as_mut().poll(cx)
+        });
         self.long = self.turn.release();
         if self.long {
             self.ticker.long_guest();
         }
-        self.used += resumed.spent();
+        self.used += spent;
         self.account.set_on_core(self.used);
         outcome
     }
@@ -128,29 +170,61 @@ impl Guest {
 pub(crate) fn store(engine: &Engine, state: State, deadline: Option<Instant>) -> Store<State> {
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
+    store.epoch_deadline_callback(interrupt);
     limit(&mut store, deadline);
     store
 }
 
 /// Sets the interrupts of a store for its next request.
 pub(crate) fn limit(store: &mut Store<State>, deadline: Option<Instant>) {
-    let cpu_time = store.data().context.limits.cpu_time;
+    store.data_mut().deadline = deadline;
     store.set_epoch_deadline(EPOCHS_PER_TICK);
-    store.epoch_deadline_callback(move |context| interrupt(context, cpu_time, deadline));
 }
 
-fn interrupt(
-    mut context: StoreContextMut<'_, State>,
-    cpu_time: Option<Duration>,
-    deadline: Option<Instant>,
-) -> wasmtime::Result<UpdateDeadline> {
+fn interrupt(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     let state = context.data_mut();
+    let (cpu_time, deadline) = (state.context.limits.cpu_time, state.deadline);
     let slice = RESUMED.get().map_or(Duration::ZERO, |resumed| resumed.spent());
-    if cpu_time.is_some_and(|limit| state.account.usage().on_core + slice > limit) {
+    let used = state.account.usage().on_core + slice;
+    if cpu_time.is_some_and(|limit| used > limit) {
         return Err(CpuTimeExceeded.into());
     }
     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         return Err(DeadlinePassed.into());
     }
+    if is_short(used) {
+        return Ok(UpdateDeadline::Continue(EPOCHS_PER_TICK));
+    }
     Ok(UpdateDeadline::YieldCustom(EPOCHS_PER_SLICE, Box::pin(state.turn.next())))
+}
+
+/// Whether a guest that a tick finds on the core is let be until the next. Ticks fall at any time: one that merely
+/// was there at that moment should not have to queue with those that stay.
+fn is_short(used: Duration) -> bool {
+    used < SHORT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_short_below_half_a_tick() {
+        assert!(is_short(SHORT - Duration::from_nanos(1)));
+        assert!(!is_short(SHORT));
+    }
+
+    #[test]
+    fn no_two_slices_are_the_same_and_a_nested_one_ends() {
+        let ((outer, inner, again), _) = in_slice(false, || {
+            let outer = Slice::now();
+            let (inner, _) = in_slice(false, Slice::now);
+            (outer, inner, Slice::now())
+        });
+        assert!(outer.is_some() && inner.is_some() && outer != inner);
+        assert_eq!(outer, again);
+        assert_eq!(Slice::now(), None);
+        let elsewhere = std::thread::spawn(|| in_slice(false, Slice::now).0).join().expect("no panic");
+        assert!(elsewhere != outer && elsewhere != inner);
+    }
 }

@@ -7,6 +7,7 @@ mod compile;
 mod engine;
 mod entry;
 mod failure;
+mod faults;
 mod guest;
 mod inspect;
 mod limiter;

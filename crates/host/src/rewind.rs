@@ -27,6 +27,7 @@ use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc, 
 
 pub(crate) use self::memory::PAGE_BYTES;
 use self::memory::{Image, Memory};
+use crate::faults::{Faults, Watch};
 use crate::pagemap::Pagemap;
 use crate::state::State;
 
@@ -69,6 +70,7 @@ pub(crate) struct Rewinder {
     memory: Option<ComponentExportIndex>,
     image: Image,
     pagemap: Arc<Pagemap>,
+    faults: Option<Faults>,
 }
 
 /// Handles that requests may leave open in one instance before it is dropped: each stays taken.
@@ -79,6 +81,8 @@ pub(crate) struct Mark {
     rewind: Vec<TypedFunc<(), (u32,)>>,
     memory: Option<Memory>,
     left_open: usize,
+    /// The page faults before the request that it answers; none: nobody counts.
+    watch: Option<Watch>,
 }
 
 impl Rewinder {
@@ -91,7 +95,8 @@ impl Rewinder {
             return None;
         }
         let memory = export(MEMORY_EXPORT);
-        Some(Self { save, rewind, memory, image: Image::default(), pagemap: Arc::clone(pagemap) })
+        let (image, pagemap, faults) = (Image::default(), Arc::clone(pagemap), Faults::of_kernel());
+        Some(Self { save, rewind, memory, image, pagemap, faults })
     }
 
     /// Notes the state of an instance that was just made; none when it is too large to be brought back.
@@ -110,7 +115,8 @@ impl Rewinder {
         let rewind: wasmtime::Result<_> =
             self.rewind.iter().map(|rewind| instance.get_typed_func(&mut *store, rewind)).collect();
         let rewind = rewind?;
-        let Some(memory) = &self.memory else { return Ok(Some(Mark { rewind, memory: None, left_open: 0 })) };
+        let mark = |memory| Mark { rewind, memory, left_open: 0, watch: None };
+        let Some(memory) = &self.memory else { return Ok(Some(mark(None))) };
         let memory: TypedFunc<(), (WasmList<u8>,)> = instance.get_typed_func(&mut *store, memory)?;
         let (memory,) = memory.call_async(&mut *store, ()).await?;
         let bytes = memory.as_le_slice(&*store);
@@ -123,7 +129,12 @@ impl Rewinder {
         // SAFETY: the store owns the instance, and whoever keeps the mark keeps it with its store and uses it
         // only between two calls.
         let memory = unsafe { Memory::mark(bytes, &self.pagemap) }?;
-        Ok(memory.map(|memory| Mark { rewind, memory: Some(memory), left_open: 0 }))
+        Ok(memory.map(|memory| mark(Some(memory))))
+    }
+
+    /// An instance that was brought back to its mark begins to work for a request.
+    pub(crate) fn begin(&self, mark: &mut Mark) {
+        mark.watch = self.faults.and_then(Faults::watch);
     }
 
     /// Brings the instance of `store` back to its mark; false when that is not to be had.
@@ -141,7 +152,10 @@ impl Rewinder {
             }
         }
         if let Some(memory) = &mut mark.memory {
-            memory.rewind(store.data().limiter.memory_bytes(), &self.image, &self.pagemap)?;
+            let without_faults =
+                self.faults.zip(mark.watch.take()).is_some_and(|(faults, watch)| faults.none_since(watch));
+            let bytes = store.data().limiter.memory_bytes();
+            memory.rewind(bytes, without_faults, &self.image, &self.pagemap)?;
         }
         Ok(true)
     }

@@ -237,6 +237,9 @@ impl Job {
             Some(mut instance) => {
                 instance.store.data_mut().begin(self.account, self.turn);
                 guest::limit(&mut instance.store, self.deadline);
+                if let (Source::Rewound { rewinder, .. }, Some(mark)) = (&shared.source, &mut instance.mark) {
+                    rewinder.begin(mark);
+                }
                 instance
             }
             None => shared.make(self.account, self.turn, self.deadline).await?,
@@ -348,16 +351,12 @@ impl Shared {
 }
 
 fn incoming(request: Request<Body>, call: &Call) -> IncomingRequest {
-    let (parts, body) = request.into_parts();
-    let authority = match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str().to_owned()),
-        None => parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
-    };
+    let (mut parts, body) = request.into_parts();
     IncomingRequest {
         method: parts.method,
         scheme: call.scheme.clone(),
-        authority,
-        path_with_query: parts.uri.path_and_query().map(|path| path.as_str().to_owned()),
+        host: parts.headers.remove(http::header::HOST),
+        uri: parts.uri,
         headers: Fields::received(parts.headers),
         body: Some(body),
     }

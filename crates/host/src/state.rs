@@ -1,6 +1,7 @@
 //! What one store holds: the resources of its guest, its account, and the way to its workload.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use shoal_runtime::{Account, DirGrant, Grants, Limits, Output, Stream};
 use tokio::sync::Semaphore;
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) account: Arc<Account>,
     pub(crate) context: Arc<Context>,
     pub(crate) turn: Turn,
+    /// When the guest must be done.
+    pub(crate) deadline: Option<Instant>,
     /// Made when the guest first asks for something of it: most requests never do.
     wasi: Option<WasiCtx>,
     preview1: Option<WasiP1Ctx>,
@@ -83,6 +86,7 @@ impl State {
             account,
             context,
             turn,
+            deadline: None,
             wasi: None,
             preview1: None,
             in_flight: None,

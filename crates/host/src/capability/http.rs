@@ -77,8 +77,9 @@ pub type TrappableHeaderError = wasmtime_wasi::TrappableError<types::HeaderError
 pub struct IncomingRequest {
     pub(crate) method: http::Method,
     pub(crate) scheme: http::uri::Scheme,
-    pub(crate) authority: Option<String>,
-    pub(crate) path_with_query: Option<String>,
+    pub(crate) uri: http::Uri,
+    /// Its `host` field, which names the authority where the URI does not.
+    pub(crate) host: Option<http::HeaderValue>,
     pub(crate) headers: Fields,
     pub(crate) body: Option<Body>,
 }

@@ -29,6 +29,16 @@ pub(super) struct Memory {
     bytes: usize,
     /// Pages that differ from the image since the instance was made, with what they hold.
     own: Vec<(usize, Box<Page>)>,
+    /// Bytes of it of which the kernel makes huge pages only at a page fault, never by itself.
+    plain_bytes: usize,
+    known: Option<Known>,
+}
+
+/// The pages that hold memory of their own, as long as there is no page fault.
+#[derive(Debug)]
+struct Known {
+    bytes: usize,
+    pages: Vec<Range<usize>>,
 }
 
 // SAFETY: the memory belongs to the instance beside it, and is touched only while that does not run.
@@ -52,7 +62,7 @@ impl Memory {
     /// method of it does.
     pub(super) unsafe fn mark(memory: &[u8], pagemap: &Pagemap) -> io::Result<Option<Self>> {
         let start = ptr::with_exposed_provenance_mut::<u8>(memory.as_ptr().expose_provenance());
-        let mut marked = Self { start, bytes: memory.len(), own: Vec::new() };
+        let mut marked = Self { start, bytes: memory.len(), own: Vec::new(), plain_bytes: 0, known: None };
         let written = marked.written(pagemap)?;
         if written.iter().map(ExactSizeIterator::len).sum::<usize>() > PAGES_KEPT_MAX {
             return Ok(None);
@@ -69,15 +79,28 @@ impl Memory {
         Ok(Some(marked))
     }
 
-    /// Brings back what it was when it was marked; it has `bytes` bytes now.
-    pub(super) fn rewind(&mut self, bytes: usize, image: &Image, pagemap: &Pagemap) -> io::Result<()> {
+    /// Brings back what it was when it was marked; it has `bytes` bytes now. `without_faults`: whoever wrote to
+    /// it since the last time caused no page fault.
+    pub(super) fn rewind(
+        &mut self,
+        bytes: usize,
+        without_faults: bool,
+        image: &Image,
+        pagemap: &Pagemap,
+    ) -> io::Result<()> {
         self.bytes = self.bytes.max(bytes);
         let mut cold: Vec<Range<usize>> = Vec::new();
-        let written = self.written(pagemap)?;
+        let written = match self.known.take() {
+            Some(known) if without_faults && known.bytes == self.bytes => known.pages,
+            Some(_) | None => {
+                self.make_plain();
+                self.written(pagemap)?
+            }
+        };
         {
             let image = image.0.read().unwrap_or_else(PoisonError::into_inner);
             let (mut own, mut shared) = (self.own.iter().peekable(), image.iter().peekable());
-            for page in written.into_iter().flatten() {
+            for page in written.iter().cloned().flatten() {
                 while own.next_if(|(other, _)| *other < page).is_some() {}
                 while shared.next_if(|(other, _)| *other < page).is_some() {}
                 if let Some((_, content)) = own.next_if(|(other, _)| *other == page) {
@@ -95,7 +118,23 @@ impl Memory {
                 }
             }
         }
-        if cold.is_empty() { Ok(()) } else { self.chill(&cold, image) }
+        if !cold.is_empty() {
+            return self.chill(&cold, image);
+        }
+        if self.plain_bytes == self.bytes {
+            self.known = Some(Known { bytes: self.bytes, pages: written });
+        }
+        Ok(())
+    }
+
+    /// Sees to it that no page of it becomes memory of its own but by a page fault: without this the kernel may
+    /// join pages to a huge one at any time.
+    fn make_plain(&mut self) {
+        if self.plain_bytes < self.bytes {
+            // SAFETY: the range is the memory; what it holds does not change.
+            let made = unsafe { madvise(self.start.cast(), self.bytes, Advice::LinuxNoHugepage) };
+            self.plain_bytes = if made.is_ok() { self.bytes } else { 0 };
+        }
     }
 
     /// Gives pages back, and learns what they are for the next time.

@@ -27,7 +27,7 @@ pub(crate) enum FieldError {
 
 /// Fields that belong to a connection, not to a message (RFC 9110 §7.6.1), and `host`, which the URI's
 /// authority replaces.
-const CONNECTION_FIELDS: [HeaderName; 10] = [
+static CONNECTION_FIELDS: [HeaderName; 10] = [
     header::CONNECTION,
     header::HOST,
     header::TRANSFER_ENCODING,
@@ -77,10 +77,9 @@ impl Fields {
         value: Vec<u8>,
         limit_bytes: usize,
     ) -> Result<(), FieldError> {
-        let (name, value) = self.checked(name, value)?;
-        self.charge(&name, &value, limit_bytes)?;
-        Arc::make_mut(&mut self.map).append(name, value);
-        Ok(())
+        let name = self.editable_name(name)?;
+        let value = field_value(&name, value)?;
+        self.add(name, value, limit_bytes)
     }
 
     /// Replaces all fields of this name.
@@ -90,63 +89,51 @@ impl Fields {
         values: Vec<Vec<u8>>,
         limit_bytes: usize,
     ) -> Result<(), FieldError> {
-        let checked: Vec<_> = values.into_iter().map(|v| self.checked(name, v)).collect::<Result<_, _>>()?;
-        self.delete(name)?;
-        for (name, value) in checked {
-            self.charge(&name, &value, limit_bytes)?;
-            Arc::make_mut(&mut self.map).append(name, value);
-        }
-        Ok(())
+        let name = self.editable_name(name)?;
+        let mut values = values.into_iter().map(|value| field_value(&name, value));
+        // Nearly always it is one value: no list is made for that.
+        let first = values.next().transpose()?;
+        let others: Vec<_> = values.collect::<Result<_, _>>()?;
+        self.remove(&name);
+        first.into_iter().chain(others).try_for_each(|value| self.add(name.clone(), value, limit_bytes))
     }
 
     /// Removes all fields of this name.
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), FieldError> {
-        if self.immutable {
-            return Err(FieldError::Immutable);
-        }
-        let name = field_name(name)?;
-        if self.map.contains_key(&name) {
-            let map = Arc::make_mut(&mut self.map);
-            map.remove(&name);
-            self.size_bytes = list_size(map);
-        }
+        let name = self.editable_name(name)?;
+        self.remove(&name);
         Ok(())
     }
 
-    fn checked(&self, name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), FieldError> {
-        if self.immutable {
-            return Err(FieldError::Immutable);
-        }
-        let name = field_name(name)?;
-        let value =
-            HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).map_err(|_| FieldError::Syntax)?;
-        if name == header::CONTENT_LENGTH && content_length_of(&value).is_none() {
-            return Err(FieldError::Syntax);
-        }
-        Ok((name, value))
+    /// The name of a field that a guest may change in this list.
+    fn editable_name(&self, name: &str) -> Result<HeaderName, FieldError> {
+        if self.immutable { Err(FieldError::Immutable) } else { field_name(name) }
     }
 
-    fn charge(
-        &mut self,
-        name: &HeaderName,
-        value: &HeaderValue,
-        limit_bytes: usize,
-    ) -> Result<(), FieldError> {
-        let size = self.size_bytes + field_size(name, value);
+    fn remove(&mut self, name: &HeaderName) {
+        if self.map.contains_key(name) {
+            let map = Arc::make_mut(&mut self.map);
+            map.remove(name);
+            self.size_bytes = list_size(map);
+        }
+    }
+
+    fn add(&mut self, name: HeaderName, value: HeaderValue, limit_bytes: usize) -> Result<(), FieldError> {
+        let size = self.size_bytes + field_size(&name, &value);
         if size > limit_bytes {
             return Err(FieldError::TooLarge(limit_bytes));
         }
         self.size_bytes = size;
+        Arc::make_mut(&mut self.map).append(name, value);
         Ok(())
     }
 }
 
 /// Removes what belongs to the connection.
 pub(crate) fn remove_connection_fields(headers: &mut HeaderMap) {
-    for name in &CONNECTION_FIELDS {
-        if headers.contains_key(name) {
-            headers.remove(name);
-        }
+    // Most messages have none of them: one look at the fields that are there tells.
+    if headers.keys().any(|name| CONNECTION_FIELDS.contains(name)) {
+        CONNECTION_FIELDS.iter().for_each(|name| drop(headers.remove(name)));
     }
 }
 
@@ -166,6 +153,14 @@ fn content_length_of(value: &HeaderValue) -> Option<u64> {
 fn field_name(name: &str) -> Result<HeaderName, FieldError> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| FieldError::Syntax)?;
     if CONNECTION_FIELDS.contains(&name) { Err(FieldError::Forbidden) } else { Ok(name) }
+}
+
+fn field_value(name: &HeaderName, value: Vec<u8>) -> Result<HeaderValue, FieldError> {
+    let value = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).map_err(|_| FieldError::Syntax)?;
+    if *name == header::CONTENT_LENGTH && content_length_of(&value).is_none() {
+        return Err(FieldError::Syntax);
+    }
+    Ok(value)
 }
 
 fn field_size(name: &HeaderName, value: &HeaderValue) -> usize {

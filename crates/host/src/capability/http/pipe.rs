@@ -233,6 +233,12 @@ impl Drop for Reader {
 pub(crate) struct Writer(pub(crate) Pipe);
 
 impl Writer {
+    /// Waits until something can be written; how much.
+    async fn permit(&mut self) -> StreamResult<usize> {
+        std::future::poll_fn(|cx| self.poll_capacity(cx)).await;
+        self.check_write()
+    }
+
     fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.capacity() > 0 || state.end.is_some() || state.reader_gone {
@@ -267,6 +273,24 @@ impl OutputStream for Writer {
 
     fn flush(&mut self) -> StreamResult<()> {
         self.check_write().map(drop)
+    }
+
+    /// What the trait would do, without a future of its own for each step: most guests write their whole answer
+    /// with this.
+    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+        loop {
+            let permit = self.permit().await?;
+            let chunk = bytes.split_to(bytes.len().min(permit));
+            self.write(chunk)?;
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        match self.permit().await {
+            // The reader has gone away with what was written: that is no error of this write.
+            Ok(_) | Err(StreamError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl types::HostIncomingRequest for HttpView<'_> {
     }
 
     fn path_with_query(&mut self, request: Resource<IncomingRequest>) -> Result<Option<String>> {
-        Ok(self.table.get(&request)?.path_with_query.clone())
+        Ok(self.table.get(&request)?.uri.path_and_query().map(ToString::to_string))
     }
 
     fn scheme(&mut self, request: Resource<IncomingRequest>) -> Result<Option<Scheme>> {
@@ -122,7 +122,9 @@ impl types::HostIncomingRequest for HttpView<'_> {
     }
 
     fn authority(&mut self, request: Resource<IncomingRequest>) -> Result<Option<String>> {
-        Ok(self.table.get(&request)?.authority.clone())
+        let request = self.table.get(&request)?;
+        let from_host = || request.host.as_ref().and_then(|host| host.to_str().ok());
+        Ok(request.uri.authority().map(|authority| authority.as_str()).or_else(from_host).map(str::to_owned))
     }
 
     fn headers(&mut self, request: Resource<IncomingRequest>) -> Result<Resource<Fields>> {
