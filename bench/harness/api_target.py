@@ -1,0 +1,152 @@
+"""The server that is measured: how it is started, what the kernel says of it, and how a client reaches it."""
+
+import base64
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlparse
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+START_SECONDS_MAX = 30
+NAMESPACE = "bench"
+JSON_BODY = {"Content-Type": "application/json"}
+
+
+class Target:
+    """A server, and what a client of it needs."""
+
+    def __init__(self, url: str, kubeconfig: Path, pid: int | None):
+        parsed = urlparse(url)
+        self.host, self.port, self.pid = parsed.hostname, parsed.port or 443, pid
+        text = kubeconfig.read_text()
+        self.dir = tempfile.mkdtemp(prefix="shoal-api-client.")
+        for name in ("certificate-authority", "client-certificate", "client-key"):
+            data = re.search(rf"{name}-data: (\S+)", text)
+            Path(self.dir, name).write_bytes(base64.b64decode(data.group(1)))
+
+    def connect(self) -> http.client.HTTPSConnection:
+        context = ssl.create_default_context(cafile=f"{self.dir}/certificate-authority")
+        context.check_hostname = False
+        context.load_cert_chain(f"{self.dir}/client-certificate", f"{self.dir}/client-key")
+        return http.client.HTTPSConnection(self.host, self.port, context=context, timeout=120)
+
+    def cpu_seconds(self) -> float:
+        if self.pid is None:
+            return float("nan")
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+    def resident_mib(self) -> float:
+        if self.pid is None:
+            return float("nan")
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+
+def start(binary: Path, data: Path) -> tuple[subprocess.Popen, Target]:
+    """Starts a server in a new data directory and waits until it is ready."""
+    data.mkdir(exist_ok=True)
+    log = open(data.with_suffix(".log"), "w")
+    process = subprocess.Popen(
+        [binary, "server", "--data-dir", data, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True
+    )
+    url = None
+    for line in process.stderr:
+        log.write(line)
+        found = re.search(r"listens on (https://\S+)", line)
+        if found:
+            url = found.group(1)
+            break
+    if url is None:
+        raise SystemExit("the server ended before it listened")
+    threading.Thread(target=lambda: [log.write(line) for line in process.stderr], daemon=True).start()
+    config = data / "kubeconfig"
+    subprocess.run([binary, "kubeconfig", "--data-dir", data, "--server", url, "-o", config], check=True)
+    target = Target(url, config, process.pid)
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if request(target.connect(), "GET", "/readyz")[0] == 200:
+            return process, target
+        time.sleep(0.005)
+    raise SystemExit("the server was not ready in time")
+
+
+def starts(binary: Path, work: Path, count: int) -> None:
+    """From exec to a ready server: in a new directory, and in one that it knows."""
+    for name, prepare in (("start in a new directory", False), ("start again", True)):
+        took = []
+        for index in range(count):
+            data = work / f"start-{int(prepare)}-{0 if prepare else index}"
+            if prepare and data.exists():
+                took.append(started_again(binary, data))
+                continue
+            begun = time.perf_counter()
+            process, _ = start(binary, data)
+            took.append((time.perf_counter() - begun) * 1000)
+            end(process)
+        if prepare:
+            took = took[1:]
+        row(name + ", kubeconfig and first request included", f"{spread(took)} ms")
+    for data in work.glob("start-*"):
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def started_again(binary: Path, data: Path) -> float:
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [binary, "server", "--data-dir", data, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if "listens on" in line:
+            break
+    took = (time.perf_counter() - begun) * 1000
+    end(process)
+    return took
+
+
+def end(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+
+def request(connection, method, path, body=None, headers=None):
+    connection.request(method, path, body=body, headers=headers or {})
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def spread(times: list[float]) -> str:
+    return f"{statistics.median(times):.1f} [{min(times):.1f}-{max(times):.1f}]"
+
+
+# Everything that was told, in Markdown.
+LINES: list[str] = []
+
+
+def row(what: str, result: str) -> None:
+    line(f"| {what} | {result} |")
+
+
+def line(text: str) -> None:
+    LINES.append(text)
+    print(text, flush=True)
+
+
+def make_namespace(target: Target) -> None:
+    request(target.connect(), "POST", "/api/v1/namespaces", json.dumps({"metadata": {"name": NAMESPACE}}), JSON_BODY)
+    time.sleep(1)
+
+
+def stored_bytes(target: Target) -> int:
+    """Of one ConfigMap of the bench, with all that the server adds."""
+    return len(request(target.connect(), "GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/c1")[1])
