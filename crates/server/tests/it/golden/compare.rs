@@ -34,6 +34,22 @@ pub(super) fn identity(element: &Value) -> Option<String> {
     fields.get("name").and_then(text)
 }
 
+/// The identity of an element without what was drawn for its name or computed for its pods: the same for what stands in the same
+/// place elsewhere.
+pub(super) fn role(element: &Value) -> Option<String> {
+    let mut role = identity(element)?;
+    let metadata = element.get("metadata").or_else(|| element.pointer("/object/metadata"));
+    let text = |path: &str| metadata.and_then(|metadata| metadata.pointer(path)?.as_str());
+    if let Some(drawn) = text("/generateName").and_then(|prefix| text("/name")?.strip_prefix(prefix)) {
+        role = role.replace(drawn, "<drawn>");
+    }
+    if let Some(hash) = text("/labels/pod-template-hash") {
+        let revision = text("/annotations/deployment.kubernetes.io~1revision").unwrap_or_default();
+        role = role.replace(hash, &format!("<template {revision}>"));
+    }
+    Some(role)
+}
+
 /// Where `got` is not as `expected`.
 pub(super) fn differences(expected: &Value, got: &Value) -> Vec<Difference> {
     let mut found = Vec::new();

@@ -1,18 +1,21 @@
 //! The recorded server drew its own ids and revisions. What it drew is replaced, in later requests, by what this
 //! server has drawn for the same thing.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-/// Keys of values that a server draws and that clients send back.
-const DRAWN: [&str; 3] = ["uid", "clusterIP", "continue"];
+use super::compare::role;
+
+/// Keys of values that a server draws or computes and that clients send back.
+const DRAWN: [&str; 4] = ["uid", "clusterIP", "continue", "pod-template-hash"];
 
 /// What stands for what.
 #[derive(Default)]
 pub(super) struct Names {
-    /// Whole values, unlike anything else: they are replaced wherever they stand.
-    values: HashMap<String, String>,
+    /// Whole values, unlike anything else: they are replaced wherever they stand, the longest first.
+    values: BTreeMap<(Reverse<usize>, String), String>,
     /// Revisions: replaced only where a revision stands.
     revisions: HashMap<String, String>,
     /// Entity tags and times of last changes.
@@ -30,7 +33,12 @@ impl Names {
                     let Some(other) = got.get(key) else { continue };
                     match (value.as_str(), other.as_str()) {
                         (Some(value), Some(other)) if DRAWN.contains(&key.as_str()) && !value.is_empty() => {
-                            self.values.insert(value.into(), other.into());
+                            self.stands_for(value, other);
+                        }
+                        (Some(value), Some(other))
+                            if key == "name" && expected.contains_key("generateName") =>
+                        {
+                            self.stands_for(value, other);
                         }
                         (Some(value), Some(other)) if key == "resourceVersion" => {
                             self.revisions.insert(value.into(), other.into());
@@ -39,22 +47,30 @@ impl Names {
                     }
                 }
             }
-            (Value::Array(expected), Value::Array(got)) => {
-                for (place, value) in expected.iter().enumerate() {
-                    let name = super::compare::identity(value);
-                    let other = match &name {
-                        Some(name) => {
-                            got.iter().find(|other| super::compare::identity(other).as_ref() == Some(name))
-                        }
-                        None => got.get(place),
-                    };
-                    if let Some(other) = other {
-                        self.learn(value, other);
-                    }
-                }
-            }
+            (Value::Array(expected), Value::Array(got)) => self.learn_elements(expected, got),
             _ => {}
         }
+    }
+
+    /// Elements that play the same part are learned from each other: the first from the first, the second from the second.
+    fn learn_elements(&mut self, expected: &[Value], got: &[Value]) {
+        let mut taken = HashSet::new();
+        for (place, value) in expected.iter().enumerate() {
+            let wanted = role(value);
+            let found = match &wanted {
+                Some(wanted) => (0..got.len())
+                    .find(|place| !taken.contains(place) && role(&got[*place]).as_ref() == Some(wanted)),
+                None => Some(place).filter(|place| *place < got.len()),
+            };
+            if let Some(place) = found {
+                taken.insert(place);
+                self.learn(value, &got[place]);
+            }
+        }
+    }
+
+    fn stands_for(&mut self, value: &str, other: &str) {
+        self.values.insert((Reverse(value.len()), value.into()), other.into());
     }
 
     /// Takes in the entity tag of an answer, or its time, for later conditional requests.
@@ -119,7 +135,8 @@ impl Names {
 
     /// Recorded bytes, for this server: what stands for a value must be as long as the value, or the message breaks.
     pub(super) fn bytes(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        for (value, other) in self.values.iter().filter(|(value, other)| value.len() == other.len()) {
+        for ((_, value), other) in self.values.iter().filter(|((_, value), other)| value.len() == other.len())
+        {
             let places: Vec<usize> = memchr::memmem::find_iter(&bytes, value.as_bytes()).collect();
             for place in places {
                 bytes[place..place + value.len()].copy_from_slice(other.as_bytes());
@@ -130,7 +147,7 @@ impl Names {
 
     fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (value, other) in &self.values {
+        for ((_, value), other) in &self.values {
             if text.contains(value.as_str()) {
                 text = text.replace(value.as_str(), other);
             }

@@ -17,6 +17,8 @@ const DRAWN_NAMES: [&str; 1] = ["kube-api-access-"];
 const UID_BYTES: usize = 36;
 /// Letters that are drawn for a name.
 const DRAWN_LETTERS: usize = 5;
+/// Letters of a time in the name of an event.
+const EVENT_LETTERS: usize = 16;
 
 /// Makes a value the same on every server that behaves the same.
 pub(super) fn normalise(value: &mut Value) {
@@ -35,6 +37,7 @@ fn walk(key: &str, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             generated(fields);
+            event(fields);
             let named: Vec<String> = fields.keys().filter(|key| word("", key) != **key).cloned().collect();
             for key in named {
                 if let Some(field) = fields.remove(&key) {
@@ -43,6 +46,10 @@ fn walk(key: &str, value: &mut Value) {
             }
             for (key, field) in fields.iter_mut() {
                 walk(key, field);
+            }
+            // They stand in the order of their times, which are not these.
+            if let Some(Value::Array(owners)) = fields.get_mut("managedFields") {
+                owners.sort_by_key(super::compare::identity);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| walk(key, item)),
@@ -63,6 +70,30 @@ fn generated(metadata: &mut Map<String, Value>) {
     }
 }
 
+/// The name of an event is that of its object and a time.
+fn event(fields: &mut Map<String, Value>) {
+    if !fields.contains_key("involvedObject") && !fields.contains_key("regarding") {
+        return;
+    }
+    let Some(name) = fields.get_mut("metadata").and_then(|metadata| metadata.get_mut("name")) else { return };
+    let drawn = name.as_str().and_then(|text| text.rsplit_once('.'));
+    let is_drawn = |end: &str| end.len() == EVENT_LETTERS && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some((of, _)) = drawn.filter(|(_, end)| is_drawn(end)) {
+        *name = format!("{of}.<drawn>").into();
+    }
+}
+
+/// A text that names a ReplicaSet, without the hash of its template.
+fn without_template(text: &str) -> String {
+    let named = ["ReplicaSet \"", "replica set \"", "replica set "].into_iter().find_map(|before| {
+        let begin = text.find(before)? + before.len();
+        let end = text[begin..].find(['"', ' ']).map_or(text.len(), |length| begin + length);
+        Some(begin + text[begin..end].rfind('-')? + 1..end)
+    });
+    named
+        .map_or_else(|| text.into(), |hash| format!("{}<template>{}", &text[..hash.start], &text[hash.end..]))
+}
+
 /// A text without what was drawn, counted or measured for it.
 fn word(key: &str, text: &str) -> String {
     match key {
@@ -75,7 +106,7 @@ fn word(key: &str, text: &str) -> String {
         "authentication.kubernetes.io/credential-id" => "<credential>".into(),
         _ if is_time(text) => "<time>".into(),
         _ if text == "REDACTED PEM" || text.starts_with("-----BEGIN ") => "<pem>".into(),
-        _ => without_uids(&drawn_name(text)),
+        _ => without_uids(&without_template(&drawn_name(text))),
     }
 }
 
@@ -167,6 +198,8 @@ mod tests {
             "owned": {"k:{\"uid\":\"c234bf20-43b8-41c1-b568-934d95a20d2d\"}": {}},
             "other": {"resourceVersion": "x", "uid": "short", "at": "2026-11-22T10:53:03Z", "token": "eyJx.y"},
             "volume": "kube-api-access-b8stp",
+            "message": "ReplicaSet \"web-5b5fcc74\" is progressing.", "note": "Scaled up replica set web-5b5fcc74 from 0 to 3",
+            "told": {"involvedObject": {}, "metadata": {"name": "web.18ea5891767c2555"}},
         });
         normalise(&mut value);
         let wanted = json!({
@@ -178,6 +211,8 @@ mod tests {
             "owned": {"k:{\"uid\":\"<uid>\"}": {}},
             "other": {"resourceVersion": "x", "uid": "short", "at": "<time>", "token": "<token>"},
             "volume": "kube-api-access-<drawn>",
+            "message": "ReplicaSet \"web-<template>\" is progressing.", "note": "Scaled up replica set web-<template> from 0 to 3",
+            "told": {"involvedObject": {}, "metadata": {"name": "web.<drawn>"}},
         });
         assert_eq!(value, wanted);
     }

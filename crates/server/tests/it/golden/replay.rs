@@ -78,6 +78,7 @@ impl Replay<'_> {
         let until = Instant::now() + SETTLE_WITHIN;
         loop {
             let answer = self.send(exchange).await;
+            self.learn(exchange, &answer);
             let found = self.compare(exchange, &answer);
             let new = found.iter().filter(|found| !is_expected(found));
             let kinds: Vec<String> = new.map(|(path, ..)| without_names(path)).collect();
@@ -86,7 +87,6 @@ impl Replay<'_> {
                 if is_late {
                     self.lasting.extend(kinds);
                 }
-                self.learn(exchange, &answer);
                 return found;
             }
             tokio::time::sleep(ASK_EVERY).await;
