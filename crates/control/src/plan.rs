@@ -21,6 +21,16 @@ pub trait Controller: Send + Sync {
     /// Who is named as the writer: `namespace-controller`.
     fn name(&self) -> &'static str;
 
+    /// Who owns the fields that it writes. Of Kubernetes' controllers nearly all are one program.
+    fn manager(&self) -> &'static str {
+        "kube-controller-manager"
+    }
+
+    /// Who tells what it has to tell: the `source.component` of its events.
+    fn component(&self) -> &'static str {
+        self.name()
+    }
+
     /// What wakes it.
     fn interests(&self) -> Vec<Interest>;
 

@@ -35,7 +35,8 @@ struct Queue {
 pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
     let mut changes = api.world.changes();
     let interests = controller.interests();
-    let executor = Executor::new(api.clone(), controller.name());
+    let executor = Executor::new(api.clone(), controller.name(), controller.manager());
+    let executor = executor.telling_as(controller.component());
     let mut queue = Queue::default();
     wake_all(&api.world.view(), &interests, &mut queue);
     queue.ready.extend(controller.initial());

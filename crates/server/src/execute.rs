@@ -19,12 +19,12 @@ pub(crate) struct Executor {
     api: Arc<Api>,
     user: Arc<User>,
     options: WriteOptions,
-    name: &'static str,
+    component: &'static str,
 }
 
 impl Executor {
-    /// For the controller of this name.
-    pub(crate) fn new(api: Arc<Api>, name: &'static str) -> Self {
+    /// For the controller of this name; `manager` owns the fields that it writes.
+    pub(crate) fn new(api: Arc<Api>, name: &'static str, manager: &str) -> Self {
         let user = User {
             name: format!("system:serviceaccount:kube-system:{name}"),
             groups: [
@@ -37,8 +37,14 @@ impl Executor {
             .to_vec(),
             ..User::default()
         };
-        let options = WriteOptions { field_manager: name.into(), ..WriteOptions::default() };
-        Self { api, user: Arc::new(user), options, name }
+        let options = WriteOptions { field_manager: manager.into(), ..WriteOptions::default() };
+        Self { api, user: Arc::new(user), options, component: name }
+    }
+
+    /// Tells what it tells in another name.
+    #[must_use]
+    pub(crate) fn telling_as(self, component: &'static str) -> Self {
+        Self { component, ..self }
     }
 
     /// Carries out one change.
@@ -94,7 +100,7 @@ impl Executor {
         let suffix = format!("{:016x}", self.api.random());
         self.create(
             &GroupVersionKind::new("", "v1", "Event"),
-            event.to_object(self.name, &suffix, self.api.moment()),
+            event.to_object(self.component, &suffix, self.api.moment()),
         )
         .await
     }

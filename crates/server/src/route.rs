@@ -13,38 +13,38 @@ use crate::{delete, nodes, patch, read, subresource, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
-    match dispatch(api, request).await {
-        Ok(answer) => answer,
-        Err(status) => answer::failure(&status),
+    let target = &request.target;
+    let served = api.registry.load().get(&target.group, &target.version, &target.resource).cloned();
+    let Some(served) = served else { return answer::failure(&Status::no_such_path()) };
+    let answer = dispatch(api, &served, request).await.unwrap_or_else(|status| answer::failure(&status));
+    match served.deprecation() {
+        Some(warning) => answer::warned(answer, &[warning.to_owned()]),
+        None => answer,
     }
 }
 
-async fn dispatch(api: &Arc<Api>, request: &Request) -> Result<Answer, Status> {
+async fn dispatch(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
     let target = &request.target;
-    let registry = api.registry.load();
-    let served = registry.get(&target.group, &target.version, &target.resource).cloned();
-    let served = served.ok_or_else(Status::no_such_path)?;
-    drop(registry);
     if served.resource.namespaced && target.namespace.is_empty() && !target.name.is_empty() {
         return Err(Status::no_such_path());
     }
     if !target.subresource.is_empty() && target.subresource != "status" {
-        return subresource::answer(api, &served, request).await;
+        return subresource::answer(api, served, request).await;
     }
-    allowed(&served, request)?;
+    allowed(served, request)?;
     if target.group == "metrics.k8s.io" {
-        return nodes::usage(api, &served, request).await;
+        return nodes::usage(api, served, request).await;
     }
     match target.verb {
-        Verb::Get => read::get(api, &served, request).await,
-        Verb::List => read::list(api, &served, request).await,
-        Verb::Watch => watch::watch(api, &served, request).await,
-        Verb::Create if !served.is_stored() => subresource::review(api, &served, request).await,
-        Verb::Create => write::create(api, &served, request).await,
-        Verb::Update => write::update(api, &served, request).await,
-        Verb::Patch => patch::patch(api, &served, request).await,
-        Verb::Delete => delete::delete(api, &served, request).await,
-        Verb::DeleteCollection => delete::delete_collection(api, &served, request).await,
+        Verb::Get => read::get(api, served, request).await,
+        Verb::List => read::list(api, served, request).await,
+        Verb::Watch => watch::watch(api, served, request).await,
+        Verb::Create if !served.is_stored() => subresource::review(api, served, request).await,
+        Verb::Create => write::create(api, served, request).await,
+        Verb::Update => write::update(api, served, request).await,
+        Verb::Patch => patch::patch(api, served, request).await,
+        Verb::Delete => delete::delete(api, served, request).await,
+        Verb::DeleteCollection => delete::delete_collection(api, served, request).await,
     }
 }
 

@@ -35,6 +35,10 @@ impl Controller for Establishing {
         "crd-establishing-controller"
     }
 
+    fn manager(&self) -> &'static str {
+        "kube-apiserver"
+    }
+
     fn interests(&self) -> Vec<Interest> {
         // A name that one definition gives up may be what another one of its group waits for.
         vec![Interest::of(&CUSTOM_RESOURCE_DEFINITION, same_group)]
@@ -54,6 +58,10 @@ impl Controller for Establishing {
 impl Controller for Finalizing {
     fn name(&self) -> &'static str {
         "crd-finalizer-controller"
+    }
+
+    fn manager(&self) -> &'static str {
+        "kube-apiserver"
     }
 
     fn interests(&self) -> Vec<Interest> {

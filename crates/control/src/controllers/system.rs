@@ -30,6 +30,10 @@ impl Controller for SystemObjects {
         "bootstrap-controller"
     }
 
+    fn manager(&self) -> &'static str {
+        "kube-apiserver"
+    }
+
     fn interests(&self) -> Vec<Interest> {
         let mut kinds: Vec<&GroupVersionKind> = self.objects.iter().map(|(key, _)| &key.kind).collect();
         kinds.sort();

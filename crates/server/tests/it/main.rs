@@ -6,6 +6,7 @@
 mod auth;
 mod client;
 mod conversion;
+mod details;
 mod equivalent;
 mod golden;
 mod hook;

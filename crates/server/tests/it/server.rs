@@ -92,6 +92,11 @@ impl Server {
         &self.running.pki
     }
 
+    /// Its store.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.running.api.objects.store()
+    }
+
     /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
