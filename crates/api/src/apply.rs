@@ -48,7 +48,7 @@ pub struct Manager<'a> {
     pub subresource: &'a str,
     /// Of the object as it was sent: `apps/v1`.
     pub api_version: &'a str,
-    /// What time it is, as RFC 3339 in whole seconds.
+    /// What time it is, as RFC 3339 in whole seconds; empty where entries of this manager have no time.
     pub now: &'a str,
     /// Fields that this way of writing does not change, whatever is sent, each with all below it: `["status"]` for the
     /// object of a kind with that subresource. They are never owned through it.
@@ -56,6 +56,10 @@ pub struct Manager<'a> {
 }
 
 impl Manager<'_> {
+    fn time(&self) -> Option<String> {
+        (!self.now.is_empty()).then(|| self.now.to_owned())
+    }
+
     fn id(&self, operation: Operation) -> Id {
         // One that applies is the same whatever version it applies.
         let api_version = if operation == Operation::Apply { "" } else { self.api_version };
@@ -167,7 +171,7 @@ impl Attempt<'_> {
         own.set.difference(track::stripped());
         let same = delta.is_empty();
         if !same {
-            own.time = Some(self.manager.now.into());
+            own.time = self.manager.time();
         }
         if !own.set.is_empty() {
             after.insert(id, own);

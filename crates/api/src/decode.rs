@@ -119,7 +119,8 @@ impl DecodeError {
     /// The answer to a request whose body it was. `kind` is what the body says it is; none where it says nothing.
     /// `expected` is the kind that the path takes.
     pub fn status(&self, kind: Option<&GroupVersionKind>, expected: &str, body: &[u8]) -> Status {
-        match kind.filter(|kind| !kind.kind.is_empty()) {
+        // What cannot be read at all does not say what it is, wherever it was sent.
+        match kind.filter(|kind| !kind.kind.is_empty() && !self.is_unreadable()) {
             Some(kind) => Status::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {expected}: {self}",
                 kind.kind, kind.version
@@ -129,6 +130,12 @@ impl DecodeError {
                 summary(body)
             )),
         }
+    }
+}
+
+impl DecodeError {
+    fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Malformed(words) if words.starts_with("couldn't get version/kind"))
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Status {
     pub message: String,
     /// What it concerns.
     pub details: Option<Box<Details>>,
+    /// Of a list whose revision is gone: what it may be gone on with all the same; mostly empty.
+    pub continue_token: String,
 }
 
 /// What a failure concerns.
@@ -59,7 +61,7 @@ pub struct Resource<'a> {
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
     /// 400: the request cannot be understood.
@@ -218,6 +220,9 @@ impl Status {
         }
         if self.reason.is_empty() {
             status.as_object_mut().and_then(|status| status.remove("reason"));
+        }
+        if !self.continue_token.is_empty() {
+            status["metadata"]["continue"] = json!(self.continue_token);
         }
         status
     }

@@ -22,9 +22,14 @@ pub trait Controller: Send + Sync {
     /// Who it is, in events and in the log: `namespace-controller`.
     fn name(&self) -> &'static str;
 
-    /// Who is named as the writer of fields: the process that runs this loop in Kubernetes.
+    /// Who is named as the writer of its fields: the process that runs this loop in Kubernetes.
     fn manager(&self) -> &'static str {
         "kube-controller-manager"
+    }
+
+    /// Who tells what it has to tell: the `source.component` of its events.
+    fn component(&self) -> &'static str {
+        self.name()
     }
 
     /// What wakes it.

@@ -107,9 +107,11 @@ impl Admission<'_> {
         rbac::escalation::check(&authorizer, &self.request.user, new, old)
     }
 
-    /// The kind of the object that is written.
+    /// The kind of the object that is written, or of the options of a connection.
     pub fn kind(&self) -> GroupVersionKind {
-        self.served.kind()
+        let connects = self.operation == Operation::Connect;
+        let part = if connects { self.served.resource.subresource(self.subresource) } else { None };
+        part.map_or_else(|| self.served.kind(), |part| part.kind.clone())
     }
 
     /// Waits until the world holds all that was written before.

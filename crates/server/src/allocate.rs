@@ -113,6 +113,12 @@ fn needs_ports(service: &Value) -> bool {
     }
 }
 
+/// Whether whoever balances load asks each node how it is, at a port of its own.
+fn needs_health_check(service: &Value) -> bool {
+    text(&service["spec"]["type"]) == "LoadBalancer"
+        && text(&service["spec"]["externalTrafficPolicy"]) == "Local"
+}
+
 /// Gives a Service the address and ports that it leaves open.
 async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Status> {
     if needs_address(service) {
@@ -132,6 +138,9 @@ async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Stat
         }
     }
     in_range(service)?;
+    if needs_health_check(service) {
+        fill_health_check(admission, service).await?;
+    }
     if needs_ports(service) {
         let mut taken = used(admission, PORTS).await?;
         taken.extend(
@@ -160,6 +169,30 @@ async fn fill(admission: &Admission<'_>, service: &mut Value) -> Result<(), Stat
     Ok(())
 }
 
+/// Gives a Service its port for health checks.
+async fn fill_health_check(admission: &Admission<'_>, service: &mut Value) -> Result<(), Status> {
+    let asked = service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0);
+    if asked == 0 {
+        let mut taken = used(admission, PORTS).await?;
+        taken.extend(
+            ports(&service["spec"]).filter_map(|port| u32::try_from(port["nodePort"].as_u64()?).ok()),
+        );
+        let free = free_port(admission, &taken);
+        let free = free.ok_or_else(|| {
+            Status::internal("failed to allocate a HealthCheck NodePort: no node port is left")
+        })?;
+        service["spec"]["healthCheckNodePort"] = free.into();
+        return Ok(());
+    }
+    if u16::try_from(asked).is_ok_and(|port| NODE_PORTS.contains(&port)) {
+        return Ok(());
+    }
+    Err(Status::internal(format!(
+        "failed to allocate requested HealthCheck NodePort {asked}: {}",
+        out_of_range()
+    )))
+}
+
 /// An address that a Service asks for, if it is one of those that there are.
 fn in_network(service: &Value, asked: &str) -> Result<Ipv4Addr, Status> {
     let (network, bits) = SERVICE_NETWORK;
@@ -177,15 +210,17 @@ fn in_range(service: &Value) -> Result<(), Status> {
     for (index, port) in ports(&service["spec"]).enumerate() {
         let Some(number) = port["nodePort"].as_u64().filter(|number| *number > 0) else { continue };
         if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) {
-            let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
-            let why = format!(
-                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
-            );
+            let why = out_of_range();
             let path = Path::new("spec").child("ports").index(index).child("nodePort");
             return Err(refuse(service, &field::Error::invalid(&path, &json!(number), &why)));
         }
     }
     Ok(())
+}
+
+fn out_of_range() -> String {
+    let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
+    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
 }
 
 /// What is wrong with an address, as Go shows the list that it stands in.
@@ -230,6 +265,11 @@ fn taken(service: &Value, key: &str) -> Status {
         Some(address) => address_error(address, "provided IP is already allocated"),
         None => {
             let port: u64 = key.trim_start_matches(PORTS).parse().unwrap_or(0);
+            if service["spec"]["healthCheckNodePort"].as_u64() == Some(port) {
+                return Status::internal(format!(
+                    "failed to allocate requested HealthCheck NodePort {port}: provided port is already allocated"
+                ));
+            }
             let at =
                 ports(&service["spec"]).position(|one| one["nodePort"].as_u64() == Some(port)).unwrap_or(0);
             field::Error::invalid(

@@ -51,6 +51,13 @@ pub fn with_body(code: StatusCode, media_type: &str, body: Body) -> Answer {
     answer
 }
 
+/// An answer that has nothing to give.
+pub fn without_body(code: StatusCode) -> Answer {
+    let mut answer = bytes(code, "", Bytes::new());
+    answer.headers_mut().remove(CONTENT_TYPE);
+    answer
+}
+
 /// An answer in JSON.
 pub fn json(code: StatusCode, value: &Value) -> Answer {
     bytes(code, JSON, serde_json::to_vec(value).expect("a value can be written"))

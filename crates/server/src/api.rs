@@ -63,6 +63,8 @@ pub struct Api {
     pub drain: Drain,
     /// Whether this server runs the controllers.
     pub leads: AtomicBool,
+    /// Held by whoever rotates keys: one at a time.
+    pub rotating: tokio::sync::Mutex<()>,
     /// What new events get.
     pub event_leases: EventLeases,
     /// Where files that nobody keeps are written.
@@ -120,6 +122,7 @@ impl Api {
             metrics: Metrics::default(),
             drain,
             leads: AtomicBool::new(false),
+            rotating: tokio::sync::Mutex::default(),
             event_leases: EventLeases::default(),
             scratch,
             address,

@@ -87,6 +87,9 @@ impl Conversion {
 /// # Errors
 /// 500: it cannot be read or converted.
 pub(crate) async fn shown(api: &Api, served: &Served, object: Stored) -> Result<Stored, Status> {
+    if served.custom.is_none() {
+        return Ok(object);
+    }
     let mut objects = all_shown(api, served, vec![object]).await?;
     Ok(objects.pop().expect("one became one"))
 }

@@ -58,6 +58,11 @@ impl Custom {
         self.compiled.node()
     }
 
+    /// What clients of this version are warned of; none: it is not deprecated.
+    pub fn deprecation(&self) -> Option<&str> {
+        self.compiled.deprecation.as_deref()
+    }
+
     /// What is shown of them.
     pub fn columns(&self) -> &CustomColumns {
         &self.columns

@@ -113,7 +113,8 @@ pub(crate) async fn remove(
                 .await?
                 .map(Deleted::Waits),
             None => {
-                commit::delete(&admission, served, &stored, &old, options.dry_run).await?.map(Deleted::Gone)
+                let gone = commit::delete(&admission, served, &stored, &old, options.dry_run).await?;
+                gone.map(|gone| Deleted::Gone(ended(served, gone, api.moment())))
             }
         };
         if let Some(deleted) = committed {
@@ -121,6 +122,16 @@ pub(crate) async fn remove(
         }
     }
     Err(Status::modified(served.named(), name))
+}
+
+/// What was deleted, as its client is shown it: of a pod, when it ended.
+fn ended(served: &Served, mut object: Value, now: Moment) -> Value {
+    if served.is_core("pods") && object::deletion_timestamp(&object).is_none() {
+        let metadata = object::metadata_mut(&mut object);
+        metadata.insert("deletionTimestamp".into(), now.to_time().into());
+        metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+    }
+    object
 }
 
 fn check(served: &Served, stored: &Stored, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
@@ -158,8 +169,15 @@ fn marked(served: &Served, old: &Value, options: &DeleteOptions, now: Moment) ->
     let shorter = old["metadata"]["deletionGracePeriodSeconds"].as_i64().is_none_or(|was| grace < was);
     if !is_marked || shorter {
         metadata.insert("deletionTimestamp".into(), plan::after(now, grace).to_time().into());
-        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-        if !is_marked && let Some(generation) = old["metadata"]["generation"].as_i64() {
+        // Definitions are marked by a hand of their own in Kubernetes, which says nothing but when.
+        let is_definition = served.kind() == *CUSTOM_RESOURCE_DEFINITION;
+        if !is_definition {
+            metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+        }
+        if !is_marked
+            && !is_definition
+            && let Some(generation) = old["metadata"]["generation"].as_i64()
+        {
             metadata.insert("generation".into(), (generation + 1).into());
         }
     }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, VARY};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use shoal_api::discovery::{self, Form, Root};
@@ -34,6 +35,8 @@ enum Kind {
 }
 
 struct Document {
+    /// When it was made, in seconds since 1970.
+    made: i64,
     bytes: Bytes,
     media_type: &'static str,
     etag: String,
@@ -144,7 +147,7 @@ impl Document {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
         let etag = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<String>();
         let etag = format!("\"{etag}\"");
-        Self { bytes: bytes.into(), media_type, etag }
+        Self { made: Timestamp::now().as_second(), bytes: bytes.into(), media_type, etag }
     }
 
     fn answer(&self, headers: &HeaderMap) -> Answer {
@@ -152,11 +155,57 @@ impl Document {
         let is_known = asked.is_some_and(|asked| {
             asked.split(',').any(|one| one.trim().trim_start_matches("W/") == self.etag)
         });
+        let is_known = is_known || (asked.is_none() && self.is_old(headers));
         let answer = if is_known {
-            answer::bytes(StatusCode::NOT_MODIFIED, self.media_type, Bytes::new())
+            answer::without_body(StatusCode::NOT_MODIFIED)
         } else {
             answer::bytes(StatusCode::OK, self.media_type, self.bytes.clone())
         };
+        let answer = answer::with_header(answer, LAST_MODIFIED, &http_date(self.made));
         answer::with_header(answer::with_header(answer, ETAG, &self.etag), VARY, "Accept")
+    }
+
+    /// Whether the client has it since it was made, as it says by a time.
+    fn is_old(&self, headers: &HeaderMap) -> bool {
+        let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+        let since = since.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
+        since.is_some_and(|since| self.made <= since.timestamp().as_second())
+    }
+}
+
+/// A time as HTTP writes it.
+fn http_date(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_a_client_has_already_is_not_sent_again() {
+        let mut document = Document::new(b"{}".to_vec(), JSON);
+        document.made = 1_700_000_000;
+        let answered = |name, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_str(value).expect("a value"));
+            document.answer(&headers)
+        };
+        let whole = document.answer(&HeaderMap::new());
+        assert_eq!(whole.headers()[LAST_MODIFIED], "Tue, 14 Nov 2023 22:13:20 GMT");
+        for (name, value, code) in [
+            (IF_NONE_MATCH, document.etag.as_str(), 304),
+            (IF_NONE_MATCH, "\"x\"", 200),
+            (IF_MODIFIED_SINCE, "Tue, 14 Nov 2023 22:13:20 GMT", 304),
+            (IF_MODIFIED_SINCE, "Tue, 14 Nov 2023 22:13:19 GMT", 200),
+            (IF_MODIFIED_SINCE, "yesterday", 200),
+        ] {
+            let answer = answered(name, value);
+            assert_eq!(answer.status().as_u16(), code, "{value}");
+            assert_eq!(answer.headers().contains_key(http::header::CONTENT_TYPE), code == 200);
+        }
     }
 }

@@ -46,8 +46,8 @@ struct Queue {
 /// Runs one controller until the drain begins.
 pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
     let (events, told) = mpsc::channel(recorder::EVENTS_QUEUED_MAX);
-    let name = controller.name();
-    let recorder = recorder::run(api.clone(), Executor::new(api.clone(), name, controller.manager()), told);
+    let teller = Executor::new(api.clone(), controller.name(), controller.manager());
+    let recorder = recorder::run(api.clone(), teller.telling_as(controller.component()), told);
     tokio::join!(work(api, controller, events), recorder);
 }
 

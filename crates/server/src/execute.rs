@@ -20,11 +20,11 @@ pub(crate) struct Executor {
     api: Arc<Api>,
     user: Arc<User>,
     options: WriteOptions,
-    name: &'static str,
+    component: &'static str,
 }
 
 impl Executor {
-    /// For the controller of this name; `manager` is who fields are said to be written by.
+    /// For the controller of this name; `manager` owns the fields that it writes.
     pub(crate) fn new(api: Arc<Api>, name: &'static str, manager: &str) -> Self {
         let user = User {
             name: format!("system:serviceaccount:kube-system:{name}"),
@@ -39,7 +39,13 @@ impl Executor {
             ..User::default()
         };
         let options = WriteOptions { field_manager: manager.into(), ..WriteOptions::default() };
-        Self { api, user: Arc::new(user), options, name }
+        Self { api, user: Arc::new(user), options, component: name }
+    }
+
+    /// Tells what it tells in another name.
+    #[must_use]
+    pub(crate) fn telling_as(self, component: &'static str) -> Self {
+        Self { component, ..self }
     }
 
     /// Carries out one change; gives the name of its object.
@@ -112,8 +118,8 @@ impl Executor {
     }
 
     /// Who says events.
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn component(&self) -> &'static str {
+        self.component
     }
 
     /// Makes an object; gives its name.

@@ -46,6 +46,7 @@ pub mod registry;
 mod render;
 mod review;
 mod rights;
+mod rotate;
 mod route;
 pub mod seal;
 mod select;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 use shoal_api::Status;
-use shoal_store::{Error, ListOptions, Outcome, Revision, Store, Transaction, Watch, WatchOptions};
+use shoal_store::{Change, Error, ListOptions, Outcome, Revision, Store, Transaction, Watch, WatchOptions};
+use tokio::sync::RwLock;
 
 use crate::seal::Sealer;
 use crate::stored;
@@ -15,6 +16,8 @@ use crate::stored;
 pub struct Objects {
     store: Arc<dyn Store>,
     sealer: Arc<Sealer>,
+    /// Held while something sealed is written, and alone while the key changes.
+    sealing: Arc<RwLock<()>>,
 }
 
 /// One version of an object, readable.
@@ -57,7 +60,7 @@ impl Stored {
 impl Objects {
     /// Objects of a store, some of them sealed.
     pub fn new(store: Arc<dyn Store>, sealer: Arc<Sealer>) -> Self {
-        Self { store, sealer }
+        Self { store, sealer, sealing: Arc::default() }
     }
 
     /// The store behind.
@@ -100,7 +103,14 @@ impl Objects {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn transact(&self, transaction: Transaction) -> Result<Option<Revision>, Status> {
+    pub async fn transact(&self, mut transaction: Transaction) -> Result<Option<Revision>, Status> {
+        let _held = if transaction.writes.iter().any(|write| is_sealed(&write.key)) {
+            let held = self.sealing.read().await;
+            self.reseal(&mut transaction)?;
+            Some(held)
+        } else {
+            None
+        };
         match self.store.transact(transaction).await.map_err(status)? {
             Outcome::Committed(committed) => Ok(Some(committed.revision)),
             Outcome::Conflict(_) => Ok(None),
@@ -113,6 +123,42 @@ impl Objects {
             return bytes.clone();
         }
         self.sealer.seal(&key.escape_ascii().to_string(), bytes).into()
+    }
+
+    /// Seals anew what was sealed before the key changed.
+    fn reseal(&self, transaction: &mut Transaction) -> Result<(), Status> {
+        for write in transaction.writes.iter_mut().filter(|write| is_sealed(&write.key)) {
+            if let Change::Put { value, .. } = &mut write.change
+                && !self.sealer.is_current(value)
+            {
+                let at = write.key.escape_ascii().to_string();
+                let opened = self.sealer.unseal(&at, value).map_err(Status::internal)?.into_owned();
+                *value = self.sealer.seal(&at, &opened).into();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an object is sealed with the newest key.
+    pub(crate) fn is_current(&self, object: &shoal_store::Object) -> bool {
+        self.sealer.is_current(&object.value)
+    }
+
+    /// Seals with a new key from now on: nothing that another key sealed is written after this returns.
+    ///
+    /// # Errors
+    /// 500: the key file cannot be written.
+    pub(crate) async fn rotate(&self) -> Result<(), Status> {
+        let _alone = self.sealing.write().await;
+        self.sealer.rotate().map_err(Status::internal)
+    }
+
+    /// Forgets all keys but the newest.
+    ///
+    /// # Errors
+    /// 500: the key file cannot be written.
+    pub(crate) fn forget_old_keys(&self) -> Result<(), Status> {
+        self.sealer.forget_old().map_err(Status::internal)
     }
 
     /// An object of the store, opened where it is sealed.
@@ -130,9 +176,12 @@ impl Objects {
     }
 }
 
+/// What the keys of everything that is sealed begin with: Secrets.
+pub(crate) const SEALED: &[u8] = b"/registry/core/secrets/";
+
 /// Secrets are sealed; nothing else is.
 fn is_sealed(key: &[u8]) -> bool {
-    key.starts_with(b"/registry/core/secrets/")
+    key.starts_with(SEALED)
 }
 
 /// A failure of the store as clients know it.

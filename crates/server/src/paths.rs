@@ -13,7 +13,7 @@ use crate::backup;
 use crate::custom;
 use crate::leader;
 use crate::options::Query;
-use crate::route;
+use crate::{rotate, route};
 
 /// The Kubernetes version whose API this is.
 pub(crate) const MINOR: &str = "32";
@@ -30,6 +30,9 @@ pub(crate) async fn answer(
     query: &Query,
     headers: &HeaderMap,
 ) -> Answer {
+    if method == Method::POST && path == "/rotate-keys" {
+        return rotate::answer(api).await.unwrap_or_else(|status| answer::failure(&status));
+    }
     if ![Method::GET, Method::HEAD].contains(method) {
         return route::nothing_here();
     }

@@ -23,7 +23,7 @@ mod serving;
 mod tests;
 
 pub use authority::Authority;
-pub use kubelets::Kubelets;
+pub use kubelets::{KUBELET_CLIENT, Kubelets};
 pub(crate) use names::validity_of;
 pub use names::{Names, names_of};
 pub use request::{Refusal, SIGNERS};
@@ -139,6 +139,20 @@ impl Pki {
     /// The TLS clients for the endpoints of nodes.
     pub fn kubelets(&self) -> Kubelets {
         Kubelets::new(self.dir.clone(), self.authority.clone())
+    }
+
+    /// For the endpoints of a node of this machine: a certificate for its names and addresses, made anew each time, and only
+    /// clients of the authority. Of these the node must let in [`KUBELET_CLIENT`] alone, or ask what others may do.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made or used.
+    pub fn node_config(
+        &self,
+        node: &str,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Arc<ServerConfig>, PkiError> {
+        kubelets::node_config(&self.authority, node, names, now)
     }
 
     /// The keys of ServiceAccount tokens, made where there are none.

@@ -92,7 +92,9 @@ pub(crate) async fn page(
         let asked = StoreOptions { at, limit, after: after.take(), keys_only: false };
         let mut listed = match api.objects.list(&prefix, asked).await {
             Ok(listed) => listed,
-            Err(gone) if gone.code == 410 && !options.token.is_empty() => return Err(resumable(gone)),
+            Err(gone) if gone.code == 410 && !options.token.is_empty() => {
+                return Err(resumable(gone, options));
+            }
             Err(error) => return Err(error),
         };
         at = Some(listed.revision);
@@ -200,12 +202,8 @@ fn token(prefix: &[u8], key: &[u8], revision: Revision) -> String {
     Continue { revision: Some(revision), after }.encode()
 }
 
-/// A list whose revision is gone can be gone on with at a newer one; the client is told so.
-fn resumable(gone: Status) -> Status {
-    Status {
-        message: "The provided continue parameter is too old to display a consistent list result: its revision was \
-                  compacted. Start a new list without the continue parameter."
-            .into(),
-        ..gone
-    }
+/// A list whose revision is gone can be gone on with at the newest one, by a token that says so.
+fn resumable(gone: Status, options: &ListOptions) -> Status {
+    let token = Continue::decode(&options.token).map(|token| Continue { revision: None, ..token }.encode());
+    Status { continue_token: token.unwrap_or_default(), ..gone }
 }

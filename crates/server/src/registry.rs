@@ -131,6 +131,15 @@ impl Served {
         }
     }
 
+    /// What clients are warned of; none: it is not deprecated.
+    pub fn deprecation(&self) -> Option<&str> {
+        match &self.custom {
+            Some(custom) => custom.deprecation(),
+            None if self.is_core("componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            None => None,
+        }
+    }
+
     /// As messages name it.
     pub fn named(&self) -> status::Resource<'_> {
         status::Resource { group: &self.resource.group_version.group, name: &self.resource.plural }

@@ -13,15 +13,17 @@ use shoal_control::rbac::bootstrap;
 use crate::api::Api;
 use crate::execute::Executor;
 
-/// Who is named as the writer.
+/// Whose rights are used.
 const NAME: &str = "rbac-bootstrap";
+/// Who is named as the writer.
+const MANAGER: &str = "kube-apiserver";
 
 /// Brings them up to date, with the namespaces that some of them live in. All at once: they share the disk's syncs.
 ///
 /// # Errors
 /// Those of the store.
 pub(crate) async fn reconcile(api: &Arc<Api>) -> Result<(), Status> {
-    let executor = Executor::new(api.clone(), NAME, "kube-apiserver");
+    let executor = Executor::new(api.clone(), NAME, MANAGER);
     let namespaces = NAMESPACES.map(|name| json!({"metadata": {"name": name}}));
     let namespaces =
         namespaces.into_iter().map(|object| ensure(api, &executor, known::NAMESPACE.clone(), object));

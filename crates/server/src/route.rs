@@ -9,47 +9,56 @@ use shoal_api::resources::Verb;
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::registry::Served;
+use crate::target::Target;
 use crate::{custom, delete, nodes, patch, read, subresource, watch, write};
 
 /// Answers a request for objects.
 pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
-    match dispatch(api, request).await {
-        Ok(answer) => answer,
-        Err(status) => answer::failure(&status),
+    let target = &request.target;
+    let served = match served(api, target).await {
+        Ok(served) => served,
+        Err(status) => return answer::failure(&status),
+    };
+    let answer = dispatch(api, &served, request).await.unwrap_or_else(|status| answer::failure(&status));
+    match served.deprecation() {
+        Some(warning) => answer::warned(answer, &[warning.to_owned()]),
+        None => answer,
     }
 }
 
-async fn dispatch(api: &Arc<Api>, request: &Request) -> Result<Answer, Status> {
-    let target = &request.target;
+/// What a path names. A definition that was written just now may not be served yet: it is waited for.
+async fn served(api: &Arc<Api>, target: &Target) -> Result<Arc<Served>, Status> {
     let find = || api.registry.load().get(&target.group, &target.version, &target.resource).cloned();
-    let served = match find() {
-        Some(served) => served,
-        None => {
-            custom::settle(api).await?;
-            find().ok_or_else(Status::no_such_path)?
-        }
-    };
+    if let Some(served) = find() {
+        return Ok(served);
+    }
+    custom::settle(api).await?;
+    find().ok_or_else(Status::no_such_path)
+}
+
+async fn dispatch(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
+    let target = &request.target;
     let is_nowhere = served.resource.namespaced && target.namespace.is_empty() && !target.name.is_empty();
     if is_nowhere || !(target.rest.is_empty() || target.subresource == "proxy") {
         return Err(Status::no_such_path());
     }
     if !target.subresource.is_empty() && target.subresource != "status" {
-        return subresource::answer(api, &served, request).await;
+        return subresource::answer(api, served, request).await;
     }
-    allowed(&served, request)?;
+    allowed(served, request)?;
     if target.group == "metrics.k8s.io" {
-        return nodes::usage(api, &served, request).await;
+        return nodes::usage(api, served, request).await;
     }
     match target.verb {
-        Verb::Get => read::get(api, &served, request).await,
-        Verb::List => read::list(api, &served, request).await,
-        Verb::Watch => watch::watch(api, &served, request).await,
-        Verb::Create if !served.is_stored() => subresource::review(api, &served, request).await,
-        Verb::Create => write::create(api, &served, request).await,
-        Verb::Update => write::update(api, &served, request).await,
-        Verb::Patch => patch::patch(api, &served, request).await,
-        Verb::Delete => delete::delete(api, &served, request).await,
-        Verb::DeleteCollection => delete::delete_collection(api, &served, request).await,
+        Verb::Get => read::get(api, served, request).await,
+        Verb::List => read::list(api, served, request).await,
+        Verb::Watch => watch::watch(api, served, request).await,
+        Verb::Create if !served.is_stored() => subresource::review(api, served, request).await,
+        Verb::Create => write::create(api, served, request).await,
+        Verb::Update => write::update(api, served, request).await,
+        Verb::Patch => patch::patch(api, served, request).await,
+        Verb::Delete => delete::delete(api, served, request).await,
+        Verb::DeleteCollection => delete::delete_collection(api, served, request).await,
     }
 }
 

@@ -6,15 +6,17 @@
 //!
 //! The key file has one key a line, `ID BASE64`: the first seals, all of them open. [`Sealer::rotate`] puts a new one
 //! in front; after all values were written again ([`Sealer::is_current`] tells which), [`Sealer::forget_old`] removes
-//! the others. Nonces are random: rotate before four billion values were sealed with one key (NIST SP 800-38D, 8.3).
+//! the others from the file. Until the process ends it opens what somebody still holds. Nonces are random: rotate before four billion values were sealed with one key (NIST SP 800-38D, 8.3).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use parking_lot::RwLock;
 
 use crate::files::{self, FileError};
 use crate::random;
@@ -29,7 +31,15 @@ const ID_BYTES_MAX: usize = 64;
 /// The keys that seal and open values.
 pub struct Sealer {
     path: PathBuf,
-    keys: Vec<Key>,
+    keys: RwLock<Keys>,
+}
+
+#[derive(Default)]
+struct Keys {
+    /// Those of the file: the first seals.
+    kept: Vec<Arc<Key>>,
+    /// Those that were removed from it since the start.
+    retired: Vec<Arc<Key>>,
 }
 
 struct Key {
@@ -84,20 +94,20 @@ impl Sealer {
     /// # Errors
     /// When the file cannot be read or written, or holds something else.
     pub fn open(path: &Path) -> Result<Self, SealError> {
-        let mut sealer = Self { path: path.to_owned(), keys: Vec::new() };
-        match files::read(path)? {
-            Some(text) => sealer.keys = parse(path, &text)?,
+        let kept = match files::read(path)? {
+            Some(text) => parse(path, &text)?.into_iter().map(Arc::new).collect(),
             None => {
-                sealer.keys.push(Key::generate());
-                sealer.save()?;
+                let new = vec![Arc::new(Key::generate())];
+                save(path, &new)?;
+                new
             }
-        }
-        Ok(sealer)
+        };
+        Ok(Self { path: path.to_owned(), keys: RwLock::new(Keys { kept, retired: Vec::new() }) })
     }
 
     /// Seals the value that is stored under `at`.
     pub fn seal(&self, at: &str, value: &[u8]) -> Vec<u8> {
-        let key = &self.keys[0];
+        let key = self.keys.read().kept[0].clone();
         let nonce = random::bytes::<NONCE_LEN>();
         let mut sealed = [PREFIX, key.id.as_bytes(), b":", &nonce].concat();
         let mut body = value.to_vec();
@@ -121,7 +131,7 @@ impl Sealer {
         let broken = || SealError::Broken { at: at.to_string() };
         let colon = rest.iter().take(ID_BYTES_MAX + 1).position(|byte| *byte == b':').ok_or_else(broken)?;
         let id = std::str::from_utf8(&rest[..colon]).map_err(|_| broken())?;
-        let Some(key) = self.keys.iter().find(|key| key.id == id) else {
+        let Some(key) = self.keys.read().find(id) else {
             return Err(SealError::UnknownKey { at: at.to_string(), id: id.into(), path: self.path.clone() });
         };
         let (nonce, body) = rest[colon + 1..].split_at_checked(NONCE_LEN).ok_or_else(broken)?;
@@ -135,7 +145,8 @@ impl Sealer {
 
     /// Whether a stored value is sealed with the key that seals now; one that is not should be written again.
     pub fn is_current(&self, value: &[u8]) -> bool {
-        let rest = value.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(self.keys[0].id.as_bytes()));
+        let keys = self.keys.read();
+        let rest = value.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(keys.kept[0].id.as_bytes()));
         rest.is_some_and(|rest| rest.first() == Some(&b':'))
     }
 
@@ -143,27 +154,40 @@ impl Sealer {
     ///
     /// # Errors
     /// When there are [`KEYS_MAX`] keys already, or the file cannot be written: nothing has changed then.
-    pub fn rotate(&mut self) -> Result<(), SealError> {
-        if self.keys.len() >= KEYS_MAX {
-            return Err(SealError::Count { path: self.path.clone(), count: self.keys.len() + 1 });
+    pub fn rotate(&self) -> Result<(), SealError> {
+        let mut keys = self.keys.write();
+        if keys.kept.len() >= KEYS_MAX {
+            return Err(SealError::Count { path: self.path.clone(), count: keys.kept.len() + 1 });
         }
-        self.keys.insert(0, Key::generate());
-        self.save().inspect_err(|_| drop(self.keys.remove(0)))
+        let mut next = keys.kept.clone();
+        next.insert(0, Arc::new(Key::generate()));
+        save(&self.path, &next)?;
+        keys.kept = next;
+        Ok(())
     }
 
-    /// Removes all keys but the first. What they sealed cannot be opened any more.
+    /// Removes all keys but the first from the file. What they sealed cannot be opened any more once this process has ended.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn forget_old(&mut self) -> Result<(), SealError> {
-        let old = self.keys.split_off(1);
-        self.save().inspect_err(|_| self.keys.extend(old))
+    pub fn forget_old(&self) -> Result<(), SealError> {
+        let mut keys = self.keys.write();
+        save(&self.path, &keys.kept[..1])?;
+        let old = keys.kept.split_off(1);
+        keys.retired.extend(old);
+        Ok(())
     }
+}
 
-    fn save(&self) -> Result<(), SealError> {
-        let lines = self.keys.iter().map(|key| format!("{} {}\n", key.id, BASE64_STANDARD.encode(key.bytes)));
-        Ok(files::write(&self.path, &lines.collect::<String>())?)
+impl Keys {
+    fn find(&self, id: &str) -> Option<Arc<Key>> {
+        self.kept.iter().chain(&self.retired).find(|key| key.id == id).cloned()
     }
+}
+
+fn save(path: &Path, keys: &[Arc<Key>]) -> Result<(), SealError> {
+    let lines = keys.iter().map(|key| format!("{} {}\n", key.id, BASE64_STANDARD.encode(key.bytes)));
+    Ok(files::write(path, &lines.collect::<String>())?)
 }
 
 impl Key {
@@ -181,7 +205,8 @@ impl Key {
 /// Says nothing of the keys but their names.
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
+        let keys = self.keys.read();
+        let ids: Vec<&str> = keys.kept.iter().map(|key| key.id.as_str()).collect();
         f.debug_struct("Sealer").field("path", &self.path).field("keys", &ids).finish()
     }
 }
@@ -240,24 +265,26 @@ mod tests {
 
     #[test]
     fn keys_are_rotated_and_forgotten() {
-        let (dir, mut sealer) = sealer();
+        let (dir, sealer) = sealer();
         let old = sealer.seal("/a", b"x");
         assert!(sealer.is_current(&old));
         sealer.rotate().expect("rotated");
         assert!(!sealer.is_current(&old));
         assert_eq!(*sealer.unseal("/a", &old).expect("the old key opens"), *b"x");
         let new = sealer.seal("/a", b"x");
-        let mut read = Sealer::open(&dir.path().join("seal.keys")).expect("read");
+        let read = Sealer::open(&dir.path().join("seal.keys")).expect("read");
         assert_eq!(*read.unseal("/a", &new).expect("the file has the new key"), *b"x");
         read.forget_old().expect("forgotten");
         assert_eq!(*read.unseal("/a", &new).expect("whole"), *b"x");
+        assert!(read.unseal("/a", &old).is_ok(), "somebody may hold it still");
+        let read = Sealer::open(&dir.path().join("seal.keys")).expect("read");
         let error = read.unseal("/a", &old).expect_err("its key is gone").to_string();
         assert!(error.starts_with("/a was sealed with the key"), "{error}");
     }
 
     #[test]
     fn a_file_holds_so_many_keys() {
-        let (_dir, mut sealer) = sealer();
+        let (_dir, sealer) = sealer();
         (1..KEYS_MAX).for_each(|_| sealer.rotate().expect("there is room"));
         assert!(matches!(sealer.rotate(), Err(SealError::Count { count, .. }) if count == KEYS_MAX + 1));
     }

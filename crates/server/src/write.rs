@@ -292,7 +292,8 @@ impl Writer<'_> {
             name: &self.options.field_manager,
             subresource: self.subresource,
             api_version: &version,
-            now,
+            // Kubernetes forgets when replicas were set.
+            now: if self.subresource == "scale" { "" } else { now },
             resets: self.served.resets(self.subresource),
         };
         apply::track(node, old, new, &manager);

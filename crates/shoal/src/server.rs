@@ -38,6 +38,10 @@ pub(crate) fn server(common: &Common, request: &ServerRequest) -> Result<u8, Exi
             let report = crate::backup::write(common, file, store, *server)?;
             Ok(said(&format!("{} holds {}", file.display(), shown(&report))))
         }
+        ServerRequest::RotateKeys { server } => {
+            let sealed = crate::backup::rotate_keys(common, *server)?;
+            Ok(said(&format!("{sealed} Secrets are sealed with a new key; the old ones are gone")))
+        }
         ServerRequest::Restore { file, to } => {
             let dir = to.clone().unwrap_or_else(|| common.data_dir.join(STORE_DIR));
             let report = backup::restore(file, &dir).map_err(|error| failed(&file.display(), &error))?;
@@ -84,7 +88,7 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
             data: common.data_dir.clone(),
             listen: options.listen,
             names: options.names.clone(),
-            issuers: issuers(options.oidc.as_ref())?,
+            issuers: issuers(options.oidc.as_deref())?,
             controllers: if options.controllers { Controllers::All } else { Controllers::None },
         };
         let running = start(config, store, drain.clone())

@@ -77,7 +77,7 @@ fn quick(node: Node<'_>, old: &Value, new: &Value, entries: Value, manager: &Man
     if own.is_empty() {
         return entries;
     }
-    let owned = Owned { api_version: manager.api_version.into(), time: Some(manager.now.into()), set: own };
+    let owned = Owned { api_version: manager.api_version.into(), time: manager.time(), set: own };
     entries.push(entry(&id, &owned));
     sorted(entries)
 }
@@ -99,7 +99,7 @@ pub(super) fn take_over(
     if let Some(before) = managed.remove(&id) {
         own.add(&before.set);
     }
-    let owned = Owned { api_version: manager.api_version.into(), time: Some(manager.now.into()), set: own };
+    let owned = Owned { api_version: manager.api_version.into(), time: manager.time(), set: own };
     managed.insert(id, owned);
 }
 

@@ -29,7 +29,20 @@ const SET_ORDER: &str = "$setElementOrder";
 pub fn apply(node: Node<'_>, document: &mut Value, patch: Value) -> Result<(), PatchError> {
     match (document, patch) {
         (Value::Object(document), Value::Object(patch)) => merge_object(Some(node), document, patch),
-        _ => Err(PatchError::Malformed("invalid JSON document".into())),
+        (_, patch) => {
+            let ty = match patch {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Number(_) => "number",
+                Value::Bool(_) => "bool",
+                Value::Null | Value::Object(_) => {
+                    return Err(PatchError::Malformed("invalid JSON document".into()));
+                }
+            };
+            let message =
+                format!("json: cannot unmarshal {ty} into Go value of type map[string]interface {{}}");
+            Err(PatchError::Malformed(message))
+        }
     }
 }
 

@@ -37,6 +37,11 @@ pub enum ServerRequest {
         /// A backup; none: the store of the data directory.
         file: Option<PathBuf>,
     },
+    /// Seal Secrets with a new key, and forget the old ones.
+    RotateKeys {
+        /// Where the server listens.
+        server: SocketAddr,
+    },
     /// Copy the store of the data directory into an empty etcd.
     Move {
         /// The etcd.
@@ -56,7 +61,7 @@ pub struct ServerOptions {
     /// Whether controllers run.
     pub controllers: bool,
     /// Whose tokens are believed besides the server's own.
-    pub oidc: Option<OidcChoice>,
+    pub oidc: Option<Box<OidcChoice>>,
 }
 
 /// An issuer of tokens (OpenID Connect), and what its tokens mean here.
@@ -213,6 +218,12 @@ enum TypedVerb {
         /// The backup [default: the store in the data directory]
         file: Option<PathBuf>,
     },
+    /// Seal all Secrets with a new key while the server runs, and forget the old keys; older backups need these
+    RotateKeys {
+        /// Where the server listens
+        #[arg(long, value_name = "ADDRESS", default_value = LISTEN_DEFAULT)]
+        server: SocketAddr,
+    },
     /// Copy the store of a server that does not run into an empty etcd
     Move {
         /// The etcd: etcd:URL[,URL...]
@@ -233,6 +244,7 @@ impl TypedServer {
             TypedVerb::Backup { file, store, server } => {
                 ServerRequest::Backup { file, store: store.meaning()?, server }
             }
+            TypedVerb::RotateKeys { server } => ServerRequest::RotateKeys { server },
             TypedVerb::Restore { file, to } => ServerRequest::Restore { file, to },
             TypedVerb::Check { file } => ServerRequest::Check { file },
             TypedVerb::Move { to, etcd } => match (TypedStore { store: to, etcd }).meaning()? {
@@ -256,7 +268,7 @@ impl TypedPlace {
 }
 
 impl TypedOidc {
-    fn meaning(self) -> Result<Option<OidcChoice>, Exit> {
+    fn meaning(self) -> Result<Option<Box<OidcChoice>>, Exit> {
         let (Some(issuer), Some(client_id)) = (self.oidc_issuer_url, self.oidc_client_id) else {
             return Ok(None);
         };
@@ -277,7 +289,7 @@ impl TypedOidc {
         // As kube-apiserver reads it: a dash is no prefix at all.
         let prefix =
             self.oidc_username_prefix.map(|prefix| if prefix == "-" { String::new() } else { prefix });
-        Ok(Some(OidcChoice {
+        Ok(Some(Box::new(OidcChoice {
             issuer,
             client_id,
             username_claim: self.oidc_username_claim,
@@ -287,7 +299,7 @@ impl TypedOidc {
             required_claims,
             certificate_authority: self.oidc_ca_file,
             algorithms: self.oidc_signing_algs,
-        }))
+        })))
     }
 }
 
@@ -376,7 +388,7 @@ mod tests {
             username_claim: "sub".into(),
             ..OidcChoice::default()
         };
-        assert_eq!(oidc(named), Ok(Some(plain.clone())));
+        assert_eq!(oidc(named), Ok(Some(Box::new(plain.clone()))));
         let more = "--oidc-username-claim email --oidc-username-prefix - --oidc-groups-claim groups \
                     --oidc-groups-prefix corp: --oidc-required-claim hd=corp --oidc-required-claim x=a=b \
                     --oidc-ca-file ca.pem --oidc-signing-algs RS256,PS512";
@@ -390,7 +402,7 @@ mod tests {
             algorithms: vec!["RS256".into(), "PS512".into()],
             ..plain
         };
-        assert_eq!(oidc(&format!("{named} {more}")), Ok(Some(all)));
+        assert_eq!(oidc(&format!("{named} {more}")), Ok(Some(Box::new(all))));
         for wrong in [
             "--oidc-issuer-url https://id.example.com",
             "--oidc-client-id shoal",
@@ -408,6 +420,7 @@ mod tests {
         assert!(matches!(read("backup x.db"), Ok(ServerRequest::Backup { .. })));
         assert!(matches!(read("check"), Ok(ServerRequest::Check { file: None })));
         assert!(matches!(read("move --to etcd:http://a:1"), Ok(ServerRequest::Move { .. })));
+        assert!(matches!(read("rotate-keys --server 127.0.0.1:1"), Ok(ServerRequest::RotateKeys { .. })));
         assert!(read("move --to sqlite").is_err());
         assert!(read("--no-controllers backup x.db").is_err());
     }

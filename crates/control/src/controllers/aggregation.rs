@@ -19,6 +19,11 @@ impl Controller for ClusterRoleAggregation {
         "clusterrole-aggregation-controller"
     }
 
+    fn manager(&self) -> &'static str {
+        // It applies under a name of its own, as that of Kubernetes does.
+        self.name()
+    }
+
     fn interests(&self) -> Vec<Interest> {
         vec![Interest::of(&CLUSTER_ROLE, aggregated)]
     }

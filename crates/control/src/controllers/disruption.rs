@@ -32,6 +32,10 @@ impl Controller for Disruption {
         "disruption-controller"
     }
 
+    fn component(&self) -> &'static str {
+        "controllermanager"
+    }
+
     fn interests(&self) -> Vec<Interest> {
         vec![
             Interest::own(&POD_DISRUPTION_BUDGET),

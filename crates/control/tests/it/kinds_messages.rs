@@ -10,6 +10,11 @@ use crate::support::{kind_of, lines};
 
 /// Everything that is said of a new object, once it has its defaults.
 fn check(object: Value, expected: &Expect) {
+    expected.assert_eq(&complaints(object));
+}
+
+/// What is wrong with a new object, a line each.
+fn complaints(object: Value) -> String {
     let kind = kind_of(&object);
     let mut object = object;
     let meta = json!({"name": "a", "namespace": "default", "uid": "u"});
@@ -22,7 +27,7 @@ fn check(object: Value, expected: &Expect) {
     defaults::settle(node, &mut object);
     kinds::default(&kind, &mut object);
     kinds::prepare_create(&kind, &mut object);
-    expected.assert_eq(&lines(&kinds::validate_create(&kind, &object)));
+    lines(&kinds::validate_create(&kind, &object))
 }
 
 fn pod(spec: Value) -> Value {
@@ -307,6 +312,22 @@ fn jobs() {
             metadata.name: Invalid value: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": must be no more than 52 characters
         "#]],
     );
+}
+
+#[test]
+fn time_zones() {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container(json!({}))]}});
+    let job = |zone: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x"}, "spec": {
+            "schedule": "* * * * *", "timeZone": zone, "jobTemplate": {"spec": {"template": template}}}})
+    };
+    for known in ["UTC", "Etc/UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"] {
+        check(job(known), &expect![[""]]);
+    }
+    for zone in ["Nowhere/City", "europe/berlin"] {
+        let errors = format!("spec.timeZone: Invalid value: {zone:?}: unknown time zone {zone}");
+        assert_eq!(complaints(job(zone)).trim(), errors);
+    }
 }
 
 #[test]

@@ -10,11 +10,10 @@ use crate::support::{object, world};
 
 fn policy(resources: &Value, expression: &str) -> Value {
     let mut policy = object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "p");
-    policy["metadata"]["generation"] = json!(2);
+    policy["metadata"] = json!({"name": "p", "generation": 1});
     policy["spec"] = json!({
         "matchConstraints": {"resourceRules": [resources]}, "validations": [{"expression": expression}],
     });
-    policy["status"] = json!({"observedGeneration": 1});
     policy
 }
 
@@ -46,7 +45,7 @@ fn check(group: &str, version: &str, resource: &str, expression: &str, expected:
     world.apply(policy(&rule, expression));
     world.settle();
     let status = status(&world);
-    assert_eq!(status["observedGeneration"], 2);
+    assert_eq!(status["observedGeneration"], 1);
     let warnings = &status["typeChecking"]["expressionWarnings"];
     assert!(warnings.is_null() || warnings[0]["fieldRef"] == "spec.validations[0].expression", "{warnings}");
     expected.assert_eq(warnings[0]["warning"].as_str().unwrap_or_default());
@@ -56,7 +55,16 @@ fn check(group: &str, version: &str, resource: &str, expression: &str, expected:
 #[test]
 fn expressions_meet_the_kinds_that_a_policy_names() {
     check("apps", "v1", "deployments", "object.spec.replicas < 5", expect![[""]]);
-    check("apps", "v1", "deployments", "object.spec.replicas < 'a'", expect![[""]]);
+    check(
+        "apps",
+        "v1",
+        "deployments",
+        "object.spec.replicas < 'a'",
+        expect![[r#"
+        apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_<_' applied to '(int, string)'
+         | object.spec.replicas < 'a'
+         | .....................^"#]],
+    );
     check(
         "example.com",
         "v1",
@@ -64,7 +72,16 @@ fn expressions_meet_the_kinds_that_a_policy_names() {
         "object.spec.size > 1 && object.metadata.name != ''",
         expect![[""]],
     );
-    check("example.com", "v1", "widgets", "object.spec.length > 1", expect![[""]]);
+    check(
+        "example.com",
+        "v1",
+        "widgets",
+        "object.spec.length > 1",
+        expect![[r#"
+        example.com/v1, Kind=Widget: ERROR: <input>:1:12: undefined field 'length'
+         | object.spec.length > 1
+         | ...........^"#]],
+    );
     check("example.com", "v9", "widgets", "object.spec.length > 1", expect![[""]]);
     check("*", "*", "*", "object.spec.length > 1", expect![[""]]);
 }

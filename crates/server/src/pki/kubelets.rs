@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::serving::alternatives;
 use super::{Authority, PkiError};
 
 /// The name that the server has for nodes, as kubeadm gives it.
-const NAME: &str = "kube-apiserver-kubelet-client";
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// Nodes that ask this server what the name may do are told: everything.
 const GROUPS: [&str; 1] = ["system:masters"];
 /// A certificate is looked at again after so long, to be made anew when it is due.
@@ -40,7 +42,7 @@ impl Kubelets {
         {
             return Ok(client.clone());
         }
-        let pair = self.authority.client(&self.dir, "kubelet-client", NAME, &GROUPS, now)?;
+        let pair = self.authority.client(&self.dir, "kubelet-client", KUBELET_CLIENT, &GROUPS, now)?;
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate().clone()).map_err(PkiError::Tls)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -56,4 +58,29 @@ impl Kubelets {
         *known = Some((now, client.clone()));
         Ok(client)
     }
+}
+
+/// The TLS server of a node's endpoints.
+pub(super) fn node_config(
+    authority: &Authority,
+    node: &str,
+    names: &[String],
+    now: Timestamp,
+) -> Result<Arc<ServerConfig>, PkiError> {
+    let pair = authority.server(&format!("system:node:{node}"), &alternatives(names)?, now)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate().clone()).map_err(PkiError::Tls)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+        .build()
+        .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            builder
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(vec![pair.certificate_der()], pair.key_der().into())
+        })
+        .map_err(PkiError::Tls)?;
+    Ok(Arc::new(config))
 }

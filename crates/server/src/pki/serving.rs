@@ -114,6 +114,13 @@ fn fits(authority: &Authority, pair: &Pair, names: &[String], now: Timestamp) ->
 }
 
 fn make(dir: &Path, authority: &Authority, names: &[String], now: Timestamp) -> Result<Pair, PkiError> {
+    let pair = authority.server("kube-apiserver", &alternatives(names)?, now)?;
+    pair.write(dir, "server")?;
+    Ok(pair)
+}
+
+/// Names and addresses, as a certificate has them.
+pub(super) fn alternatives(names: &[String]) -> Result<Vec<SanType>, PkiError> {
     let alternative = |name: &String| match name.parse::<IpAddr>() {
         Ok(address) => Ok(SanType::IpAddress(address)),
         Err(_) => host_name(name).ok_or_else(|| PkiError::Unusable {
@@ -121,10 +128,7 @@ fn make(dir: &Path, authority: &Authority, names: &[String], now: Timestamp) -> 
             why: "it is neither a host name nor an address".into(),
         }),
     };
-    let names: Vec<SanType> = names.iter().map(alternative).collect::<Result<_, _>>()?;
-    let pair = authority.server("kube-apiserver", &names, now)?;
-    pair.write(dir, "server")?;
-    Ok(pair)
+    names.iter().map(alternative).collect()
 }
 
 fn host_name(name: &str) -> Option<SanType> {

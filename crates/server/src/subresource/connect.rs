@@ -71,6 +71,7 @@ pub(super) async fn no_shell(api: &Api, served: &Served, request: &Request) -> R
     let target = &request.target;
     let pod = read::one(api, served, &target.namespace, &target.name).await?.value()?;
     container(&pod, request.query.get("container").unwrap_or_default())?;
+    node_of(&pod).ok_or_else(|| unplaced(&pod))?;
     Err(Status::bad_request(format!(
         "pod {} runs a WebAssembly guest: it has no shell, no other processes and no terminal, so nothing can be run in it \
          or attached to it; `kubectl logs` shows what it writes, `kubectl port-forward` reaches what it serves",
@@ -148,9 +149,7 @@ fn unplaced(pod: &Value) -> Status {
 
 /// The log of a pod that has not run yet.
 fn nothing() -> Answer {
-    let mut answer = answer::text(StatusCode::NO_CONTENT, "");
-    answer.headers_mut().remove(CONTENT_TYPE);
-    answer
+    answer::without_body(StatusCode::NO_CONTENT)
 }
 
 /// The container that is meant.

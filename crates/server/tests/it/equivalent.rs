@@ -71,8 +71,10 @@ async fn a_webhook_sees_and_changes_the_version_that_it_means() {
         (&json!("v2"), &json!("v1"))
     );
 
-    let exact = configuration("Exact");
-    assert_eq!(server.send(Method::PUT, &format!("{path}/w"), Some(&exact)).await.status, 200);
+    let exact = json!({"webhooks": configuration("Exact")["webhooks"]}).to_string().into_bytes();
+    let headers = [("content-type", "application/merge-patch+json")];
+    let answer = server.client.send(Method::PATCH, &format!("{path}/w"), &headers, exact).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = server.send(Method::POST, SCALERS, Some(&scaler("b", 80))).await;
     assert_eq!(answer.json()["spec"]["targetCPUUtilizationPercentage"], 80);
     assert_eq!(hook.asked(), 1, "the rules name another version only");

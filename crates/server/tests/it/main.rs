@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod clients;
 mod conversion;
+mod details;
 mod equivalent;
 mod golden;
 mod hook;

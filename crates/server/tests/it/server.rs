@@ -107,6 +107,11 @@ impl Server {
         Client::stranger(&self.kubeconfig, self.running.address)
     }
 
+    /// Its store.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.running.api.objects.store()
+    }
+
     /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

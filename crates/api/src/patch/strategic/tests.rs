@@ -199,5 +199,10 @@ fn directives_that_do_not_fit_are_refused() {
     ] {
         assert_eq!(patched(&original, &patch).expect_err("it does not fit").to_string(), expected);
     }
-    assert_eq!(patched(&original, &json!([])), Err(PatchError::Malformed("invalid JSON document".into())));
+    for (patch, ty) in
+        [(json!([]), "array"), (json!(1), "number"), (json!("x"), "string"), (json!(true), "bool")]
+    {
+        let words = format!("json: cannot unmarshal {ty} into Go value of type map[string]interface {{}}");
+        assert_eq!(patched(&original, &patch), Err(PatchError::Malformed(words)));
+    }
 }

@@ -1,0 +1,251 @@
+//! Small things that clients of kube-apiserver see, and that are easily different.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Answer, header};
+use crate::server::Server;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
+}
+
+async fn made(server: &Server, path: &str, object: &Value) -> Value {
+    let answer = server.send(Method::POST, path, Some(object)).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()
+}
+
+async fn sent(server: &Server, method: Method, path: &str, content_type: &str, body: &str) -> Answer {
+    server.client.send(method, path, &[("content-type", content_type)], body.as_bytes().to_vec()).await
+}
+
+fn message(answer: &Answer) -> String {
+    answer.json()["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_whose_revision_is_gone_can_be_gone_on_with() {
+    let server = Server::start().await;
+    for name in ["a", "b", "c"] {
+        made(&server, MAPS, &map(name)).await;
+    }
+    let first = server.send(Method::GET, &format!("{MAPS}?limit=1"), None).await.json();
+    let token = first["metadata"]["continue"].as_str().expect("there are more").to_owned();
+    made(&server, MAPS, &map("d")).await;
+    let store = server.store();
+    store.compact(store.progress().await.expect("a revision")).await.expect("compacted");
+
+    let gone = server.send(Method::GET, &format!("{MAPS}?limit=1&continue={token}"), None).await;
+    assert_eq!((gone.status, gone.json()["reason"].as_str()), (410, Some("Expired")), "{}", gone.text());
+    assert!(message(&gone).contains("or use the continue token in this response"), "{}", gone.text());
+    let token = gone.json()["metadata"]["continue"].as_str().expect("a token").to_owned();
+    let rest = server.send(Method::GET, &format!("{MAPS}?limit=9&continue={token}"), None).await.json();
+    let names: Vec<&Value> =
+        rest["items"].as_array().expect("items").iter().map(|one| &one["metadata"]["name"]).collect();
+    assert_eq!(names, ["b", "c", "d", "kube-root-ca.crt"]);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_are_none_are_refused_in_the_words_of_kubernetes() {
+    let server = Server::start().await;
+    for (body, shown) in
+        [("", "unexpected end of JSON input (<empty>)"), ("{", "unexpected end of JSON input ({)")]
+    {
+        let answer = sent(&server, Method::POST, MAPS, "application/json", body).await;
+        let words = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: ";
+        assert_eq!((answer.status, message(&answer)), (400, format!("{words}{shown}")));
+    }
+    made(&server, MAPS, &map("a")).await;
+    let path = format!("{MAPS}/a");
+    let answer = sent(&server, Method::PATCH, &path, "application/strategic-merge-patch+json", "[]").await;
+    let words = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    assert_eq!((answer.status, message(&answer).as_str()), (400, words));
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_old_says_so_and_what_is_known_is_not_sent_again() {
+    let server = Server::start().await;
+    let answer = server.send(Method::GET, "/api/v1/componentstatuses", None).await;
+    assert_eq!(header(&answer.headers, "warning"), "299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
+    for (path, has, asks) in
+        [("/apis", "etag", "if-none-match"), ("/openapi/v3", "last-modified", "if-modified-since")]
+    {
+        let whole = server.send(Method::GET, path, None).await;
+        let known = header(&whole.headers, has);
+        assert!(!known.is_empty(), "{path} has {has}");
+        let answer = server.client.send(Method::GET, path, &[(asks, &known)], Vec::new()).await;
+        assert_eq!(
+            (answer.status, answer.content_type(), answer.body.len()),
+            (304, String::new(), 0),
+            "{path}"
+        );
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_looks_as_in_kubernetes() {
+    let server = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "c"}]},
+    });
+    made(&server, pods, &pod).await;
+    let gone = server.send(Method::DELETE, &format!("{pods}/p"), None).await.json();
+    assert_eq!(gone["metadata"]["deletionGracePeriodSeconds"], 0, "{gone}");
+    assert!(gone["metadata"]["deletionTimestamp"].is_string(), "{gone}");
+
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "xs.example.com", "finalizers": ["example.com/held"]},
+        "spec": {
+            "group": "example.com", "scope": "Cluster", "names": {"plural": "xs", "kind": "X"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "deprecated": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    });
+    made(&server, crds, &crd).await;
+    let listed = server.until("/apis/example.com/v1/xs", |answer| answer.status == 200).await;
+    assert_eq!(header(&listed.headers, "warning"), "299 - \"example.com/v1 X is deprecated\"");
+    server.send(Method::DELETE, &format!("{crds}/xs.example.com"), None).await;
+    let held = server.send(Method::GET, &format!("{crds}/xs.example.com"), None).await.json();
+    assert!(held["metadata"]["deletionTimestamp"].is_string(), "{held}");
+    assert_eq!(held["metadata"]["generation"], 1);
+    assert_eq!(held["metadata"].get("deletionGracePeriodSeconds"), None);
+    let path = format!("{crds}/xs.example.com");
+    let freed = sent(
+        &server,
+        Method::PATCH,
+        &path,
+        "application/merge-patch+json",
+        r#"{"metadata":{"finalizers":null}}"#,
+    );
+    assert_eq!(freed.await.status, 200);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_are_owned_by_whom_kubernetes_names() {
+    let server = Server::start().await;
+    let managers = |object: &Value| -> Vec<String> {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| entry["manager"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    for (path, manager) in [
+        ("/api/v1/namespaces/default", "kube-apiserver"),
+        ("/api/v1/namespaces/default/services/kubernetes", "kube-apiserver"),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin", "kube-apiserver"),
+        ("/api/v1/namespaces/default/configmaps/kube-root-ca.crt", "kube-controller-manager"),
+    ] {
+        let object = server.until(path, |answer| answer.status == 200).await.json();
+        assert_eq!(managers(&object).first().map(String::as_str), Some(manager), "{path}: {object}");
+    }
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c"}]},
+            },
+        },
+    });
+    made(&server, path, &deployment).await;
+    let merge = "application/merge-patch+json";
+    let scale =
+        sent(&server, Method::PATCH, &format!("{path}/web/scale"), merge, r#"{"spec":{"replicas":3}}"#).await;
+    assert_eq!(scale.status, 200, "{}", scale.text());
+    let scaled = server.send(Method::GET, &format!("{path}/web"), None).await.json();
+    let entries = scaled["metadata"]["managedFields"].as_array().expect("entries");
+    let of_scale =
+        entries.iter().find(|entry| entry["subresource"] == "scale").expect("an entry of the scale");
+    assert_eq!(of_scale.get("time"), None);
+    assert_eq!(entries[0], *of_scale, "an entry without a time stands first");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balanced_service_gets_a_port_for_health_checks() {
+    let server = Server::start().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, port: u32| {
+        let mut service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]},
+        });
+        if port > 0 {
+            service["spec"]["healthCheckNodePort"] = json!(port);
+        }
+        service
+    };
+    let made_one = made(&server, services, &service("a", 0)).await;
+    let port = made_one["spec"]["healthCheckNodePort"].as_u64().expect("a port");
+    assert!((30000..=32767).contains(&port), "{port}");
+    assert_ne!(made_one["spec"]["ports"][0]["nodePort"], port);
+    let taken =
+        server.send(Method::POST, services, Some(&service("b", u32::try_from(port).expect("a port")))).await;
+    assert!(
+        taken.status == 500 && message(&taken).ends_with("provided port is already allocated"),
+        "{}",
+        taken.text()
+    );
+    let outside = server.send(Method::POST, services, Some(&service("b", 80))).await;
+    assert!(message(&outside).contains("The range of valid ports is 30000-32767"), "{}", outside.text());
+    let path = format!("{services}/a");
+    let changed = sent(
+        &server,
+        Method::PATCH,
+        &path,
+        "application/merge-patch+json",
+        r#"{"spec":{"type":"ClusterIP"}}"#,
+    );
+    let changed = changed.await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    assert_eq!(changed.json()["spec"].get("healthCheckNodePort"), None);
+    made(&server, services, &service("b", u32::try_from(port).expect("a port"))).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_sealed_anew_while_the_server_runs() {
+    let server = Server::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": "hunter2"}});
+    for number in 0..3 {
+        made(&server, secrets, &secret(&format!("s{number}"))).await;
+    }
+    let file = server.dir().join("secrets.keys");
+    let before = std::fs::read_to_string(&file).expect("the keys");
+    let mut watch =
+        server.client.stream(Method::GET, &format!("{secrets}?watch=true"), &[], Vec::new()).await;
+    let answer = server.send(Method::POST, "/rotate-keys", None).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"sealed": 3})), "{}", answer.text());
+    let after = std::fs::read_to_string(&file).expect("the keys");
+    assert_eq!(after.lines().count(), 1, "the old keys are gone");
+    assert_ne!(before, after);
+    let id = after.split(' ').next().expect("a name").to_owned();
+    for number in 0..3 {
+        let key = format!("/registry/core/secrets/default/s{number}");
+        let stored = server.store().get(key.as_bytes(), None).await.expect("read").object.expect("there");
+        assert!(stored.value.starts_with(format!("shoal:enc:v1:{id}:").as_bytes()), "{key}");
+        let read = server.send(Method::GET, &format!("{secrets}/s{number}"), None).await.json();
+        assert_eq!(read["data"]["password"], "aHVudGVyMg==");
+    }
+    // A watch that began before goes on.
+    made(&server, secrets, &secret("s9")).await;
+    let mut last = Value::Null;
+    while last["object"]["metadata"]["name"] != "s9" {
+        last = watch.next(std::time::Duration::from_secs(30)).await.expect("an event");
+        assert_ne!(last["type"], "ERROR", "{last}");
+    }
+    server.end().await;
+}
