@@ -15,9 +15,9 @@ use shoal_control::custom::{Compiled, Verdict, conversion};
 use shoal_control::kinds;
 use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
 use shoal_control::snapshot::Snapshot;
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::Api;
+use crate::changes::Kinds;
 use crate::registry::{Registry, Served};
 
 /// How long the rules of one object may take; their cost is limited apart from that.
@@ -122,21 +122,14 @@ pub(crate) fn read(api: &Api) {
 
 /// Serves what the definitions say, until the drain begins.
 pub(crate) async fn follow(api: &Arc<Api>) {
-    let mut changes = api.world.changes();
+    let mut changes = api.world.changes(Kinds::Some(vec![CUSTOM_RESOURCE_DEFINITION.clone()]));
     let mut known = Known::default();
     while !api.drain.has_begun() {
         serve(api, &mut known);
-        let is_ours = |table: &str| table == "/registry/apiextensions.k8s.io/customresourcedefinitions/";
-        loop {
-            tokio::select! {
-                batch = changes.recv() => match batch {
-                    Ok(batch) if batch.iter().any(|change| is_ours(&change.table)) => break,
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return,
-                },
-                () = api.drain.begun() => return,
-            }
+        tokio::select! {
+            // Whatever it is, a definition may have changed.
+            news = changes.next() => if news.is_none() { return },
+            () = api.drain.begun() => return,
         }
     }
 }

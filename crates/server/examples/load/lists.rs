@@ -14,7 +14,7 @@ pub(crate) async fn run(server: &Server) -> Result<()> {
     let forms = [
         ("list all", all.clone(), "application/json"),
         (
-            "list all, gzip not asked for, from any version",
+            "list all, of any version",
             format!("{all}?resourceVersion=0"),
             "application/json",
         ),
