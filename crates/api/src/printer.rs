@@ -73,13 +73,15 @@ pub fn table<'a>(
     }
     let rows: Vec<Value> =
         objects.into_iter().map(|object| row(kind, custom, object, include, now_seconds)).collect();
-    json!({
+    let mut table = json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": list_meta,
         "columnDefinitions": definitions(kind, custom),
-        "rows": rows,
-    })
+    });
+    // Not in the macro, which copies what it is given.
+    table["rows"] = rows.into();
+    table
 }
 
 /// A table of one object, for a `GET` of it or an event of a watch. Of the events of one watch only the first has the
@@ -117,7 +119,9 @@ pub fn row(
         Include::Metadata => partial_metadata(object),
         Include::Object => object.clone(),
     };
-    let mut row = json!({"cells": cells, "object": carried});
+    let mut row = json!({});
+    row["cells"] = cells.into();
+    row["object"] = carried;
     if kind.group.is_empty()
         && kind.kind == "Pod"
         && let Some(condition) = pod::completed(object)
@@ -135,12 +139,10 @@ pub fn partial_metadata(object: &Value) -> Value {
 /// The metadata of many objects (`PartialObjectMetadataList`). `list_meta` is the metadata of the list.
 pub fn partial_metadata_list<'a>(objects: impl IntoIterator<Item = &'a Value>, list_meta: &Value) -> Value {
     let items: Vec<Value> = objects.into_iter().map(partial_metadata).collect();
-    json!({
-        "kind": "PartialObjectMetadataList",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": list_meta,
-        "items": items,
-    })
+    let mut list =
+        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta});
+    list["items"] = items.into();
+    list
 }
 
 fn definitions(kind: &GroupVersionKind, custom: Option<&CustomColumns>) -> Value {

@@ -65,8 +65,29 @@ pub struct Key {
 pub struct Interest {
     /// Which objects.
     pub of: Watched,
+    /// Whether an object can wake anything. Most cannot, which is seen without parsing them.
+    pub concerns: Concerns,
     /// The keys that an object wakes. Of a changed object it is asked twice: as it was and as it is.
-    pub keys: fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>,
+    pub keys: Keys,
+}
+
+/// The keys that an object wakes.
+pub type Keys = fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>;
+
+/// Whether an object of a kind can wake anything.
+pub type Concerns = fn(&dyn Snapshot, &GroupVersionKind, &Glance<'_>) -> bool;
+
+/// What is seen of an object before it is parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance<'a> {
+    /// Empty for what lives in none.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it still exists, perhaps changed.
+    pub is_there: bool,
+    /// As JSON without spaces.
+    pub text: &'a [u8],
 }
 
 /// Which objects are watched.
@@ -204,16 +225,19 @@ impl Interest {
     }
 
     /// Objects of a kind wake others.
-    pub fn of(
-        kind: &GroupVersionKind,
-        keys: fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>,
-    ) -> Self {
-        Self { of: Watched::Kind(kind.clone()), keys }
+    pub fn of(kind: &GroupVersionKind, keys: Keys) -> Self {
+        Self { of: Watched::Kind(kind.clone()), concerns: |_, _, _| true, keys }
     }
 
-    /// Objects of every kind wake something.
-    pub fn every(keys: fn(&dyn Snapshot, &GroupVersionKind, &Value) -> Vec<Key>) -> Self {
-        Self { of: Watched::Every, keys }
+    /// Some objects, of any kind, wake something.
+    pub fn every(concerns: Concerns, keys: Keys) -> Self {
+        Self { of: Watched::Every, concerns, keys }
+    }
+
+    /// Only some of them do.
+    #[must_use]
+    pub fn when(self, concerns: Concerns) -> Self {
+        Self { concerns, ..self }
     }
 
     /// Whether objects of `kind` are among them.
@@ -222,6 +246,14 @@ impl Interest {
             Watched::Kind(watched) => watched == kind,
             Watched::Every => true,
         }
+    }
+}
+
+impl Glance<'_> {
+    /// Whether there is a field of this name in it, at any depth; sometimes true without one, never false with one.
+    pub fn has(&self, field: &str) -> bool {
+        let quoted = [b"\"", field.as_bytes(), b"\""].concat();
+        memchr::memmem::find(self.text, &quoted).is_some()
     }
 }
 

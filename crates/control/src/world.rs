@@ -13,7 +13,7 @@ use shoal_api::status::Resource as Named;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersion, GroupVersionKind, Status, object};
 
-use crate::plan::{Controller, Event, Key, Plan, Propagation, Write, after};
+use crate::plan::{Controller, Event, Glance, Key, Plan, Propagation, Write, after};
 use crate::snapshot::{Resource, Snapshot, api_version, is_deleted, stored};
 
 /// Most plans until nothing is left to do; more than this is a controller that never settles.
@@ -367,6 +367,14 @@ impl World {
         for (at, controller) in self.controllers.iter().enumerate() {
             for interest in controller.interests().iter().filter(|interest| interest.watches(kind)) {
                 for object in old.into_iter().chain([new]) {
+                    let key = Key::of(kind, object);
+                    let text = object.to_string();
+                    let is_there = self.objects.contains_key(&key);
+                    let (namespace, name) = (key.namespace.as_str(), key.name.as_str());
+                    let glance = Glance { namespace, name, is_there, text: text.as_bytes() };
+                    if !(interest.concerns)(self, kind, &glance) {
+                        continue;
+                    }
                     woken.extend((interest.keys)(self, kind, object).into_iter().map(|key| (at, key)));
                 }
             }

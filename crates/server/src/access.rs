@@ -13,12 +13,12 @@ use shoal_base::drain::Drain;
 use shoal_control::access::Authorize;
 use shoal_control::rbac::{Attributes, Authorizer, User};
 use shoal_control::snapshot::Snapshot;
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::auth::{Authenticator, Bound, BoxFuture, Lookup};
+use crate::changes::{Change, Kinds, News};
 use crate::objects::Objects;
 use crate::pki::Authority;
-use crate::world::{Change, View, World};
+use crate::world::{View, World};
 
 /// How long a token lives that was written into a Secret: these have no end in Kubernetes, and a very late one here.
 const SECRET_TOKEN_SECONDS: i64 = 10 * 365 * 24 * 3600;
@@ -99,14 +99,14 @@ impl Access {
 
     /// Keeps the authorizer up to date until the drain begins.
     pub async fn follow(&self, world: &World, drain: &Drain) {
-        let mut changes = world.changes();
+        let mut changes = world.changes(Kinds::Some(kinds().into()));
         self.read(&world.view());
         while !drain.has_begun() {
             tokio::select! {
-                batch = changes.recv() => match batch {
-                    Ok(batch) => self.apply(&world.view(), batch.as_slice()),
-                    Err(RecvError::Lagged(_)) => self.read(&world.view()),
-                    Err(RecvError::Closed) => return,
+                news = changes.next() => match news {
+                    Some(News::Changed(batch)) => self.apply(&world.view(), &batch),
+                    Some(News::Missed) => self.read(&world.view()),
+                    None => return,
                 },
                 () = drain.begun() => return,
             }

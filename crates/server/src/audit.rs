@@ -9,15 +9,18 @@
 
 mod file;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 use shoal_control::rbac::User;
 
 use crate::files::FileError;
@@ -26,6 +29,9 @@ use file::Rotated;
 
 /// Entries that wait for the disk: at some kilobytes each a few megabytes, and a second of a busy server.
 pub const QUEUE_ENTRIES_MAX: usize = 4096;
+/// How long entries are gathered before they are written: a thread that sleeps need not be woken for each of them. The
+/// queue has room for more requests than are answered meanwhile.
+const GATHER: Duration = Duration::from_millis(10);
 /// Longest body that is recorded; a longer one is left out.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 /// Longest user agent and path that are recorded: clients choose them.
@@ -102,23 +108,32 @@ pub struct Entry<'a> {
 }
 
 /// The object of a request; what is not known is empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ObjectRef<'a> {
     /// `deployments`.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub resource: &'a str,
     /// Its namespace.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub namespace: &'a str,
     /// Its name.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub name: &'a str,
     /// Its identity.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub uid: &'a str,
     /// `apps`.
+    #[serde(rename = "apiGroup", skip_serializing_if = "str::is_empty")]
     pub group: &'a str,
     /// `v1`.
+    #[serde(rename = "apiVersion", skip_serializing_if = "str::is_empty")]
     pub version: &'a str,
     /// Its version.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub resource_version: &'a str,
     /// `status`.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub subresource: &'a str,
 }
 
@@ -146,7 +161,7 @@ impl Log {
         let (sender, receiver) = sync_channel(QUEUE_ENTRIES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
-        let writer = std::thread::Builder::new()
+        let writer = thread::Builder::new()
             .name("audit".into())
             .spawn(move || write_all(file, &receiver, &counted))
             .expect("a thread can be started while the server starts");
@@ -158,7 +173,7 @@ impl Log {
         if self.level == Level::None {
             return;
         }
-        let mut line = entry.to_value(self.level).to_string();
+        let mut line = entry.to_line(self.level);
         line.push('\n');
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(queue) = queue.as_ref() else { return };
@@ -196,40 +211,39 @@ impl fmt::Debug for Log {
 }
 
 impl Entry<'_> {
-    /// As it stands in the log.
-    pub fn to_value(&self, level: Level) -> Value {
+    /// As it stands in the log, without the end of the line.
+    pub fn to_line(&self, level: Level) -> String {
+        serde_json::to_string(&self.event(level)).expect("texts and numbers can be written")
+    }
+
+    fn event(&self, level: Level) -> Event<'_> {
         let body = self.body.filter(|_| level >= Level::Request && !self.is_secret());
         let body = body.filter(|body| body.to_string().len() <= BODY_BYTES_MAX);
-        let mut status = json!({"metadata": {}, "code": self.code});
-        if !self.reason.is_empty() {
-            status["status"] = json!("Failure");
-            status["reason"] = json!(self.reason);
-            status["message"] = json!(shortened(self.message));
+        Event {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: if body.is_some() { "Request" } else { "Metadata" },
+            audit_id: self.id,
+            stage: "ResponseComplete",
+            request_uri: shortened(self.uri),
+            verb: self.verb,
+            user: self.user.into(),
+            impersonated_user: self.impersonated.map(UserInfo::from),
+            source_ips: self.source_ips,
+            user_agent: shortened(self.user_agent),
+            object_ref: self.object,
+            response_status: ResponseStatus {
+                metadata: Nothing {},
+                code: self.code,
+                status: if self.reason.is_empty() { "" } else { "Failure" },
+                reason: self.reason,
+                message: if self.reason.is_empty() { "" } else { shortened(self.message) },
+            },
+            request_received_timestamp: micro(self.received),
+            stage_timestamp: micro(self.answered),
+            annotations: self.decision.map(|(decision, reason)| Decision { decision, reason }),
+            request_object: body,
         }
-        let mut event = json!({
-            "kind": "Event", "apiVersion": "audit.k8s.io/v1",
-            "level": if body.is_some() { "Request" } else { "Metadata" },
-            "auditID": self.id, "stage": "ResponseComplete", "requestURI": shortened(self.uri), "verb": self.verb,
-            "user": self.user.to_value(), "sourceIPs": self.source_ips, "responseStatus": status,
-            "requestReceivedTimestamp": micro(self.received), "stageTimestamp": micro(self.answered),
-        });
-        if let Some(user) = self.impersonated {
-            event["impersonatedUser"] = user.to_value();
-        }
-        if !self.user_agent.is_empty() {
-            event["userAgent"] = json!(shortened(self.user_agent));
-        }
-        if let Some(object) = &self.object {
-            event["objectRef"] = object.to_value();
-        }
-        if let Some((decision, reason)) = self.decision {
-            event["annotations"] =
-                json!({"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": reason});
-        }
-        if let Some(body) = body {
-            event["requestObject"] = body.clone();
-        }
-        event
     }
 
     fn is_secret(&self) -> bool {
@@ -237,33 +251,91 @@ impl Entry<'_> {
     }
 }
 
-impl ObjectRef<'_> {
-    fn to_value(self) -> Value {
-        let fields = [
-            ("resource", self.resource),
-            ("namespace", self.namespace),
-            ("name", self.name),
-            ("uid", self.uid),
-            ("apiGroup", self.group),
-            ("apiVersion", self.version),
-            ("resourceVersion", self.resource_version),
-            ("subresource", self.subresource),
-        ];
-        let given = fields.into_iter().filter(|(_, text)| !text.is_empty());
-        Value::Object(given.map(|(field, text)| (field.to_string(), json!(text))).collect::<Map<_, _>>())
+/// An `Event` of `audit.k8s.io/v1`. What is empty is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    level: &'static str,
+    #[serde(rename = "auditID")]
+    audit_id: &'a str,
+    stage: &'static str,
+    #[serde(rename = "requestURI")]
+    request_uri: &'a str,
+    verb: &'a str,
+    user: UserInfo<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impersonated_user: Option<UserInfo<'a>>,
+    #[serde(rename = "sourceIPs")]
+    source_ips: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user_agent: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_ref: Option<ObjectRef<'a>>,
+    response_status: ResponseStatus<'a>,
+    request_received_timestamp: String,
+    stage_timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<Decision<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_object: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct UserInfo<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    username: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    uid: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    groups: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct ResponseStatus<'a> {
+    metadata: Nothing,
+    code: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    status: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Decision<'a> {
+    #[serde(rename = "authorization.k8s.io/decision")]
+    decision: &'a str,
+    #[serde(rename = "authorization.k8s.io/reason")]
+    reason: &'a str,
+}
+
+impl<'a> From<&'a User> for UserInfo<'a> {
+    fn from(user: &'a User) -> Self {
+        Self { username: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
     }
 }
 
 /// Runs on a thread of its own until the log is closed.
 fn write_all(mut file: Rotated, queue: &Receiver<String>, dropped: &AtomicU64) {
     let mut told = 0;
-    for line in queue {
+    while let Ok(first) = queue.recv() {
+        thread::sleep(GATHER);
         let lost = dropped.load(Ordering::Relaxed);
         if lost > told {
             file.write(&format!("{}\n", json!({"kind": "Dropped", "entries": lost - told})));
             told = lost;
         }
-        file.write(&line);
+        file.write(&first);
+        queue.try_iter().for_each(|line| file.write(&line));
+        file.flush();
     }
     file.sync();
 }

@@ -14,10 +14,11 @@ use shoal_control::custom::definition::{self, conditions};
 use shoal_control::custom::publish::{self, OpenApi};
 use shoal_control::custom::{Compiled, Verdict, conversion};
 use shoal_control::kinds;
+use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
 use shoal_store::{ListOptions, Revision};
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::Api;
+use crate::changes::Kinds;
 use crate::convert::Conversion;
 use crate::objects::Stored;
 use crate::registry::{Registry, Served};
@@ -151,23 +152,17 @@ type Known = HashMap<(String, i64, String), Arc<Custom>>;
 
 /// Serves what the definitions say, until the drain begins.
 pub(crate) async fn follow(api: &Arc<Api>) {
-    let mut changes = api.world.changes();
+    let mut changes = api.world.changes(Kinds::Some(vec![CUSTOM_RESOURCE_DEFINITION.clone()]));
     while !api.drain.has_begun() {
         if let Err(error) = settle(api).await {
             tracing::warn!(%error, "the definitions of custom resources cannot be read; trying again");
             tokio::time::sleep(RETRY).await;
             continue;
         }
-        loop {
-            tokio::select! {
-                batch = changes.recv() => match batch {
-                    Ok(batch) if batch.iter().any(|change| &*change.table == TABLE) => break,
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return,
-                },
-                () = api.drain.begun() => return,
-            }
+        tokio::select! {
+            // Whatever it is, a definition may have changed.
+            news = changes.next() => if news.is_none() { return },
+            () = api.drain.begun() => return,
         }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) async fn delete_collection(
             Err(error) => return Err(error),
         }
     }
-    render::list(api, served, &page, wanted, request.include())
+    render::list(api, served, &page, wanted, request.include()).await
 }
 
 /// Deletes one object, or marks it.

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shoal_api::Status;
 use shoal_api::time::Moment;
+use shoal_api::{GroupVersionKind, Status};
 use shoal_control::plan::{Controller, Event, Interest, Key, Plan, Watched, Write};
 use shoal_control::snapshot::Snapshot;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::Api;
+use crate::changes::{Change, Kinds, News};
 use crate::execute::Executor;
-use crate::world::{Change, View};
+use crate::world::{Entry, View};
 
 /// Before the first repetition after a failure; twice that before the second, and so on.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -53,32 +53,34 @@ pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
 
 /// Plans and writes.
 async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Sender<Event>) {
-    let mut changes = api.world.changes();
     let interests = controller.interests();
+    let mut changes = api.world.changes(kinds(&interests));
     let writer = Executor::new(api.clone(), controller.name(), controller.manager());
     let executor = Hands { writer, events };
     let mut queue = Queue::default();
-    wake_all(&api.world.view(), &interests, &mut queue);
-    queue.ready.extend(controller.initial());
+    let hear = |news: News, queue: &mut Queue| match news {
+        News::Changed(batch) => wake(&api.world.view(), &interests, &batch, queue),
+        News::Missed => {
+            wake_all(&api.world.view(), &interests, queue);
+            queue.ready.extend(controller.initial());
+        }
+    };
+    hear(News::Missed, &mut queue);
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
             let outcome = step(&api, controller.as_ref(), &executor, &key).await;
             queue.settle(&key, &outcome, api.timestamp().as_microsecond());
             // What changed meanwhile is taken in without waiting.
-            while let Ok(batch) = changes.try_recv() {
-                wake(&api.world.view(), &interests, batch.as_slice(), &mut queue);
+            while let Some(news) = changes.try_next() {
+                hear(news, &mut queue);
             }
             continue;
         }
         let next = queue.later.first().map(|(at, _)| *at);
         tokio::select! {
-            batch = changes.recv() => match batch {
-                Ok(batch) => wake(&api.world.view(), &interests, batch.as_slice(), &mut queue),
-                Err(RecvError::Lagged(_)) => {
-                    wake_all(&api.world.view(), &interests, &mut queue);
-                    queue.ready.extend(controller.initial());
-                }
-                Err(RecvError::Closed) => return,
+            news = changes.next() => match news {
+                Some(news) => hear(news, &mut queue),
+                None => return,
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             () = api.drain.begun() => return,
@@ -120,6 +122,18 @@ impl Hands {
             tracing::debug!(%lost, "an event is lost");
         }
     }
+}
+
+/// Of which kinds a controller hears.
+fn kinds(interests: &[Interest]) -> Kinds {
+    let mut kinds = Vec::new();
+    for interest in interests {
+        match &interest.of {
+            Watched::Kind(kind) => kinds.push(kind.clone()),
+            Watched::Every => return Kinds::Every,
+        }
+    }
+    Kinds::Some(kinds)
 }
 
 /// How planning for a key ended.
@@ -209,8 +223,8 @@ fn wake_all(view: &View<'_>, interests: &[Interest], queue: &mut Queue) {
             Watched::Every => view.resources().into_iter().map(|resource| resource.kind).collect(),
         };
         for kind in kinds {
-            for object in view.list(&kind, None) {
-                queue.ready.extend((interest.keys)(view, &kind, &object));
+            for entry in view.entries(&kind) {
+                wake_by(view, std::slice::from_ref(interest), &kind, (entry, true), queue);
             }
         }
     }
@@ -221,12 +235,33 @@ fn wake(view: &View<'_>, interests: &[Interest], changes: &[Change], queue: &mut
     for change in changes {
         let Some(served) = view.served(&change.table) else { continue };
         let kind = &served.resource.storage;
-        for interest in interests.iter().filter(|interest| interest.watches(kind)) {
-            for entry in [&change.was, &change.is].into_iter().flatten() {
-                if let Some(object) = view.value(entry) {
-                    queue.ready.extend((interest.keys)(view, kind, &object));
-                }
-            }
+        if let Some(was) = &change.was {
+            let is_there = change.is.as_ref().is_some_and(|is| is.is_same_object(was));
+            wake_by(view, interests, kind, (was, is_there), queue);
+        }
+        if let Some(is) = &change.is {
+            wake_by(view, interests, kind, (is, true), queue);
+        }
+    }
+}
+
+/// Wakes the keys of one object, of which is said whether it still exists. It is parsed only if it can wake any.
+fn wake_by(
+    view: &View<'_>,
+    interests: &[Interest],
+    kind: &GroupVersionKind,
+    (entry, is_there): (&Entry, bool),
+    queue: &mut Queue,
+) {
+    let mut meant = interests.iter().filter(|interest| interest.watches(kind)).peekable();
+    if meant.peek().is_none() {
+        return;
+    }
+    let Some(stored) = view.stored(entry) else { return };
+    let Some(glance) = view.glance(&stored, is_there) else { return };
+    for interest in meant.filter(|interest| (interest.concerns)(view, kind, &glance)) {
+        if let Some(object) = view.value(entry) {
+            queue.ready.extend((interest.keys)(view, kind, &object));
         }
     }
 }

@@ -4,26 +4,50 @@
 //! becomes free goes to the next user in turn. A user's queue has an end, past which requests are turned away at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use parking_lot::Mutex;
 use shoal_api::Status;
 use tokio::sync::oneshot;
 
-/// Requests that run at once. Reads are short; writes wait for the disk together.
-pub const PLACES: usize = 64;
+/// Writes that run at once: they wait for the disk together, and one sync is for all of them.
+pub const WRITES: usize = 64;
+/// Reads that run at once for each core. They compute, and whoever has a place stands in line for a core: few places,
+/// and the line is short.
+const READS_PER_CORE: usize = 2;
 /// Requests of one user that wait. A client that has more in flight is told to slow down.
 pub const QUEUE_MAX: usize = 128;
 /// When a client that was turned away should come again, in seconds.
 const RETRY_SECONDS: u32 = 1;
 
 /// Gives out places.
-#[derive(Clone, Default)]
-pub struct Fair(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct Fair {
+    reads: Lane,
+    writes: Lane,
+}
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It looks.
+    Read,
+    /// It changes something.
+    Write,
+}
+
+/// The places for one sort of requests.
+#[derive(Clone)]
+struct Lane {
+    places: usize,
+    state: Arc<Mutex<State>>,
+}
 
 /// Held while a request runs.
 #[must_use]
-pub struct Place(Fair);
+pub struct Place(Lane);
 
 #[derive(Default)]
 struct State {
@@ -33,15 +57,52 @@ struct State {
     turns: VecDeque<Arc<str>>,
 }
 
+impl Default for Fair {
+    fn default() -> Self {
+        Self::new(available_parallelism().map_or(1, NonZero::get))
+    }
+}
+
 impl Fair {
+    /// For so many cores.
+    pub fn new(cores: usize) -> Self {
+        let lane = |places| Lane { places, state: Arc::default() };
+        Self { reads: lane(cores * READS_PER_CORE), writes: lane(WRITES) }
+    }
+
     /// A place for a request of a user. Dropping the future gives up the place in the queue.
     ///
     /// # Errors
     /// 429: too many requests of this user wait already.
-    pub async fn place(&self, user: &str) -> Result<Place, Status> {
+    pub async fn place(&self, user: &str, work: Work) -> Result<Place, Status> {
+        let lane = match work {
+            Work::Read => &self.reads,
+            Work::Write => &self.writes,
+        };
+        lane.place(user).await
+    }
+
+    /// Requests that run, and that wait.
+    pub fn load(&self) -> (usize, usize) {
+        let [reads, writes] = [&self.reads, &self.writes].map(Lane::load);
+        (reads.0 + writes.0, reads.1 + writes.1)
+    }
+}
+
+impl Place {
+    /// Lets those who have come meanwhile get in line, before the request begins to compute.
+    pub async fn give_way(&self) {
+        if self.0.load().0 > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Lane {
+    async fn place(&self, user: &str) -> Result<Place, Status> {
         let turn = {
-            let mut state = self.0.lock();
-            if state.running < PLACES {
+            let mut state = self.state.lock();
+            if state.running < self.places {
                 state.running += 1;
                 return Ok(Place(self.clone()));
             }
@@ -51,9 +112,8 @@ impl Fair {
         turn.await.map_err(|_| Status::unavailable("the server is shutting down"))
     }
 
-    /// Requests that run, and that wait.
-    pub fn load(&self) -> (usize, usize) {
-        let state = self.0.lock();
+    fn load(&self) -> (usize, usize) {
+        let state = self.state.lock();
         (state.running, state.waiting.values().map(VecDeque::len).sum())
     }
 }
@@ -99,7 +159,7 @@ impl State {
 impl Drop for Place {
     fn drop(&mut self) {
         let next = {
-            let mut state = self.0.0.lock();
+            let mut state = self.0.state.lock();
             let next = state.next();
             if next.is_none() {
                 state.running -= 1;
@@ -121,8 +181,8 @@ mod tests {
 
     async fn fill(fair: &Fair, user: &str) -> Vec<Place> {
         let mut places = Vec::new();
-        for _ in 0..PLACES {
-            places.push(fair.place(user).await.expect("room"));
+        for _ in 0..WRITES {
+            places.push(fair.place(user, Work::Write).await.expect("room"));
         }
         places
     }
@@ -131,12 +191,12 @@ mod tests {
     async fn a_flood_waits_for_itself() {
         let fair = Fair::default();
         let mut places = fill(&fair, "flood").await;
-        let mut flood: Vec<_> = (0..QUEUE_MAX).map(|_| Box::pin(fair.place("flood"))).collect();
+        let mut flood: Vec<_> = (0..QUEUE_MAX).map(|_| Box::pin(fair.place("flood", Work::Write))).collect();
         for one in &mut flood {
             assert!(one.now_or_never().is_none());
         }
-        assert_eq!(fair.place("flood").await.err().map(|status| status.code), Some(429));
-        let mut other = Box::pin(fair.place("other"));
+        assert_eq!(fair.place("flood", Work::Write).await.err().map(|status| status.code), Some(429));
+        let mut other = Box::pin(fair.place("other", Work::Write));
         assert!((&mut other).now_or_never().is_none());
 
         // The first place goes to the flood, which has waited longer; the second to the other.
@@ -150,14 +210,31 @@ mod tests {
     async fn who_gives_up_takes_no_place() {
         let fair = Fair::default();
         let mut places = fill(&fair, "a").await;
-        let mut gone = Box::pin(fair.place("b"));
+        let mut gone = Box::pin(fair.place("b", Work::Write));
         assert!((&mut gone).now_or_never().is_none());
-        let mut stays = Box::pin(fair.place("c"));
+        let mut stays = Box::pin(fair.place("c", Work::Write));
         assert!((&mut stays).now_or_never().is_none());
         drop(gone);
         drop(places.pop());
         assert!((&mut stays).now_or_never().is_some_and(|place| place.is_ok()));
         drop(places);
         assert_eq!(fair.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn reads_have_a_few_places_of_their_own() {
+        let fair = Fair::new(3);
+        let writes = fill(&fair, "writer").await;
+        let mut reads = Vec::new();
+        for _ in 0..3 * READS_PER_CORE {
+            reads.push(fair.place("reader", Work::Read).await.expect("room"));
+        }
+        let mut next = Box::pin(fair.place("reader", Work::Read));
+        assert!((&mut next).now_or_never().is_none());
+        assert_eq!(fair.load(), (writes.len() + reads.len(), 1));
+        drop(writes);
+        assert!((&mut next).now_or_never().is_none());
+        reads.pop();
+        assert!((&mut next).now_or_never().is_some_and(|place| place.is_ok()));
     }
 }

@@ -20,9 +20,10 @@ use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::audit;
 use crate::auth;
-use crate::options::Query;
+use crate::fair::Work;
+use crate::options::{self, Query};
 use crate::target::{ResourceTarget, Target};
-use crate::{gzip, paths, route};
+use crate::{gzip, paths, read, route};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -131,16 +132,24 @@ impl Asked {
             });
             return answer::failure(&status);
         }
-        let is_long = matches!(&self.target, Target::Resource(target) if is_long(target));
-        let is_free = is_long || self.user.is_in(MASTERS) || matches!(self.target, Target::Path);
-        let place = if is_free { None } else { Some(api.fair.place(&self.user.name).await) };
-        let _place = match place {
-            Some(Err(status)) => return answer::failure(&status),
-            Some(Ok(place)) => Some(place),
+        // What has not happened yet is waited for without a place.
+        let has_happened = self.has_happened(api).await;
+        let place = match self.work() {
+            Some(work) => Some(api.fair.place(&self.user.name, work).await),
             None => None,
         };
+        let place = match place.transpose() {
+            Ok(place) => place,
+            Err(status) => return answer::failure(&status),
+        };
+        if let Some(place) = &place {
+            place.give_way().await;
+        }
         let seen = self.seen(api, caller, id);
-        let answer = self.dispatch(api).await;
+        let answer = match has_happened {
+            Ok(()) => self.dispatch(api).await,
+            Err(status) => answer::failure(&status),
+        };
         let code = answer.status();
         api.metrics.request(
             seen.verb,
@@ -150,6 +159,29 @@ impl Asked {
         );
         api.audit.record(&seen.entry(code.as_u16(), api.timestamp()));
         answer
+    }
+
+    /// For which work it needs a place; none: it is short, or long and idle, or an administrator's.
+    fn work(&self) -> Option<Work> {
+        let Target::Resource(target) = &self.target else { return None };
+        match target.verb {
+            _ if self.user.is_in(MASTERS) || is_long(target) => None,
+            Verb::Get | Verb::List => Some(Work::Read),
+            _ => Some(Work::Write),
+        }
+    }
+
+    /// Waits until the revision that a reader asks for is there.
+    async fn has_happened(&self, api: &Api) -> Result<(), Status> {
+        if self.work() != Some(Work::Read) {
+            return Ok(());
+        }
+        let asked = self.query.get("resourceVersion").filter(|text| !["", "0"].contains(text));
+        match asked.map(options::revision) {
+            Some(Ok(revision)) => read::reach(api, revision).await,
+            // Whoever reads the options says what is wrong with them.
+            Some(Err(_)) | None => Ok(()),
+        }
     }
 
     /// What the audit log says of it.

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shoal_api::{GroupVersionKind, Status};
+use shoal_control::known::LEASE;
 use shoal_control::plan::Controller;
 use shoal_control::snapshot::Snapshot as _;
 use shoal_store::{Expect, Revision, Transaction, Write};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::Api;
+use crate::changes::{Kinds, News};
 use crate::{driver, stored};
 
 const NAMESPACE: &str = "kube-system";
@@ -107,7 +108,7 @@ impl Candidate {
 
     /// Waits until this server holds the Lease; false: the drain has begun.
     async fn wait(&mut self) -> bool {
-        let mut changes = self.api.world.changes();
+        let mut changes = self.api.world.changes(Kinds::Some(vec![LEASE.clone()]));
         while !self.api.drain.has_begun() {
             if self.step().await {
                 return true;
@@ -117,11 +118,10 @@ impl Candidate {
                 tokio::select! {
                     () = tokio::time::sleep_until(next) => break,
                     () = self.api.drain.begun() => return false,
-                    batch = changes.recv() => match batch {
-                        Ok(batch) if !batch.iter().any(|change| &*change.table == TABLE) => {}
-                        Ok(_) if !self.is_given_back() => {}
-                        Ok(_) | Err(RecvError::Lagged(_)) => break,
-                        Err(RecvError::Closed) => return false,
+                    news = changes.next() => match news {
+                        Some(News::Changed(_)) if !self.is_given_back() => {}
+                        Some(_) => break,
+                        None => return false,
                     },
                 }
             }

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod auth;
 mod backup;
 mod body;
+pub mod changes;
 mod commit;
 mod convert;
 mod custom;

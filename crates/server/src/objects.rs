@@ -36,7 +36,7 @@ pub struct Stored {
 pub struct Listed {
     /// In the order of their keys.
     pub objects: Vec<Stored>,
-    /// How many objects there are after the last of these.
+    /// How many objects there are after the last of these; where that was not asked for, 0 still means none.
     pub remaining: u64,
     /// The revision of the list: its `resourceVersion`.
     pub revision: Revision,

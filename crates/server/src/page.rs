@@ -13,6 +13,8 @@ pub(crate) struct Continue {
     pub revision: Option<Revision>,
     /// The last key of the page before, without the prefix of the list.
     pub after: String,
+    /// Objects after the page before, if that was known: the list is of one revision, so counting once is enough.
+    pub remaining: Option<u64>,
 }
 
 impl Continue {
@@ -20,7 +22,11 @@ impl Continue {
     pub(crate) fn encode(&self) -> String {
         let revision = self.revision.map_or(json!(-1), |revision| json!(revision.0));
         // A key is continued after by asking for what begins with it and a zero byte, as Kubernetes says it.
-        let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}\u{0}", self.after)});
+        let start = format!("{}\u{0}", self.after);
+        let mut token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start});
+        if let Some(remaining) = self.remaining {
+            token["remaining"] = remaining.into();
+        }
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
@@ -42,7 +48,7 @@ impl Continue {
         if token["v"] != "meta.k8s.io/v1" {
             return Err(bad());
         }
-        Ok(Self { revision, after: after.into() })
+        Ok(Self { revision, after: after.into(), remaining: token["remaining"].as_u64() })
     }
 }
 
@@ -52,8 +58,8 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_went() {
-        for revision in [Some(Revision(12)), None] {
-            let token = Continue { revision, after: "default/a".into() };
+        for (revision, remaining) in [(Some(Revision(12)), Some(3)), (None, None)] {
+            let token = Continue { revision, after: "default/a".into(), remaining };
             assert_eq!(Continue::decode(&token.encode()), Ok(token));
         }
         for wrong in

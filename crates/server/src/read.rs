@@ -16,8 +16,10 @@ use crate::registry::Served;
 use crate::render;
 use crate::select::Selection;
 
-/// Objects read from the store at once while a selector looks for those of a page.
-const SCAN_OBJECTS: usize = 1000;
+/// Objects read from the store at once, after which others get their turn.
+const PART_OBJECTS: usize = 1000;
+/// The same while a selector looks at each of them: about as long.
+const SCAN_OBJECTS: usize = 250;
 /// How long a list waits for a revision that has not happened yet, as Kubernetes waits for its cache.
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
 
@@ -53,7 +55,7 @@ pub(crate) async fn list(api: &Api, served: &Served, request: &Request) -> Resul
     let wanted = request.wanted(served)?;
     let selection = Selection::read(served, &options, &request.target.name)?;
     let page = page(api, served, &request.target.namespace, &options, &selection).await?;
-    render::list(api, served, &page, wanted, request.include())
+    render::list(api, served, &page, wanted, request.include()).await
 }
 
 /// A page of a list.
@@ -80,16 +82,18 @@ pub(crate) async fn page(
     selection: &Selection,
 ) -> Result<Page, Status> {
     let prefix = served.prefix(namespace);
-    let (mut at, mut after) = start(api, &prefix, options).await?;
+    let Start { mut at, mut after, remaining } = start(api, &prefix, options).await?;
     if let Some(name) = selection.name().filter(|_| at.is_none() && named_place(served, namespace)) {
         return single(api, served, namespace, name, selection).await;
     }
     let all = selection.is_everything();
     let mut found = Vec::new();
+    let mut counted = remaining;
     loop {
-        let room = if options.limit == 0 { 0 } else { options.limit - found.len() };
-        let limit = if all || room == 0 { room } else { room.max(SCAN_OBJECTS) };
-        let asked = StoreOptions { at, limit, after: after.take(), keys_only: false };
+        let room = if options.limit == 0 { usize::MAX } else { options.limit - found.len() };
+        let limit = if all { room.min(PART_OBJECTS) } else { SCAN_OBJECTS };
+        let uncounted = !all || counted.is_some();
+        let asked = StoreOptions { at, limit, after: after.take(), uncounted, keys_only: false };
         let mut listed = match api.objects.list(&prefix, asked).await {
             Ok(listed) => listed,
             Err(gone) if gone.code == 410 && !options.token.is_empty() => {
@@ -98,18 +102,22 @@ pub(crate) async fn page(
             Err(error) => return Err(error),
         };
         at = Some(listed.revision);
+        let seen = listed.objects.len() as u64;
+        counted =
+            counted.or_else(|| all.then_some(seen + listed.remaining)).map(|left| left.saturating_sub(seen));
         listed.objects = convert::all_shown(api, served, listed.objects).await?;
         let last = keep(served, selection, &listed, options.limit, &mut found)?;
         let is_cut = last.is_some() || listed.remaining > 0;
         after = last.or_else(|| listed.objects.last().map(|object| object.key.clone()));
         let is_full = options.limit > 0 && found.len() >= options.limit;
         if !is_cut || is_full {
+            let remaining = counted.filter(|_| all && is_cut);
             let token = after
                 .filter(|_| is_cut)
-                .map_or_else(String::new, |key| token(&prefix, &key, listed.revision));
-            let remaining = (all && is_cut).then_some(listed.remaining);
+                .map_or_else(String::new, |key| token(&prefix, &key, listed.revision, remaining));
             return Ok(Page { objects: found, revision: listed.revision, token, remaining });
         }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -157,25 +165,31 @@ async fn single(
     Ok(Page { objects, revision: got.revision, token: String::new(), remaining: None })
 }
 
-/// At which revision, and after which key, a list begins.
-async fn start(
-    api: &Api,
-    prefix: &[u8],
-    options: &ListOptions,
-) -> Result<(Option<Revision>, Option<bytes::Bytes>), Status> {
+/// Where a list begins.
+struct Start {
+    /// Of which revision; none: the newest.
+    at: Option<Revision>,
+    /// After which key.
+    after: Option<bytes::Bytes>,
+    /// How many objects there are from there on, if that is known.
+    remaining: Option<u64>,
+}
+
+async fn start(api: &Api, prefix: &[u8], options: &ListOptions) -> Result<Start, Status> {
     if !options.token.is_empty() {
         let token = Continue::decode(&options.token)?;
         let after = [prefix, token.after.as_bytes()].concat();
-        return Ok((token.revision, Some(after.into())));
+        return Ok(Start { at: token.revision, after: Some(after.into()), remaining: token.remaining });
     }
-    match options.revision {
-        Asked::Newest | Asked::Any => Ok((None, None)),
-        Asked::Exact(revision) => Ok((Some(Revision(revision)), None)),
+    let at = match options.revision {
+        Asked::Newest | Asked::Any => None,
+        Asked::Exact(revision) => Some(Revision(revision)),
         Asked::NotOlderThan(revision) => {
             reach(api, revision).await?;
-            Ok((None, None))
+            None
         }
-    }
+    };
+    Ok(Start { at, after: None, remaining: None })
 }
 
 /// Waits until a revision has happened.
@@ -197,9 +211,9 @@ pub(crate) async fn reach(api: &Api, revision: u64) -> Result<(), Status> {
     }
 }
 
-fn token(prefix: &[u8], key: &[u8], revision: Revision) -> String {
+fn token(prefix: &[u8], key: &[u8], revision: Revision, remaining: Option<u64>) -> String {
     let after = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
-    Continue { revision: Some(revision), after }.encode()
+    Continue { revision: Some(revision), after, remaining }.encode()
 }
 
 /// A list whose revision is gone can be gone on with at the newest one, by a token that says so.

@@ -76,11 +76,14 @@ pub(crate) fn value(
     }
 }
 
+/// Objects that are parsed before others get their turn.
+const PARSED_AT_ONCE: usize = 100;
+
 /// A list.
 ///
 /// # Errors
 /// 500: what is stored cannot be read.
-pub(crate) fn list(
+pub(crate) async fn list(
     api: &Api,
     served: &Served,
     page: &Page,
@@ -90,9 +93,14 @@ pub(crate) fn list(
     if wanted == Wanted::PLAIN && !served.is_converted() {
         return Ok(answer::bytes(StatusCode::OK, crate::media::JSON, plain_list(served, page)));
     }
-    let objects: Vec<Value> =
-        page.objects.iter().map(|one| in_version(served, one)).collect::<Result<_, _>>()?;
-    values(api, served, &objects, &list_metadata(page), wanted, include)
+    let mut objects = Vec::with_capacity(page.objects.len());
+    for part in page.objects.chunks(PARSED_AT_ONCE) {
+        for one in part {
+            objects.push(in_version(served, one)?);
+        }
+        tokio::task::yield_now().await;
+    }
+    values(api, served, objects, &list_metadata(page), wanted, include)
 }
 
 /// A list of objects that are there already.
@@ -102,7 +110,7 @@ pub(crate) fn list(
 pub(crate) fn values(
     api: &Api,
     served: &Served,
-    objects: &[Value],
+    objects: Vec<Value>,
     metadata: &Value,
     wanted: Wanted,
     include: Include,
@@ -110,14 +118,16 @@ pub(crate) fn values(
     let value = match wanted.shape {
         Shape::Table => {
             let now = api.timestamp().as_second();
-            printer::table(&served.kind(), columns(served), objects, include, now, metadata)
+            printer::table(&served.kind(), columns(served), &objects, include, now, metadata)
         }
-        Shape::Metadata => printer::partial_metadata_list(objects, metadata),
+        Shape::Metadata => printer::partial_metadata_list(&objects, metadata),
         Shape::Object => {
-            let list = json!({
+            let mut list = json!({
                 "kind": served.resource.list_kind, "apiVersion": served.resource.group_version.to_string(),
-                "metadata": metadata, "items": objects,
+                "metadata": metadata,
             });
+            // Not in the macro, which copies what it is given.
+            list["items"] = objects.into();
             return Ok(encoded(StatusCode::OK, &list, wanted.encoding));
         }
     };

@@ -9,7 +9,7 @@ use shoal_api::resources::Verb;
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::registry::Served;
-use crate::target::Target;
+use crate::target::ResourceTarget;
 use crate::{custom, delete, nodes, patch, read, subresource, watch, write};
 
 /// Answers a request for objects.
@@ -27,7 +27,7 @@ pub(crate) async fn resource(api: &Arc<Api>, request: &Request) -> Answer {
 }
 
 /// What a path names. A definition that was written just now may not be served yet: it is waited for.
-async fn served(api: &Arc<Api>, target: &Target) -> Result<Arc<Served>, Status> {
+async fn served(api: &Arc<Api>, target: &ResourceTarget) -> Result<Arc<Served>, Status> {
     let find = || api.registry.load().get(&target.group, &target.version, &target.resource).cloned();
     if let Some(served) = find() {
         return Ok(served);

@@ -13,10 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use shoal_api::{GroupVersionKind, Status};
 use shoal_base::drain::Drain;
+use shoal_control::plan::Glance;
 use shoal_control::snapshot::{Resource, Snapshot};
 use shoal_store::{Error, Event, ListOptions, Object, Revision};
 use tokio::sync::watch;
 
+use crate::changes::{Change, Changes, Kinds, Listeners};
 use crate::objects::{Objects, Stored};
 use crate::registry::Registry;
 
@@ -32,18 +34,7 @@ pub struct World {
     objects: Objects,
     state: RwLock<State>,
     revision: watch::Sender<Revision>,
-    changes: tokio::sync::broadcast::Sender<Arc<Vec<Change>>>,
-}
-
-/// One object that changed.
-#[derive(Clone)]
-pub struct Change {
-    /// What its key begins with, up to the namespace.
-    pub table: Arc<str>,
-    /// As it was.
-    pub was: Option<Arc<Entry>>,
-    /// As it is.
-    pub is: Option<Arc<Entry>>,
+    listeners: Listeners,
 }
 
 /// The objects of one resource, by their keys.
@@ -69,9 +60,6 @@ pub struct View<'w> {
     state: RwLockReadGuard<'w, State>,
 }
 
-/// Changes that wait for a slow reader; past it, it looks at everything anew.
-const CHANGES_QUEUED: usize = 4096;
-
 impl World {
     /// A world that knows nothing yet.
     pub fn new(objects: Objects) -> Self {
@@ -79,7 +67,7 @@ impl World {
             objects,
             state: RwLock::default(),
             revision: watch::channel(Revision(0)).0,
-            changes: tokio::sync::broadcast::channel(CHANGES_QUEUED).0,
+            listeners: Listeners::default(),
         }
     }
 
@@ -93,9 +81,9 @@ impl World {
         self.state.write().registry = registry;
     }
 
-    /// What changes, from now on.
-    pub fn changes(&self) -> tokio::sync::broadcast::Receiver<Arc<Vec<Change>>> {
-        self.changes.subscribe()
+    /// What changes of some kinds, from now on.
+    pub fn changes(&self, kinds: Kinds) -> Changes {
+        self.listeners.join(kinds)
     }
 
     /// Waits until everything up to a revision is known here.
@@ -134,7 +122,8 @@ impl World {
     async fn read(&self) -> Result<Revision, Error> {
         let (mut at, mut after, mut seen) = (None, None, Vec::new());
         loop {
-            let options = ListOptions { at, limit: PAGE_OBJECTS, after, keys_only: false };
+            let options =
+                ListOptions { at, limit: PAGE_OBJECTS, after, uncounted: true, ..ListOptions::default() };
             let page = self.objects.store().list(OBJECTS, options).await?;
             seen.extend(page.objects.iter().cloned());
             at = Some(page.revision);
@@ -164,26 +153,24 @@ impl World {
         for object in seen {
             changes.extend(state.set(&self.objects, &object.key.clone(), Some(object)));
         }
+        let registry = state.registry.clone();
         drop(state);
-        self.tell(changes, revision);
+        self.tell(&registry, changes, revision);
     }
 
     fn apply(&self, events: &[Event], revision: Revision) {
         let mut changes = Vec::with_capacity(events.len());
-        if !events.is_empty() {
-            let mut state = self.state.write();
-            for event in events {
-                changes.extend(state.set(&self.objects, &event.key, event.object.clone()));
-            }
+        let mut state = self.state.write();
+        for event in events {
+            changes.extend(state.set(&self.objects, &event.key, event.object.clone()));
         }
-        self.tell(changes, revision);
+        let registry = state.registry.clone();
+        drop(state);
+        self.tell(&registry, changes, revision);
     }
 
-    fn tell(&self, changes: Vec<Change>, revision: Revision) {
-        if !changes.is_empty() {
-            // Nobody listens: nobody is told.
-            let _ = self.changes.send(Arc::new(changes));
-        }
+    fn tell(&self, registry: &Registry, changes: Vec<Change>, revision: Revision) {
+        self.listeners.tell(registry, changes);
         self.revision.send_replace(revision);
     }
 }
@@ -222,13 +209,17 @@ impl State {
         }
     }
 
-    /// The part of a key that stands for a resource: `/registry/GROUP/PLURAL/`.
+    /// The table in which a key lies.
     fn table(&self, key: &[u8]) -> Option<Arc<str>> {
-        let text = std::str::from_utf8(key).ok()?;
-        let end = text.match_indices('/').nth(3)?.0 + 1;
-        let table = &text[..end];
+        let (table, _) = split(key)?;
         Some(self.tables.get_key_value(table).map_or_else(|| table.into(), |(known, _)| known.clone()))
     }
+}
+
+/// The part of a key that stands for a resource, `/registry/GROUP/PLURAL/`, and the rest, `[NAMESPACE/]NAME`.
+fn split(key: &[u8]) -> Option<(&str, &str)> {
+    let text = std::str::from_utf8(key).ok()?;
+    Some(text.split_at(text.match_indices('/').nth(3)?.0 + 1))
 }
 
 impl Entry {
@@ -247,6 +238,11 @@ impl Entry {
     /// 500: it is sealed and cannot be opened.
     pub fn stored(&self, objects: &Objects) -> Result<Stored, Status> {
         objects.open(&self.object)
+    }
+
+    /// Whether another version is one of the same object, and not of a later one of its name.
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        self.object.create_revision == other.object.create_revision
     }
 
     fn owners(&self, objects: &Objects) -> Vec<Box<str>> {
@@ -286,6 +282,23 @@ impl View<'_> {
     pub fn entry(&self, kind: &GroupVersionKind, namespace: &str, name: &str) -> Option<&Arc<Entry>> {
         let (table, served) = self.table(kind)?;
         table.get(&served.key(namespace, name))
+    }
+
+    /// The objects of a kind, as they are stored.
+    pub fn entries(&self, kind: &GroupVersionKind) -> impl Iterator<Item = &Arc<Entry>> {
+        self.table(kind).into_iter().flat_map(|(table, _)| table.values())
+    }
+
+    /// An object as it is stored, readable; none when it cannot be read.
+    pub fn stored(&self, entry: &Entry) -> Option<Stored> {
+        entry.stored(self.objects).ok()
+    }
+
+    /// What is seen of an object without parsing it. `is_there`: it still exists, perhaps changed.
+    pub fn glance<'s>(&self, stored: &'s Stored, is_there: bool) -> Option<Glance<'s>> {
+        let (_, place) = split(&stored.key)?;
+        let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+        Some(Glance { namespace, name, is_there, text: &stored.bytes })
     }
 
     /// An object, parsed.

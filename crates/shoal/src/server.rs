@@ -75,6 +75,7 @@ pub(crate) fn kubeconfig(common: &Common, request: &KubeconfigRequest) -> Result
 
 fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
     process::raise_file_limit();
+    process::use_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

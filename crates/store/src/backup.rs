@@ -146,7 +146,7 @@ struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     fn new(store: &'a dyn Store) -> Self {
-        let next = ListOptions { limit: PAGE_OBJECTS, ..ListOptions::default() };
+        let next = ListOptions { limit: PAGE_OBJECTS, uncounted: true, ..ListOptions::default() };
         Self { store, next: Some(next), objects: 0, revision: Revision(0) }
     }
 

@@ -276,8 +276,14 @@ impl Store for SqliteStore {
                 let limit = if options.limit == 0 { usize::MAX } else { options.limit };
                 let found: Vec<_> =
                     range.by_ref().take(limit).map(|(key, found)| (key.clone(), found)).collect();
-                let rest = range.count();
-                (at, found, rest as u64)
+                let here = found.len() as u64;
+                let is_whole = options.after.is_none() && at == state.revision;
+                let rest = match state.index.live_below(prefix).filter(|_| is_whole) {
+                    Some(all) => all - here,
+                    None if options.uncounted => u64::from(range.next().is_some()),
+                    None => range.count() as u64,
+                };
+                (at, found, rest)
             };
             let more = count > 0;
             let count = count + found.len() as u64;
@@ -291,7 +297,8 @@ impl Store for SqliteStore {
 
     fn count<'a>(&'a self, prefix: &'a [u8]) -> BoxFuture<'a, Result<Count>> {
         let state = self.shared.read();
-        let count = state.index.range(prefix, None, state.revision).count() as u64;
+        let count = state.index.live_below(prefix);
+        let count = count.unwrap_or_else(|| state.index.range(prefix, None, state.revision).count() as u64);
         Box::pin(future::ready(Ok(Count { count, revision: state.revision })))
     }
 

@@ -164,6 +164,8 @@ pub struct ListOptions {
     pub after: Option<Bytes>,
     /// Leaves the values out.
     pub keys_only: bool,
+    /// Does not ask for [`Page::count`]: an engine may have to look at every object for it.
+    pub uncounted: bool,
 }
 
 /// One page of a list.
@@ -171,7 +173,7 @@ pub struct ListOptions {
 pub struct Page {
     /// In the order of their keys.
     pub objects: Vec<Arc<Object>>,
-    /// How many objects this page and those after it hold.
+    /// How many objects this page and those after it hold; at least those of this page when it was not asked for.
     pub count: u64,
     /// Whether there are objects after the last of this page.
     pub more: bool,

@@ -8,7 +8,7 @@ use shoal_api::{GroupVersionKind, Status, object};
 
 use crate::custom::definition::CLEANUP_FINALIZER;
 use crate::known::CUSTOM_RESOURCE_DEFINITION;
-use crate::plan::{Controller, Interest, Key, Plan, Propagation, Write, after, set_condition};
+use crate::plan::{Controller, Glance, Interest, Key, Plan, Propagation, Write, after, set_condition};
 use crate::snapshot::{Resource, Snapshot, is_deleted, items, text};
 
 /// Most objects that one plan deletes; the next one goes on.
@@ -65,7 +65,7 @@ impl Controller for Finalizing {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::own(&CUSTOM_RESOURCE_DEFINITION), Interest::every(dying_definition)]
+        vec![Interest::own(&CUSTOM_RESOURCE_DEFINITION), Interest::every(is_custom, dying_definition)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
@@ -128,12 +128,13 @@ fn same_group(world: &dyn Snapshot, _: &GroupVersionKind, definition: &Value) ->
     related.map(|other| Key::of(&CUSTOM_RESOURCE_DEFINITION, other)).collect()
 }
 
+/// Built-in groups have no definitions; most of them have no point in their name.
+fn is_custom(_: &dyn Snapshot, kind: &GroupVersionKind, _: &Glance<'_>) -> bool {
+    kind.group.contains('.')
+}
+
 /// A custom object that goes may be what a definition of its group waits for.
 fn dying_definition(world: &dyn Snapshot, kind: &GroupVersionKind, _: &Value) -> Vec<Key> {
-    // Built-in groups have no definitions; most of them have no point in their name.
-    if !kind.group.contains('.') {
-        return Vec::new();
-    }
     let all = world.list(&CUSTOM_RESOURCE_DEFINITION, None);
     let ours =
         all.iter().filter(|definition| is_deleted(definition) && definition["spec"]["group"] == *kind.group);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, object};
 
-use crate::plan::{Controller, Event, Interest, Key, Plan, Propagation, Write, after};
+use crate::plan::{Controller, Event, Glance, Interest, Key, Plan, Propagation, Write, after};
 use crate::snapshot::{Snapshot, is_deleted, text};
 
 /// Finalizer of an object whose dependents are deleted first.
@@ -33,7 +33,7 @@ impl Controller for GarbageCollector {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::every(woken)]
+        vec![Interest::every(concerns, woken)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
@@ -51,6 +51,12 @@ impl Controller for GarbageCollector {
         }
         collect(world, key, &object, now)
     }
+}
+
+/// Whether [`woken`] can find anything: who is there, holds nothing and belongs to nobody wakes nobody.
+fn concerns(_: &dyn Snapshot, _: &GroupVersionKind, object: &Glance<'_>) -> bool {
+    !object.is_there
+        || ["ownerReferences", "finalizers", "deletionTimestamp"].iter().any(|field| object.has(field))
 }
 
 /// What a change of an object wakes: itself, what it owns, and owners that wait for it.

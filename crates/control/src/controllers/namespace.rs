@@ -7,7 +7,7 @@ use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status, object};
 
 use crate::known::NAMESPACE;
-use crate::plan::{Controller, Interest, Key, Plan, Propagation, Write, after, set_condition};
+use crate::plan::{Controller, Glance, Interest, Key, Plan, Propagation, Write, after, set_condition};
 use crate::snapshot::{Resource, Snapshot, is_deleted, items};
 
 /// Most objects that one plan deletes: a namespace of 100,000 objects does not keep other namespaces waiting, and
@@ -37,7 +37,7 @@ impl Controller for NamespaceDeletion {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::own(&NAMESPACE), Interest::every(dying_namespace)]
+        vec![Interest::own(&NAMESPACE), Interest::every(is_dying, its_namespace)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
@@ -130,13 +130,13 @@ impl Content {
 }
 
 /// Whatever happens in a namespace that is being deleted wakes it.
-fn dying_namespace(world: &dyn Snapshot, _: &GroupVersionKind, object: &Value) -> Vec<Key> {
-    let namespace = object::namespace(object);
-    if namespace.is_empty() {
-        return Vec::new();
-    }
-    let dying = world.get(&NAMESPACE, "", namespace).is_some_and(|found| is_deleted(&found));
-    if dying { vec![Key::new(&NAMESPACE, "", namespace)] } else { Vec::new() }
+fn is_dying(world: &dyn Snapshot, _: &GroupVersionKind, object: &Glance<'_>) -> bool {
+    !object.namespace.is_empty()
+        && world.get(&NAMESPACE, "", object.namespace).is_some_and(|found| is_deleted(&found))
+}
+
+fn its_namespace(_: &dyn Snapshot, _: &GroupVersionKind, object: &Value) -> Vec<Key> {
+    vec![Key::new(&NAMESPACE, "", object::namespace(object))]
 }
 
 fn told(beginning: &str, list: impl Iterator<Item = String>) -> Option<String> {

@@ -5,7 +5,7 @@ use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, object};
 
 use crate::known::{PERSISTENT_VOLUME_CLAIM, POD, RESOURCE_QUOTA, SERVICE};
-use crate::plan::{Controller, Interest, Key, Plan, Write, after};
+use crate::plan::{Controller, Glance, Interest, Key, Plan, Write, after};
 use crate::quota::{Used, total};
 use crate::snapshot::{Snapshot, api_version, is_deleted, text};
 use crate::words::{amounts, amounts_value};
@@ -22,7 +22,7 @@ impl Controller for ResourceQuotas {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::own(&RESOURCE_QUOTA), Interest::every(quotas_freed)]
+        vec![Interest::own(&RESOURCE_QUOTA), Interest::every(frees, quotas_freed)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
@@ -41,6 +41,11 @@ impl Controller for ResourceQuotas {
         plan.writes.push(Write::status(&RESOURCE_QUOTA, quota));
         plan
     }
+}
+
+/// Whether [`quotas_freed`] can find anything. Of these kinds a change may free something, of all others the end.
+fn frees(_: &dyn Snapshot, kind: &GroupVersionKind, object: &Glance<'_>) -> bool {
+    !object.is_there || [&*POD, &*SERVICE, &*PERSISTENT_VOLUME_CLAIM].contains(&kind)
 }
 
 /// Quotas that an object counted for and perhaps does no longer. What is made was charged by admission.

@@ -52,7 +52,8 @@ impl Controller for RootCa {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::own(&NAMESPACE), Interest::of(&CONFIG_MAP, |_, _, map| of(ROOT_CA, map))]
+        let maps = Interest::of(&CONFIG_MAP, |_, _, map| of(ROOT_CA, map));
+        vec![Interest::own(&NAMESPACE), maps.when(|_, _, map| map.name == ROOT_CA)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, _: Moment) -> Plan {

@@ -7,10 +7,16 @@ use std::path::{Path, PathBuf};
 
 use crate::files::FileError;
 
+/// Memory for lines that is kept between two writes; a busy moment takes more.
+const WAITING_BYTES_KEPT: usize = 64 << 10;
+
 /// The file that is written to, and those before it.
 pub(super) struct Rotated {
     path: PathBuf,
     file: File,
+    /// Lines that are not written yet.
+    waiting: String,
+    /// Length of the file, with what waits.
     bytes: u64,
     bytes_max: u64,
     files_max: usize,
@@ -23,20 +29,32 @@ impl Rotated {
     pub(super) fn open(path: PathBuf, bytes_max: u64, files_max: usize) -> Result<Self, FileError> {
         let file = open(&path).map_err(|source| FileError::new("open", &path, source))?;
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-        Ok(Self { path, file, bytes, bytes_max, files_max, is_broken: false })
+        Ok(Self { path, file, waiting: String::new(), bytes, bytes_max, files_max, is_broken: false })
     }
 
-    /// Writes a line. A disk that cannot take it is said once in the log of the process: requests go on.
+    /// Adds a line, which is in the file after [`Rotated::flush`].
     pub(super) fn write(&mut self, line: &str) {
         let length = line.len() as u64;
-        let rotated =
-            if self.bytes > 0 && self.bytes + length > self.bytes_max { self.rotate() } else { Ok(()) };
-        let written = rotated.and_then(|()| self.file.write_all(line.as_bytes()));
-        match written {
-            Ok(()) => {
-                self.bytes += length;
-                self.is_broken = false;
-            }
+        if self.bytes > 0 && self.bytes + length > self.bytes_max {
+            self.flush();
+            let rotated = self.rotate();
+            self.said(rotated);
+        }
+        self.waiting.push_str(line);
+        self.bytes += length;
+    }
+
+    /// Writes what waits. A disk that cannot take it is said once in the log of the process: requests go on.
+    pub(super) fn flush(&mut self) {
+        let written = self.file.write_all(self.waiting.as_bytes());
+        self.waiting.clear();
+        self.waiting.shrink_to(WAITING_BYTES_KEPT);
+        self.said(written);
+    }
+
+    fn said(&mut self, done: io::Result<()>) {
+        match done {
+            Ok(()) => self.is_broken = false,
             Err(error) if !self.is_broken => {
                 self.is_broken = true;
                 tracing::error!(%error, path = %self.path.display(), "cannot write the audit log");

@@ -24,6 +24,10 @@ fn entry<'a>(user: &'a User, object: Option<ObjectRef<'a>>, body: Option<&'a Val
     }
 }
 
+fn value(entry: &Entry<'_>, level: Level) -> Value {
+    serde_json::from_str(&entry.to_line(level)).expect("JSON")
+}
+
 #[test]
 fn an_entry_is_an_event_of_kubernetes() {
     let user = User::new("jane", &["dev"]);
@@ -35,7 +39,7 @@ fn an_entry_is_an_event_of_kubernetes() {
         ..ObjectRef::default()
     };
     assert_eq!(
-        entry(&user, Some(object), None).to_value(Level::Metadata),
+        value(&entry(&user, Some(object), None), Level::Metadata),
         json!({
             "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "id",
             "stage": "ResponseComplete", "requestURI": "/api/v1/namespaces/default/pods/a?x=1", "verb": "create",
@@ -54,7 +58,7 @@ fn bodies_of_secret_objects_and_of_great_length_are_left_out() {
     let body = json!({"data": "hunter2"});
     let recorded = |level, resource, subresource, body: &Value| {
         let object = ObjectRef { resource, subresource, ..ObjectRef::default() };
-        let value = entry(&user, Some(object), Some(body)).to_value(level);
+        let value = value(&entry(&user, Some(object), Some(body)), level);
         (value["requestObject"] == *body, value["level"].clone())
     };
     assert_eq!(recorded(Level::Request, "pods", "", &body), (true, json!("Request")));
@@ -88,7 +92,7 @@ fn files_are_put_aside_and_the_oldest_are_gone() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("audit.log");
     let user = User::new("jane", &[]);
-    let length = entry(&user, None, None).to_value(Level::Metadata).to_string().len() as u64 + 1;
+    let length = entry(&user, None, None).to_line(Level::Metadata).len() as u64 + 1;
     let options = Options { file_bytes_max: length * 2, files_max: 2, ..Options::new(path.clone()) };
     let log = Log::open(options.clone()).expect("opened");
     (0..9).for_each(|_| log.record(&entry(&user, None, None)));

@@ -64,7 +64,7 @@ pub(super) async fn run(api: Arc<Api>, executor: Executor, mut told: mpsc::Recei
                 }
                 Err(status) => {
                     known.remove(&said);
-                    tracing::debug!(component = executor.name(), error = %status, "an event cannot be written");
+                    tracing::debug!(component = executor.component(), error = %status, "an event cannot be written");
                 }
             }
         }
@@ -95,7 +95,7 @@ async fn write(
         // It has gone meanwhile.
     }
     let suffix = format!("{:016x}", api.random());
-    let mut object = event.to_object(executor.name(), &suffix, now);
+    let mut object = event.to_object(executor.component(), &suffix, now);
     object["count"] = json!(more);
     let key = Key::of(&kind, &object);
     executor.write(Write::create(&kind, object)).await.map(|_| Written { key, first: now, count: more })

@@ -107,7 +107,7 @@ pub(crate) async fn answer(api: &Arc<Api>, served: &Served, request: &Request) -
         let one = found.first().ok_or_else(|| Status::not_found(served.named(), &target.name))?;
         return render::value(api, served, StatusCode::OK, one, wanted);
     }
-    render::values(api, served, &found, &json!({}), wanted, request.include())
+    render::values(api, served, found, &json!({}), wanted, request.include())
 }
 
 /// The nodes or pods that are asked about, in the order of their names.

@@ -1,7 +1,7 @@
 //! Every key with its versions: what lives is held in memory, what was before in part.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) struct Index {
     keys: BTreeMap<Bytes, Vec<Slot>>,
     /// What lives, for reads of one key: a search in the tree misses the processor's caches a dozen times.
     live: HashSet<ByKey>,
+    /// How many keys live below each prefix that ends with a slash: a list tells how much is left of it.
+    below: HashMap<Box<[u8]>, u64>,
 }
 
 /// An object, found by its key.
@@ -106,8 +108,11 @@ impl Index {
     /// A change that is newer than everything.
     pub(crate) fn apply(&mut self, event: &Event) {
         match &event.object {
-            Some(object) => drop(self.live.replace(ByKey(Arc::clone(object)))),
-            None => drop(self.live.remove(event.key.as_ref())),
+            Some(object) if self.live.replace(ByKey(Arc::clone(object))).is_none() => {
+                self.count_one(&event.key)
+            }
+            None if self.live.remove(event.key.as_ref()) => self.discount_one(&event.key),
+            _ => {}
         }
         let body = event.object.as_ref().map_or(Body::Deleted, |object| Body::Here(Arc::clone(object)));
         let slot = Slot { revision: event.revision, body };
@@ -124,6 +129,7 @@ impl Index {
     pub(crate) fn load(&mut self, key: Bytes, revision: Revision, body: Body) {
         if let Body::Here(object) = &body {
             self.live.insert(ByKey(Arc::clone(object)));
+            self.count_one(&key);
         }
         let slots = self.keys.entry(key).or_insert_with(|| Vec::with_capacity(1));
         slots.push(Slot { revision, body });
@@ -176,10 +182,44 @@ impl Index {
         next
     }
 
+    /// How many keys live below a prefix; none where that must be counted.
+    pub(crate) fn live_below(&self, prefix: &[u8]) -> Option<u64> {
+        match prefix.last() {
+            None => Some(self.live.len() as u64),
+            Some(b'/') => Some(self.below.get(prefix).copied().unwrap_or(0)),
+            Some(_) => None,
+        }
+    }
+
+    fn count_one(&mut self, key: &[u8]) {
+        for prefix in directories(key) {
+            match self.below.get_mut(prefix) {
+                Some(count) => *count += 1,
+                None => drop(self.below.insert(prefix.into(), 1)),
+            }
+        }
+    }
+
+    fn discount_one(&mut self, key: &[u8]) {
+        for prefix in directories(key) {
+            if let Some(count) = self.below.get_mut(prefix) {
+                *count -= 1;
+                if *count == 0 {
+                    self.below.remove(prefix);
+                }
+            }
+        }
+    }
+
     /// What lives, in no order.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.live.iter().map(|found| &found.0)
     }
+}
+
+/// The prefixes of a key that end with a slash.
+fn directories(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &key[..=at])
 }
 
 fn find(slots: &[Slot], revision: Revision) -> Found {
@@ -250,6 +290,29 @@ mod tests {
         assert_eq!(shown(&index, 5), ["a=3"]);
         assert_eq!(shown(&index, 6), ["a=3", "b=4"]);
         assert_eq!(index.keys[b"b".as_slice()].len(), 1, "the deletion before is forgotten");
+    }
+
+    #[test]
+    fn what_lives_below_a_directory_is_counted_as_it_changes() {
+        let mut index = Index::default();
+        for event in [
+            event("/p/a", 2, Some("1")),
+            event("/p/a", 3, Some("2")),
+            event("/p/b/c", 4, Some("3")),
+            event("/p/d", 5, None),
+            event("/q/a", 6, Some("4")),
+            event("/q/a", 7, None),
+        ] {
+            index.apply(&event);
+        }
+        index.load("/p/e".into(), Revision(1), Body::Here(event("/p/e", 1, Some("5")).object.expect("put")));
+        for prefix in ["", "/", "/p/", "/p/b/", "/q/", "/r/"] {
+            let counted = index.range(prefix.as_bytes(), None, Revision(9)).count() as u64;
+            assert_eq!(index.live_below(prefix.as_bytes()), Some(counted), "{prefix}");
+        }
+        assert_eq!(index.live_below(b"/p"), None, "this is no directory");
+        index.apply(&event("/p/b/c", 8, None));
+        assert!(!index.below.contains_key(b"/p/b/".as_slice()), "an empty one is forgotten");
     }
 
     #[test]

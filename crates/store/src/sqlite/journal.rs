@@ -58,7 +58,7 @@ impl Journal {
 
     /// Begins a transaction.
     pub(super) fn begin(&mut self) -> Result<()> {
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(disk)
+        self.run("BEGIN IMMEDIATE")
     }
 
     /// Appends the changes of one revision.
@@ -75,7 +75,7 @@ impl Journal {
 
     /// Makes the transaction durable. After an error it may be in the file or not.
     pub(super) fn commit(&mut self) -> Result<()> {
-        self.connection.execute_batch("COMMIT").map_err(disk)
+        self.run("COMMIT")
     }
 
     /// Undoes what is not committed. Some errors have done so already.
@@ -194,12 +194,19 @@ impl Journal {
 
     /// Size of the file and of what is free in it, in bytes. The log is not counted.
     pub(super) fn size(&self) -> Result<(u64, u64)> {
-        let pragma = |name: &str| -> Result<u64> {
+        let pragma = |statement: &str| -> Result<u64> {
             let get = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-            let number = self.connection.query_row(&format!("PRAGMA {name}"), [], get).map_err(disk)?;
+            let mut read = self.connection.prepare_cached(statement).map_err(disk)?;
+            let number = read.query_row([], get).map_err(disk)?;
             Ok(u64::try_from(number).unwrap_or_default() * u64::from(PAGE_BYTES))
         };
-        Ok((pragma("page_count")?, pragma("freelist_count")?))
+        Ok((pragma("PRAGMA page_count")?, pragma("PRAGMA freelist_count")?))
+    }
+
+    /// A statement without numbers; it is prepared once, since each commit has it.
+    fn run(&self, statement: &str) -> Result<()> {
+        self.connection.prepare_cached(statement).and_then(|mut run| run.execute([])).map_err(disk)?;
+        Ok(())
     }
 
     fn execute(&self, statement: &str, number: i64) -> Result<()> {

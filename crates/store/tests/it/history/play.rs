@@ -60,6 +60,7 @@ impl<S: Subject> World<S> {
                     limit: usize::from(*limit),
                     after: after.map(|after| Bytes::from_static(KEYS[usize::from(after)])),
                     keys_only: *keys_only,
+                    uncounted: false,
                 };
                 let prefix = PREFIXES[usize::from(*prefix)];
                 let ours = self.subject.store().list(prefix, options.clone()).await;
