@@ -1,12 +1,14 @@
 //! The control loops, one file each: those that the API itself promises, and those that make workloads run.
 
 pub mod aggregation;
+pub mod app;
 pub mod certificates;
 pub mod definitions;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
+pub mod job;
 pub mod mirror;
 pub mod namespace;
 pub mod nodes;
@@ -75,6 +77,8 @@ pub fn of_workloads(since: Moment) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(replica_set::ReplicaSets),
         Box::new(deployment::Deployments),
+        Box::new(job::Jobs),
+        Box::new(app::Apps),
         Box::<scheduler::Scheduler>::default(),
         Box::new(nodes::NodeLifecycle { since }),
         Box::new(nodes::PodRanges),

@@ -29,6 +29,7 @@ pub struct World {
     controllers: Vec<Box<dyn Controller>>,
     awake: BTreeSet<(usize, Key)>,
     timers: BTreeMap<(usize, Key), Moment>,
+    defaults: bool,
     refused: BTreeMap<(bool, GroupVersionKind), Status>,
     revision: u64,
     now: Moment,
@@ -45,11 +46,19 @@ impl World {
             resources: stored(BUILT_IN.iter()),
             controllers,
             timers: BTreeMap::new(),
+            defaults: false,
             refused: BTreeMap::new(),
             revision: 0,
             now: BEGINNING.parse().expect("it is a time"),
             story: Vec::new(),
         }
+    }
+
+    /// From now on what new objects leave out is filled in, as the server does it.
+    #[must_use]
+    pub fn with_defaults(mut self) -> Self {
+        self.defaults = true;
+        self
     }
 
     /// The time.
@@ -336,6 +345,9 @@ impl World {
     /// Stores an object, or removes it where it is being deleted and nobody holds it; wakes who watches.
     fn store(&mut self, key: &Key, mut object: Value) {
         let old = self.objects.get(key).cloned();
+        if self.defaults {
+            crate::kinds::default(&key.kind, &mut object);
+        }
         object::metadata_mut(&mut object).remove("resourceVersion");
         let unversioned = old.as_deref().cloned().map(|mut old| {
             object::metadata_mut(&mut old).remove("resourceVersion");

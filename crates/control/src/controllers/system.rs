@@ -78,7 +78,7 @@ impl Controller for SystemObjects {
 }
 
 /// Whether `known` says all that `wanted` says; what the server filled in besides does not count.
-fn covers(known: &Value, wanted: &Value) -> bool {
+pub(super) fn covers(known: &Value, wanted: &Value) -> bool {
     match (known, wanted) {
         (Value::Object(known), Value::Object(wanted)) => {
             wanted.iter().all(|(field, value)| covers(known.get(field).unwrap_or(&Value::Null), value))

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "stories hand over the JSON that they write")]
 
 mod admission;
+mod apps;
 mod certificates;
 mod definitions;
 mod deployments;
@@ -10,6 +11,7 @@ mod disruption;
 mod endpoints;
 mod garbage;
 mod golden;
+mod jobs;
 mod kinds_changes;
 mod kinds_golden;
 mod kinds_hostile;

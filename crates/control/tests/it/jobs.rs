@@ -1,0 +1,228 @@
+//! Jobs: pods that run to their end.
+
+use expect_test::expect;
+use serde_json::{Value, json};
+use shoal_api::{Status, object};
+use shoal_control::controllers::job::Jobs;
+use shoal_control::known::{JOB, POD};
+use shoal_control::snapshot::Snapshot as _;
+use shoal_control::world::World;
+
+use crate::support::{namespace, object as bare};
+
+fn world(spec: Value) -> World {
+    let mut world = World::new(vec![Box::new(Jobs)]);
+    world.apply(namespace("demo"));
+    let mut job = bare("batch/v1", "Job", "j");
+    job["spec"] = json!({
+        "parallelism": 1, "completions": 1, "backoffLimit": 6, "selector": {"matchLabels": {"job": "j"}},
+        "template": {
+            "metadata": {"labels": {"job": "j"}},
+            "spec": {"containers": [{"name": "c", "image": "job:1"}], "restartPolicy": "Never"},
+        },
+    });
+    for (field, value) in spec.as_object().into_iter().flatten() {
+        job["spec"][field] = value.clone();
+    }
+    world.apply(job);
+    world
+}
+
+/// The oldest pods that run come to their end.
+fn end(world: &mut World, phase: &str, most: usize) {
+    let runs = |pod: &Value| pod["status"]["phase"].is_null();
+    let names: Vec<String> = (world.list(&POD, Some("demo")).iter())
+        .filter(|pod| runs(pod))
+        .map(|pod| object::name(pod).to_owned())
+        .take(most)
+        .collect();
+    let now = world.now().to_time();
+    for name in names {
+        world.change(&POD, "demo", &name, |pod| {
+            pod["status"] = json!({
+                "phase": phase, "containerStatuses": [{"state": {"terminated": {"finishedAt": now}}}],
+            });
+        });
+    }
+}
+
+fn running(world: &World) -> usize {
+    world.list(&POD, Some("demo")).iter().filter(|pod| pod["status"]["phase"].is_null()).count()
+}
+
+fn status(world: &World) -> String {
+    let job = world.get(&JOB, "demo", "j").expect("it is there");
+    let mut status = job["status"].clone();
+    let conditions = status["conditions"].take();
+    let told = conditions.as_array().into_iter().flatten().map(|one| {
+        format!("\n{} {} {} {}", one["type"], one["status"], one["reason"], one["message"]).replace('"', "")
+    });
+    format!("{status}{}\n", told.collect::<String>())
+}
+
+#[test]
+fn a_job_runs_its_pods_to_their_end() {
+    let mut world = world(json!({"completions": 3, "parallelism": 2}));
+    expect![[r#"
+        job-controller: create Pod demo/j-
+        job-controller: event Normal SuccessfulCreate about j: Created pod: j-5
+        job-controller: create Pod demo/j-
+        job-controller: event Normal SuccessfulCreate about j: Created pod: j-7
+        job-controller: status Job demo/j
+        job-controller: status Job demo/j
+    "#]]
+    .assert_eq(&world.settle());
+    expect![[r#"
+        {"active":2,"conditions":null,"ready":0,"startTime":"2026-01-01T00:00:00Z","terminating":0,"uncountedTerminatedPods":{}}
+    "#]].assert_eq(&status(&world));
+    for left in [2, 1, 0] {
+        end(&mut world, "Succeeded", 1);
+        world.settle();
+        assert_eq!(running(&world), left.min(2));
+    }
+    expect![[r#"
+        {"completionTime":"2026-01-01T00:00:00Z","conditions":null,"ready":0,"startTime":"2026-01-01T00:00:00Z","succeeded":3,"terminating":0,"uncountedTerminatedPods":{}}
+        SuccessCriteriaMet True CompletionsReached Reached expected number of succeeded pods
+        Complete True CompletionsReached Reached expected number of succeeded pods
+    "#]].assert_eq(&status(&world));
+    assert!(world.list(&POD, None).iter().all(|pod| object::finalizers(pod).next().is_none()));
+    assert_eq!(world.tick(3600), "");
+}
+
+#[test]
+fn failures_wait_longer_and_longer_and_end_a_job() {
+    let mut world = world(json!({"backoffLimit": 2}));
+    world.settle();
+    let mut waits = Vec::new();
+    for _ in 0..2 {
+        end(&mut world, "Failed", 1);
+        world.settle();
+        let mut seconds = 0;
+        while running(&world) == 0 && seconds < 100 {
+            world.tick(1);
+            seconds += 1;
+        }
+        waits.push(seconds);
+    }
+    assert_eq!(waits, [10, 20]);
+    end(&mut world, "Failed", 1);
+    expect![[r#"
+        job-controller: event Warning BackoffLimitExceeded about j: Job has reached the specified backoff limit
+        job-controller: status Job demo/j
+        job-controller: patch Pod demo/j-18 {"metadata":{"finalizers":[]}}
+    "#]].assert_eq(&world.settle());
+    expect![[r#"
+        {"conditions":null,"failed":3,"ready":0,"startTime":"2026-01-01T00:00:00Z","terminating":0,"uncountedTerminatedPods":{}}
+        FailureTarget True BackoffLimitExceeded Job has reached the specified backoff limit
+        Failed True BackoffLimitExceeded Job has reached the specified backoff limit
+    "#]].assert_eq(&status(&world));
+}
+
+#[test]
+fn a_job_has_a_deadline_and_goes_when_it_is_old() {
+    let mut world = world(json!({"activeDeadlineSeconds": 30, "ttlSecondsAfterFinished": 60}));
+    world.settle();
+    expect![[r#"
+        job-controller: delete Pod demo/j-5
+        job-controller: event Normal SuccessfulDelete about j: Deleted pod: j-5
+        job-controller: status Job demo/j
+        job-controller: status Job demo/j
+        job-controller: patch Pod demo/j-5 {"metadata":{"finalizers":[]}}
+        job-controller: event Warning DeadlineExceeded about j: Job was active longer than specified deadline
+        job-controller: status Job demo/j
+    "#]]
+    .assert_eq(&world.tick(30));
+    for pod in world.list(&POD, None) {
+        world.change(&POD, "demo", object::name(&pod), |pod| pod["status"] = json!({"phase": "Failed"}));
+    }
+    world.settle();
+    expect![[r#"
+        {"conditions":null,"failed":1,"ready":0,"startTime":"2026-01-01T00:00:00Z","terminating":0,"uncountedTerminatedPods":{}}
+        FailureTarget True DeadlineExceeded Job was active longer than specified deadline
+        Failed True DeadlineExceeded Job was active longer than specified deadline
+    "#]].assert_eq(&status(&world));
+    assert!(world.tick(59).is_empty());
+    expect![[r#"
+        job-controller: delete Job demo/j Foreground
+    "#]]
+    .assert_eq(&world.tick(2));
+}
+
+#[test]
+fn a_job_is_suspended_and_goes_on() {
+    let mut world = world(json!({"suspend": true}));
+    world.settle();
+    assert_eq!(world.list(&POD, None).len(), 0);
+    expect![[r#"
+        {"conditions":null,"ready":0,"terminating":0,"uncountedTerminatedPods":{}}
+        Suspended True JobSuspended Job suspended
+    "#]]
+    .assert_eq(&status(&world));
+    world.change(&JOB, "demo", "j", |job| job["spec"]["suspend"] = json!(false));
+    world.settle();
+    assert_eq!(running(&world), 1);
+    end(&mut world, "Succeeded", 1);
+    world.settle();
+    expect![[r#"
+        {"completionTime":"2026-01-01T00:00:00Z","conditions":null,"ready":0,"startTime":"2026-01-01T00:00:00Z","succeeded":1,"terminating":0,"uncountedTerminatedPods":{}}
+        Suspended False JobResumed Job resumed
+        SuccessCriteriaMet True CompletionsReached Reached expected number of succeeded pods
+        Complete True CompletionsReached Reached expected number of succeeded pods
+    "#]].assert_eq(&status(&world));
+}
+
+#[test]
+fn an_indexed_job_has_a_pod_for_each_index() {
+    let mut world = world(json!({"completionMode": "Indexed", "completions": 5, "parallelism": 3}));
+    world.settle();
+    let indexes = |world: &World| {
+        let pods = world.list(&POD, None);
+        let mut indexes: Vec<String> = (pods.iter())
+            .filter(|pod| pod["status"]["phase"].is_null())
+            .filter_map(|pod| {
+                object::annotation(pod, "batch.kubernetes.io/job-completion-index").map(str::to_owned)
+            })
+            .collect();
+        indexes.sort();
+        indexes.join(" ")
+    };
+    assert_eq!(indexes(&world), "0 1 2");
+    end(&mut world, "Succeeded", 2);
+    world.settle();
+    assert_eq!(indexes(&world), "2 3 4");
+    end(&mut world, "Succeeded", 9);
+    world.settle();
+    expect![[r#"
+        {"completedIndexes":"0-4","completionTime":"2026-01-01T00:00:00Z","conditions":null,"ready":0,"startTime":"2026-01-01T00:00:00Z","succeeded":5,"terminating":0,"uncountedTerminatedPods":{}}
+        SuccessCriteriaMet True CompletionsReached Reached expected number of succeeded pods
+        Complete True CompletionsReached Reached expected number of succeeded pods
+    "#]].assert_eq(&status(&world));
+}
+
+#[test]
+fn without_a_count_one_success_is_enough() {
+    let mut world = world(json!({"completions": null, "parallelism": 3}));
+    world.settle();
+    assert_eq!(running(&world), 3);
+    end(&mut world, "Succeeded", 1);
+    world.settle();
+    assert_eq!(running(&world), 2, "those that run come to their end");
+    assert!(!status(&world).contains("Complete"));
+    end(&mut world, "Succeeded", 2);
+    world.settle();
+    assert!(status(&world).contains("Complete True"));
+}
+
+#[test]
+fn a_job_whose_pods_cannot_be_made_says_so() {
+    let mut world = world(json!({}));
+    world.refuse_to_create(&POD, Status::new(403, "Forbidden", "pods is forbidden: exceeded quota"));
+    assert!(
+        world
+            .settle()
+            .contains("Warning FailedCreate about j: Error creating: pods is forbidden: exceeded quota")
+    );
+    world.allow_all();
+    world.tick(2);
+    assert_eq!(running(&world), 1);
+}
