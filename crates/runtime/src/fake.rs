@@ -6,7 +6,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::{Answer, Body, Call, Failure, FailureKind, Invoke, Mesh};
+use crate::{
+    Account, Answer, Body, Call, Command, CommandExit, Failure, FailureKind, Invoke, Mesh, Progress, Refusal,
+    Runtime, Step, Workload, WorkloadSpec,
+};
 
 /// Answers with a function.
 pub struct FakeInvoke<F>(F);
@@ -45,6 +48,43 @@ pub fn echo() -> impl Invoke {
 /// Fails every request in this way.
 pub fn fails(kind: FailureKind) -> impl Invoke {
     FakeInvoke::new(move |_, _| async move { Err(Failure::new(kind, "it was told to")) })
+}
+
+/// Loads what a function makes of a specification.
+pub struct FakeRuntime<F>(F);
+
+impl<F> FakeRuntime<F>
+where
+    F: Fn(&WorkloadSpec) -> Result<Workload, Refusal> + Send + Sync,
+{
+    /// Loads what `load` makes.
+    pub fn new(load: F) -> Self {
+        Self(load)
+    }
+}
+
+impl<F> Runtime for FakeRuntime<F>
+where
+    F: Fn(&WorkloadSpec) -> Result<Workload, Refusal> + Send + Sync,
+{
+    fn load(&self, spec: &WorkloadSpec, progress: &dyn Progress) -> Result<Workload, Refusal> {
+        let loaded = (self.0)(spec);
+        progress.step(Step::Ready);
+        loaded
+    }
+}
+
+/// A command that is this future.
+pub fn command(run: impl Future<Output = CommandExit> + Send + 'static) -> Workload {
+    Workload::Command(Box::new(FakeCommand(Box::pin(run))))
+}
+
+struct FakeCommand(BoxFuture<'static, CommandExit>);
+
+impl Command for FakeCommand {
+    fn run(self: Box<Self>, _account: Arc<Account>) -> BoxFuture<'static, CommandExit> {
+        self.0
+    }
 }
 
 /// Services by `namespace/host:port`, word for word as they are asked for.

@@ -175,7 +175,9 @@ fn of_age(path: &Path, age: u32) -> PathBuf {
 }
 
 /// Time, stream, whether the line ends, text.
-fn parts(line: &[u8]) -> Option<(&[u8], &[u8], bool, &[u8])> {
+type Parts<'a> = (&'a [u8], &'a [u8], bool, &'a [u8]);
+
+fn parts(line: &[u8]) -> Option<Parts<'_>> {
     let mut words = line.strip_suffix(b"\n")?.splitn(4, |byte| *byte == b' ');
     let (time, stream, tag, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
     Some((time, stream, tag == b"F", text))

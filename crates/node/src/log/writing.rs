@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ pub(crate) struct Log {
     file: Mutex<Option<Open>>,
     /// Raised with each line; whoever follows looks again.
     written: watch::Sender<u64>,
+    is_closed: AtomicBool,
 }
 
 struct Open {
@@ -62,17 +64,24 @@ impl Log {
             limits: (bytes_max, files_max),
             file: Mutex::new(Some(file)),
             written: watch::Sender::new(0),
+            is_closed: AtomicBool::new(false),
         })
-    }
-
-    /// Where it is written.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Wakes whoever follows, with each line.
     pub(crate) fn written(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
+    }
+
+    /// Nothing more will be written: the run is over.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.written.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whether something may still be written.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.is_closed.load(Ordering::Acquire)
     }
 
     fn put(&self, line: &[u8]) -> io::Result<()> {
@@ -82,7 +91,7 @@ impl Log {
         if guard.as_ref().is_none_or(|open| open.length > 0 && open.length + length > bytes_max) {
             *guard = None;
             rotate(&self.path, files_max)?;
-            *guard = Some(self::open(&self.path)?);
+            *guard = Some(open(&self.path)?);
         }
         if let Some(open) = guard.as_mut() {
             // One call for one line: a reader sees lines whole.
@@ -128,6 +137,21 @@ fn rotate(path: &Path, files_max: u32) -> io::Result<()> {
     if oldest == 0 { missing_is_fine(fs::remove_file(path)) } else { Ok(()) }
 }
 
+/// Removes the log of a run.
+///
+/// # Errors
+/// The disk refuses.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    for age in 0..FILES_MAX {
+        let file = if age == 0 { path.to_owned() } else { aside(path, age) };
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,10 +181,11 @@ mod tests {
     #[test]
     fn a_guest_cannot_forge_a_line() {
         let dir = tempfile::tempdir().expect("a directory");
-        let log = Log::open(path(dir.path(), "web", 0)).expect("a log");
+        let path = path(dir.path(), "web", 0);
+        let log = Log::open(path.clone()).expect("a log");
         log.write(Stream::Stdout, b"a\n2026-01-01T00:00:00Z stdout F b", true);
         log.write(Stream::Stdout, b"part", false);
-        let text = fs::read_to_string(log.path()).expect("a file");
+        let text = fs::read_to_string(&path).expect("a file");
         assert_eq!(text.lines().count(), 2);
         assert!(text.ends_with(" stdout P part\n"), "{text}");
     }

@@ -287,14 +287,14 @@ mod tests {
         }
     }
 
-    fn pod(container: Value) -> Value {
+    fn pod(container: &Value) -> Value {
         json!({
             "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
             "spec": {"nodeName": "edge-1", "containers": [container]},
         })
     }
 
-    fn read(container: Value) -> Result<String, String> {
+    fn read(container: &Value) -> Result<String, String> {
         let pod = pod(container);
         let facts =
             Facts { host: "192.0.2.1".into(), address: "10.0.0.2".into(), allocatable: json!({"cpu": "2"}) };
@@ -341,22 +341,22 @@ mod tests {
                 Ok("X=64 Y=2000"),
             ),
         ];
-        for (container, expected) in table {
+        for (container, expected) in &table {
             let expected = expected.map(str::to_owned).map_err(str::to_owned);
-            assert_eq!(read(container.clone()), expected, "{container}");
+            assert_eq!(read(container), expected, "{container}");
         }
     }
 
     #[test]
     fn an_environment_has_its_limit() {
-        let with = |length: usize| read(json!({"env": [{"name": "A", "value": "x".repeat(length)}]}));
+        let with = |length: usize| read(&json!({"env": [{"name": "A", "value": "x".repeat(length)}]}));
         assert!(with(ENV_BYTES_MAX - 3).is_ok());
         assert!(with(ENV_BYTES_MAX - 2).is_err());
     }
 
     #[test]
     fn all_names_of_a_pod_are_found_once() {
-        let mut pod = pod(json!({
+        let mut pod = pod(&json!({
             "envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "s"}}],
             "env": [{"valueFrom": {"configMapKeyRef": {"name": "a", "key": "k"}}}],
         }));

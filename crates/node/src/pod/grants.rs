@@ -173,13 +173,13 @@ mod tests {
 
     use super::*;
 
-    fn pod(annotations: Value) -> Value {
+    fn pod(annotations: &Value) -> Value {
         json!({"metadata": {"annotations": annotations}})
     }
 
     #[test]
     fn annotations_are_grants() {
-        let pod = pod(json!({
+        let pod = pod(&json!({
             OUTBOUND: "https://api.example.com, *.shop:80", LISTEN: "9000", KEY_VALUE: "default",
             "config.shoal.dev/color": "blue", REUSE: "7", TIMEOUT: "2s",
         }));
@@ -200,7 +200,7 @@ mod tests {
         for (annotation, value) in
             [(OUTBOUND, "ftp://x"), (LISTEN, "http"), (KEY_VALUE, "../x"), (BLOB_STORE, "a b")]
         {
-            let error = grants(&pod(json!({annotation: value})), Vec::new(), Path::new("/data"));
+            let error = grants(&pod(&json!({annotation: value})), Vec::new(), Path::new("/data"));
             assert!(
                 error.as_ref().is_err_and(|text| text.starts_with(&format!("annotation {annotation}: "))),
                 "{error:?}"
@@ -208,11 +208,11 @@ mod tests {
         }
         let many: Vec<String> = (0..=STORES_MAX).map(|n| format!("s{n}")).collect();
         let with = |count: usize| {
-            grants(&pod(json!({KEY_VALUE: many[..count].join(",")})), Vec::new(), Path::new("/d"))
+            grants(&pod(&json!({KEY_VALUE: many[..count].join(",")})), Vec::new(), Path::new("/d"))
         };
         assert!(with(STORES_MAX).is_ok() && with(STORES_MAX + 1).is_err());
-        assert!(instances(&pod(json!({REUSE: "x"}))).is_err());
-        assert!(limits(&pod(json!({TIMEOUT: "soon"})), &json!({})).is_err());
+        assert!(instances(&pod(&json!({REUSE: "x"}))).is_err());
+        assert!(limits(&pod(&json!({TIMEOUT: "soon"})), &json!({})).is_err());
     }
 
     #[test]

@@ -63,9 +63,6 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// All, in the order in which they are looked at.
-    pub(crate) const ALL: [Self; 3] = [Self::Startup, Self::Readiness, Self::Liveness];
-
     /// The field of a container.
     pub(crate) const fn field(self) -> &'static str {
         match self {

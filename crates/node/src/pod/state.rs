@@ -207,10 +207,10 @@ impl State {
                 };
                 if let Some(ended) = Ended::of(&one["state"]["terminated"]) {
                     container.end(ended);
-                } else if let Some(since) = one["state"]["running"]["startedAt"].as_str() {
-                    if let Some(ended) = lost(name, since.parse().unwrap_or_default()) {
-                        container.end(Ended { id: container.id.clone(), ..ended });
-                    }
+                } else if let Some(since) = one["state"]["running"]["startedAt"].as_str()
+                    && let Some(ended) = lost(name, since.parse().unwrap_or_default())
+                {
+                    container.end(Ended { id: container.id.clone(), ..ended });
                 }
                 state.containers.insert(name.into(), container);
             }

@@ -1,4 +1,9 @@
-//! The agent's parts from outside: over real sockets and files.
+//! The agent against an API in memory and a runtime without guests; artifacts over real sockets and files.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifact;
+mod lifecycle;
+mod logs;
+mod offline;
+mod volumes;
+mod world;

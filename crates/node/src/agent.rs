@@ -1,0 +1,143 @@
+//! The agent itself: which pods there are to run.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+use shoal_api::object;
+use shoal_base::drain::Drain;
+use shoal_client::{Cache, Contact, Select, kinds};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::read::text;
+use crate::saved::{self, Saved};
+use crate::shared::{Shared, Wanted};
+use crate::volume::tree::private;
+use crate::worker::{self, Worker};
+use crate::{events, node};
+
+/// The agent of a node.
+pub struct Agent {
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    happened: tokio::sync::mpsc::Receiver<events::Happened>,
+    saved: Vec<Saved>,
+    drain: Drain,
+}
+
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent of the node cannot use {path}")]
+pub struct AgentError {
+    path: String,
+    #[source]
+    source: io::Error,
+}
+
+impl Agent {
+    /// An agent that has read its assignments, and runs nothing yet.
+    ///
+    /// # Errors
+    /// Its directory cannot be read or made.
+    pub fn new(config: Config, drain: Drain) -> Result<Self, AgentError> {
+        let failed = |source| AgentError { path: config.data.display().to_string(), source };
+        private(&config.data).map_err(failed)?;
+        let saved = saved::read_all(&config.data.join("assignments")).map_err(failed)?;
+        let config = Arc::new(config);
+        let (shared, happened) = Shared::new(config.clone(), drain.clone());
+        Ok(Self { config, shared, happened, saved, drain })
+    }
+
+    /// What the agent answers: logs, health, what pods use. Serve it with [`crate::endpoint::Endpoint::serve`].
+    pub fn endpoint(&self) -> crate::endpoint::Endpoint {
+        crate::endpoint::Endpoint::new(self.shared.clone())
+    }
+
+    /// Runs what is to run until the drain begins. Comes back when all of it has ended.
+    pub async fn run(self) {
+        let Self { config, shared, happened, saved, drain } = self;
+        let _guard = drain.guard();
+        let mut tasks = JoinSet::new();
+        for saved in saved {
+            start(&shared, &mut tasks, saved.pod.clone(), Some(saved));
+        }
+        let pods = Cache::new(
+            config.client.clone(),
+            kinds::PODS,
+            "",
+            Select::fields(format!("spec.nodeName={}", config.name)),
+        );
+        let lives = node::live(config.clone(), |node| {
+            if let Some(net) = node::pod_cidr(node) {
+                shared.addresses.lock().set_net(net);
+            }
+        });
+        tokio::select! {
+            () = drain.begun() => {}
+            () = lives => {}
+            () = pods.run(&drain) => {}
+            () = events::write(config.client.clone(), config.name.clone(), happened) => {}
+            () = follow(&shared, &pods, &mut tasks) => {}
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Gives each pod that is bound here its task, and tells the tasks what changes.
+async fn follow(shared: &Arc<Shared>, pods: &Cache, tasks: &mut JoinSet<()>) {
+    let mut changes = pods.changes();
+    loop {
+        changes.borrow_and_update();
+        let is_live = pods.contact() == Contact::Live;
+        let all = pods.all();
+        let uids: HashSet<&str> = all.iter().map(|pod| object::uid(pod)).collect();
+        for pod in &all {
+            let known = shared.pods.lock().get(object::uid(pod)).map(|here| here.wanted.clone());
+            match known {
+                Some(wanted) => wanted.send_if_modified(|wanted| update(wanted, pod, true)),
+                None if is_over(pod) => continue,
+                None => {
+                    start(shared, tasks, pod.clone(), None);
+                    true
+                }
+            };
+        }
+        if is_live {
+            for here in shared.pods.lock().values() {
+                here.wanted.send_if_modified(|wanted| {
+                    let is_there = uids.contains(object::uid(&wanted.pod));
+                    let pod = wanted.pod.clone();
+                    !is_there && update(wanted, &pod, false)
+                });
+            }
+        }
+        while tasks.try_join_next().is_some() {}
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether anything has changed.
+fn update(wanted: &mut Wanted, pod: &Arc<Value>, is_there: bool) -> bool {
+    if Arc::ptr_eq(&wanted.pod, pod) && wanted.is_there == is_there {
+        return false;
+    }
+    *wanted = Wanted { pod: pod.clone(), is_there };
+    true
+}
+
+/// A pod that is over, and not to be cleared away, needs no task.
+fn is_over(pod: &Value) -> bool {
+    matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed")
+        && object::deletion_timestamp(pod).is_none()
+}
+
+fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, pod: Arc<Value>, saved: Option<Saved>) {
+    let uid = object::uid(&pod).to_owned();
+    let (worker, wanted) = Worker::new(shared.clone(), pod, saved);
+    shared.pods.lock().insert(uid, worker::here(wanted));
+    tasks.spawn(worker.run());
+}

@@ -1,0 +1,179 @@
+//! What an agent is given.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use ipnet::Ipv4Net;
+use shoal_client::Client;
+use shoal_runtime::{Endpoints, Mesh, Runtime};
+
+/// What an agent is given.
+pub struct Config {
+    /// The name of the node.
+    pub name: String,
+    /// Where assignments, volumes and logs live. Made when it is not there; for this user alone.
+    pub data: PathBuf,
+    /// The API, as this node.
+    pub client: Client,
+    /// Runs guests.
+    pub runtime: Arc<dyn Runtime>,
+    /// The replicas that this process serves.
+    pub endpoints: Endpoints,
+    /// The services of the cluster, for guests that call them.
+    pub mesh: Option<Arc<dyn Mesh>>,
+    /// Finds artifacts.
+    pub fetch: Arc<dyn Fetch>,
+    /// What the machine is.
+    pub machine: Machine,
+    /// Out of which pods get their addresses where the cluster does not say (`spec.podCIDR` of the node).
+    pub pod_cidr: Ipv4Net,
+    /// More labels of the node.
+    pub labels: BTreeMap<String, String>,
+    /// The port at which the agent's endpoints are served, for the node's status; none: they are not.
+    pub port: Option<u16>,
+}
+
+/// What a machine is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Its addresses, best first.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Processors.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Pods that may be bound to it.
+    pub pods_max: u32,
+    /// `Linux version …`: what people know it by.
+    pub os_image: String,
+    /// `6.1.0-18-amd64`.
+    pub kernel: String,
+    /// `amd64`, `arm64`.
+    pub architecture: String,
+    /// Another with each boot.
+    pub boot_id: String,
+    /// The same as long as the machine is installed.
+    pub machine_id: String,
+    /// The version of this program.
+    pub version: String,
+}
+
+/// Pods of one node, where nobody says: a replica at rest takes kilobytes, its object and watches some more.
+pub const PODS_MAX: u32 = 2000;
+
+impl Machine {
+    /// This machine, as the kernel tells. Its addresses are those that are given.
+    pub fn here(addresses: Vec<std::net::IpAddr>, version: &str) -> Self {
+        let first_line = |path: &str| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib = total.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        Self {
+            addresses,
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            memory_bytes: kib.unwrap_or_default().saturating_mul(1024),
+            pods_max: PODS_MAX,
+            os_image: pretty.map_or_else(|| "Linux".into(), |text| text.trim_matches('"').to_owned()),
+            kernel: first_line("/proc/sys/kernel/osrelease"),
+            architecture: match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                other => other,
+            }
+            .into(),
+            boot_id: first_line("/proc/sys/kernel/random/boot_id"),
+            machine_id: first_line("/etc/machine-id"),
+            version: version.into(),
+        }
+    }
+}
+
+/// Finds what an image reference names.
+pub trait Fetch: Send + Sync {
+    /// Finds the artifact, and brings it onto this machine where it has to.
+    fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>>;
+}
+
+/// What is to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The reference, as the pod has it.
+    pub reference: String,
+    /// When the network is asked.
+    pub policy: Policy,
+    /// Documents with credentials (`.dockerconfigjson`), in the order in which the pod names them.
+    pub credentials: Vec<Vec<u8>>,
+}
+
+/// When the network is asked for an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Each time.
+    Always,
+    /// When it is not on this machine.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+/// An artifact on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The file.
+    pub path: PathBuf,
+    /// `NAME@sha256:…`, or the reference where it has no digest.
+    pub id: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// How long it took to bring it here; none: it was here.
+    pub pulled: Option<Duration>,
+}
+
+/// Why there is no artifact.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FetchFailure {
+    /// `ErrImagePull`, `InvalidImageName`, `ErrImageNeverPull`.
+    pub reason: &'static str,
+    /// A sentence with the way out.
+    pub message: String,
+}
+
+/// Finds artifacts that are files of this machine: `/path/to/app.wasm` and `file:///path/to/app.wasm`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files;
+
+impl Fetch for Files {
+    fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>> {
+        Box::pin(async move {
+            let reference = image.reference;
+            let path = PathBuf::from(reference.strip_prefix("file://").unwrap_or(&reference));
+            if !path.is_absolute() {
+                let message =
+                    format!("{reference:?} is no absolute path: only files of this machine are known here");
+                return Err(FetchFailure { reason: "InvalidImageName", message });
+            }
+            match tokio::fs::metadata(&path).await {
+                Ok(metadata) if metadata.is_file() => {
+                    Ok(Fetched { path, id: reference, size_bytes: metadata.len(), pulled: None })
+                }
+                Ok(_) => {
+                    Err(FetchFailure { reason: "ErrImagePull", message: format!("{reference} is no file") })
+                }
+                Err(error) => Err(FetchFailure {
+                    reason: "ErrImagePull",
+                    message: format!("cannot read {}: {error}", path.display()),
+                }),
+            }
+        })
+    }
+}

@@ -1,0 +1,370 @@
+//! One run of a container: from its image to its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use shoal_api::object;
+use shoal_api::time::Moment;
+use shoal_base::backoff::Backoff;
+use shoal_base::units::show_duration;
+use shoal_runtime::{
+    Command, CommandExit, Failure, FailureKind, Invoke, Output as _, Quiet, Stream, Workload, WorkloadSpec,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{FetchFailure, Fetched, Image, Policy};
+use crate::log::writing::{self, Log};
+use crate::meter::{Meter, Metered};
+use crate::node::now;
+use crate::pod::env::{self, Source, Sources};
+use crate::pod::fields::Facts;
+use crate::pod::grants;
+use crate::pod::state::{Ended, RESTART_FIRST, RESTART_LONGEST};
+use crate::prober::{self, FINDINGS_MAX, Finding, LEAVE_TIME};
+use crate::read::{items, text};
+use crate::shared::Shared;
+
+/// What a run says to its pod.
+pub(crate) enum Said {
+    /// It waits, for this reason.
+    Waiting(&'static str, String),
+    /// It runs.
+    Started {
+        /// Since then.
+        since: Moment,
+        /// What the image resolved to.
+        image_id: String,
+        /// What answers requests, if it does.
+        serves: Option<Arc<dyn Invoke>>,
+    },
+    /// What a probe has found.
+    Found(Finding),
+    /// It has ended, and says no more.
+    Ended(Ended),
+}
+
+/// Why a run is to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It is not.
+    #[default]
+    No,
+    /// Its pod ends; requests in flight have this long.
+    Leave(Duration),
+    /// It is not well, and is to be started again.
+    Unwell,
+}
+
+/// What a run is given.
+pub(crate) struct Run {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pod: Arc<Value>,
+    pub(crate) spec: Value,
+    /// How often the container was started before.
+    pub(crate) number: u32,
+    /// Its instance: `shoal://…`.
+    pub(crate) id: String,
+    pub(crate) address: String,
+    /// Where the pod's volumes and stores are.
+    pub(crate) dir: PathBuf,
+    pub(crate) sources: watch::Receiver<Arc<Sources>>,
+    pub(crate) stop: watch::Receiver<Stop>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) say: mpsc::Sender<(String, String, Said)>,
+}
+
+/// Why a run cannot begin, and how it is shown while the next try is waited for.
+struct Problem {
+    reason: &'static str,
+    /// Shown from the second moment on.
+    later: &'static str,
+    message: String,
+}
+
+impl Run {
+    fn name(&self) -> &str {
+        text(&self.spec["name"])
+    }
+
+    async fn say(&self, said: Said) {
+        // The pod is gone when nobody listens, and with it this run.
+        let _ = self.say.send((self.name().to_owned(), self.id.clone(), said)).await;
+    }
+
+    /// Runs the container until it ends or is stopped.
+    pub(crate) async fn run(mut self) {
+        let begun = now();
+        let mut stop = self.stop.clone();
+        let started = tokio::select! {
+            started = self.start() => Some(started),
+            _ = stop.wait_for(|stop| *stop != Stop::No) => None,
+        };
+        let ended = match started {
+            None => self.ended(137, "Error", "it was stopped before it had started", begun),
+            Some((workload, image_id, log)) => {
+                let since = now();
+                let ended = match workload {
+                    Workload::Http(invoke) => self.serve(invoke, image_id, since).await,
+                    Workload::Command(command) => self.execute(command, image_id, since, &log).await,
+                };
+                log.close();
+                ended
+            }
+        };
+        self.say(Said::Ended(ended)).await;
+    }
+
+    /// Tries until there is a workload.
+    async fn start(&mut self) -> (Workload, String, Arc<Log>) {
+        let mut backoff = Backoff::new(RESTART_FIRST, RESTART_LONGEST);
+        loop {
+            let problem = match self.attempt().await {
+                Ok(started) => return started,
+                Err(problem) => problem,
+            };
+            let message = problem.message.clone();
+            self.shared.events.warning(&self.pod, self.name(), "Failed", format!("Error: {message}"));
+            self.say(Said::Waiting(problem.reason, message)).await;
+            self.pause(&problem, backoff.wait()).await;
+        }
+    }
+
+    /// Waits for the next try; what the container reads may change meanwhile, and then it is tried at once.
+    async fn pause(&mut self, problem: &Problem, wait: Duration) {
+        let image = text(&self.spec["image"]);
+        if problem.later != problem.reason {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let message =
+                format!("Back-off pulling image {image:?}: {}: {}", problem.reason, problem.message);
+            self.shared.events.normal(
+                &self.pod,
+                self.name(),
+                "BackOff",
+                format!("Back-off pulling image {image:?}"),
+            );
+            self.say(Said::Waiting(problem.later, message)).await;
+        }
+        let mut sources = self.sources.clone();
+        sources.mark_unchanged();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            Ok(()) = sources.changed() => {}
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<(Workload, String, Arc<Log>), Problem> {
+        let fetched = self.fetch().await?;
+        let config = |message: String| Problem::now("CreateContainerConfigError", message);
+        let sources = self.sources.borrow().clone();
+        let facts = Facts { address: self.address.clone(), ..self.shared.facts.clone() };
+        let env = env::env(&self.pod, &self.spec, &sources, &facts).map_err(config)?;
+        let dirs = grants::mounts(&self.spec, |name| self.volume(name)).map_err(config)?;
+        let mut granted = grants::grants(&self.pod, dirs, &self.dir.join("stores")).map_err(config)?;
+        let args = env::args(&self.spec, &env);
+        granted.env = env;
+        for dir in &granted.dirs {
+            let made = if dir.writable { crate::volume::tree::private(&dir.host) } else { Ok(()) };
+            made.map_err(|error| config(format!("cannot make {}: {error}", dir.guest)))?;
+        }
+        let log = self.log().map_err(|error| config(format!("cannot open its log: {error}")))?;
+        let (pod, name) = (&*self.pod, self.name());
+        let spec = WorkloadSpec {
+            name: format!("{}/{}/{name}", object::namespace(pod), object::name(pod)),
+            artifact: fetched.path,
+            args,
+            grants: granted,
+            limits: grants::limits(pod, &self.spec).map_err(config)?,
+            instances: grants::instances(pod).map_err(config)?,
+            namespace: object::namespace(pod).to_owned(),
+            mesh: self.shared.config.mesh.clone(),
+            output: Some(log.clone()),
+        };
+        let runtime = self.shared.config.runtime.clone();
+        let loaded = tokio::task::spawn_blocking(move || runtime.load(&spec, &Quiet)).await;
+        let loaded = loaded.map_err(|error| Problem::now("CreateContainerError", error.to_string()))?;
+        let workload = loaded.map_err(|refusal| {
+            let hint = refusal.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            Problem::now("CreateContainerError", format!("{}{hint}", refusal.what))
+        })?;
+        Ok((workload, fetched.id, log))
+    }
+
+    async fn fetch(&self) -> Result<Fetched, Problem> {
+        let reference = text(&self.spec["image"]).to_owned();
+        let policy = match text(&self.spec["imagePullPolicy"]) {
+            "Always" => Policy::Always,
+            "Never" => Policy::Never,
+            _ => Policy::IfNotPresent,
+        };
+        let sources = self.sources.borrow().clone();
+        let secrets = items(&self.pod["spec"]["imagePullSecrets"]).map(|one| text(&one["name"]));
+        let secrets = secrets.filter_map(|name| sources.secrets.get(name));
+        let credentials =
+            secrets.filter_map(|secret| env::value_of(secret, Source::Secret, ".dockerconfigjson"));
+        let image = Image { reference: reference.clone(), policy, credentials: credentials.collect() };
+        let events = &self.shared.events;
+        let is_file = reference.starts_with('/') || reference.starts_with("file://");
+        if !is_file {
+            events.normal(&self.pod, self.name(), "Pulling", format!("Pulling image {reference:?}"));
+        }
+        match self.shared.config.fetch.fetch(image).await {
+            Ok(fetched) => {
+                let size = fetched.size_bytes;
+                let message = match fetched.pulled {
+                    Some(took) => format!(
+                        "Successfully pulled image {reference:?} in {}. Image size: {size} bytes.",
+                        show_duration(Duration::from_millis(
+                            u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+                        ))
+                    ),
+                    None => format!("Container image {reference:?} already present on machine"),
+                };
+                events.normal(&self.pod, self.name(), "Pulled", message);
+                Ok(fetched)
+            }
+            Err(FetchFailure { reason, message }) => {
+                let said = format!("Failed to pull image {reference:?}: {message}");
+                events.warning(&self.pod, self.name(), "Failed", said);
+                let later = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
+                Err(Problem { reason, later, message })
+            }
+        }
+    }
+
+    /// The log of this run; those of runs before the last one go.
+    fn log(&self) -> std::io::Result<Arc<Log>> {
+        let dir = self.shared.log_dir(object::uid(&self.pod));
+        for run in crate::log::reading::runs(&dir, self.name())? {
+            if run.saturating_add(1) < self.number {
+                writing::remove(&writing::path(&dir, self.name(), run))?;
+            }
+        }
+        let log = Arc::new(Log::open(writing::path(&dir, self.name(), self.number))?);
+        self.shared
+            .logs
+            .lock()
+            .insert((object::uid(&self.pod).into(), self.name().into()), Arc::downgrade(&log));
+        Ok(log)
+    }
+
+    /// Where a volume is, and whether the pod may write it.
+    fn volume(&self, name: &str) -> Option<(PathBuf, bool)> {
+        let volume = crate::read::named(&self.pod["spec"]["volumes"], name)?;
+        Some((self.dir.join("volumes").join(name), volume["emptyDir"].is_object()))
+    }
+
+    async fn started(&self, image_id: String, since: Moment, serves: Option<Arc<dyn Invoke>>) {
+        self.shared.events.normal(
+            &self.pod,
+            self.name(),
+            "Started",
+            format!("Started container {}", self.name()),
+        );
+        self.say(Said::Started { since, image_id, serves }).await;
+    }
+
+    /// Asks the probes until the run is to stop; comes back with why.
+    async fn watch_over(&self, serves: Option<Arc<dyn Invoke>>) -> Stop {
+        let (findings, mut found) = mpsc::channel(FINDINGS_MAX);
+        let asking = prober::ask_all(&self.spec, serves, &findings);
+        let telling = async {
+            while let Some(finding) = found.recv().await {
+                self.say(Said::Found(finding)).await;
+            }
+        };
+        let mut stop = self.stop.clone();
+        let stopped = async {
+            match stop.wait_for(|stop| *stop != Stop::No).await {
+                Ok(stop) => stop.clone(),
+                // The pod's task is gone: so is the process, soon.
+                Err(_) => Stop::Leave(Duration::ZERO),
+            }
+        };
+        let asked = async {
+            tokio::join!(asking, telling);
+            // Probes never end by themselves.
+            std::future::pending::<Stop>().await
+        };
+        tokio::select! {
+            stop = stopped => stop,
+            stop = asked => stop,
+        }
+    }
+
+    /// An HTTP component: it may be asked until it is to stop, and then finishes what it is at.
+    async fn serve(&self, invoke: Arc<dyn Invoke>, image_id: String, since: Moment) -> Ended {
+        let invoke: Arc<dyn Invoke> = Arc::new(Metered::new(invoke, self.meter.clone()));
+        self.started(image_id, since, Some(invoke.clone())).await;
+        let stop = self.watch_over(Some(invoke)).await;
+        let uid = object::uid(&self.pod);
+        let endpoints = &self.shared.config.endpoints;
+        match stop {
+            Stop::Unwell => {
+                drop(endpoints.remove(uid));
+                self.ended(137, "Error", "a probe found it unwell", since)
+            }
+            Stop::Leave(grace) => {
+                let until = Instant::now() + grace;
+                tokio::time::sleep(LEAVE_TIME.min(grace)).await;
+                let replica = endpoints.replica(uid);
+                drop(endpoints.remove(uid));
+                let left = until.saturating_duration_since(Instant::now());
+                match tokio::time::timeout(left, replica.idle()).await {
+                    Ok(()) => self.ended(0, "Completed", "", since),
+                    Err(_) => self.ended(
+                        137,
+                        "Error",
+                        "requests were still in flight when its time was over",
+                        since,
+                    ),
+                }
+            }
+            Stop::No => self.ended(0, "Completed", "", since),
+        }
+    }
+
+    /// A command: it runs to its end, or until it is to stop.
+    async fn execute(&self, command: Box<dyn Command>, image_id: String, since: Moment, log: &Log) -> Ended {
+        self.started(image_id, since, None).await;
+        let running = command.run(self.meter.command());
+        tokio::select! {
+            exit = running => match exit {
+                CommandExit::Code(0) => self.ended(0, "Completed", "", since),
+                CommandExit::Code(code) => self.ended(code, "Error", "", since),
+                CommandExit::Failed(failure) => {
+                    log.write(Stream::Stderr, failure.reason.as_bytes(), true);
+                    self.failed(&failure, since)
+                }
+            },
+            _ = self.watch_over(None) => self.ended(137, "Error", "", since),
+        }
+    }
+
+    fn failed(&self, failure: &Failure, since: Moment) -> Ended {
+        let (code, reason) = match failure.kind {
+            FailureKind::Memory => (137, "OOMKilled"),
+            FailureKind::CpuTime | FailureKind::Deadline => (124, "DeadlineExceeded"),
+            _ => (134, "Error"),
+        };
+        self.ended(code, reason, &failure.reason, since)
+    }
+
+    fn ended(&self, code: u8, reason: &str, message: &str, started: Moment) -> Ended {
+        Ended {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            started,
+            finished: now(),
+            id: self.id.clone(),
+        }
+    }
+}
+
+impl Problem {
+    fn now(reason: &'static str, message: String) -> Self {
+        Self { reason, later: reason, message }
+    }
+}

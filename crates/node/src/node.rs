@@ -1,0 +1,195 @@
+//! The node's own objects: that it is there, what it has, and that it lives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shoal_api::object;
+use shoal_api::time::Moment;
+use shoal_base::backoff::Backoff;
+use shoal_client::{Client, Error, Patch, kinds};
+use tokio::time::Instant;
+
+use crate::config::{Config, Machine};
+use crate::read::{items, text};
+
+/// Between renewals of the lease, as kubelets do it.
+const LEASE_EVERY: Duration = Duration::from_secs(10);
+/// For how long the lease says that the node lives, as kubelets do it.
+const LEASE_SECONDS: u32 = 40;
+/// Between writings of a status in which nothing has changed.
+const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// Where leases of nodes are.
+const LEASES: &str = "kube-node-lease";
+/// Memory that is kept for the agent, the edge and the system itself: not given to pods.
+const RESERVED_BYTES: u64 = 256 << 20;
+
+/// What of a node its agent says.
+pub(crate) fn status(machine: &Machine, name: &str, port: Option<u16>, old: &Value, now: Moment) -> Value {
+    let kib = |bytes: u64| format!("{}Ki", bytes / 1024);
+    let capacity = |memory: u64| json!({"cpu": machine.cpus.to_string(), "memory": kib(memory), "pods": machine.pods_max.to_string()});
+    let addresses =
+        machine.addresses.iter().map(|address| json!({"type": "InternalIP", "address": address.to_string()}));
+    let addresses: Vec<Value> = addresses.chain([json!({"type": "Hostname", "address": name})]).collect();
+    let condition = |kind: &str, is: &str, reason: &str, message: &str| {
+        let before = items(&old["conditions"]).find(|one| one["type"] == kind && one["status"] == is);
+        let since = before
+            .and_then(|one| one["lastTransitionTime"].as_str())
+            .map_or_else(|| now.to_time(), str::to_owned);
+        json!({
+            "type": kind, "status": is, "reason": reason, "message": message,
+            "lastHeartbeatTime": now.to_time(), "lastTransitionTime": since,
+        })
+    };
+    let mut status = json!({
+        "capacity": capacity(machine.memory_bytes),
+        "allocatable": capacity(machine.memory_bytes.saturating_sub(RESERVED_BYTES)),
+        "addresses": addresses,
+        "conditions": [
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the node has enough memory"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the node has enough room on its disk"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID", "guests have no processes"),
+            condition("Ready", "True", "KubeletReady", "the agent of the node runs"),
+        ],
+        "nodeInfo": {
+            "architecture": machine.architecture, "bootID": machine.boot_id, "containerRuntimeVersion": format!("shoal://{}", machine.version),
+            "kernelVersion": machine.kernel, "kubeProxyVersion": "", "kubeletVersion": format!("v{}-shoal", machine.version),
+            "machineID": machine.machine_id, "operatingSystem": "linux", "osImage": machine.os_image, "systemUUID": machine.machine_id,
+        },
+    });
+    if let Some(port) = port {
+        status["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": port}});
+    }
+    status
+}
+
+/// The node's object, before anybody has seen it.
+fn object_of(config: &Config) -> Value {
+    let name = &config.name;
+    let mut labels: BTreeMap<&str, &str> =
+        config.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    labels.insert("kubernetes.io/hostname", name);
+    labels.insert("kubernetes.io/os", "linux");
+    labels.insert("kubernetes.io/arch", &config.machine.architecture);
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"podCIDR": config.pod_cidr.to_string(), "podCIDRs": [config.pod_cidr.to_string()]},
+    })
+}
+
+/// Registers the node and says that it lives, for as long as the future is polled. `seen` gets the node as the API has it.
+pub(crate) async fn live(config: Arc<Config>, seen: impl Fn(&Arc<Value>)) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), LEASE_EVERY);
+    let mut node = loop {
+        match register(&config).await {
+            Ok(node) => break Arc::new(node),
+            Err(error) => {
+                tracing::debug!(%error, "the node is not registered yet");
+                tokio::time::sleep(backoff.wait()).await;
+            }
+        }
+    };
+    seen(&node);
+    tracing::info!(node = config.name, "the node is registered");
+    let mut said: Option<Instant> = None;
+    loop {
+        if said.is_none_or(|said| said.elapsed() >= STATUS_EVERY) {
+            match say(&config, &node).await {
+                Ok(next) => {
+                    node = Arc::new(next);
+                    said = Some(Instant::now());
+                    seen(&node);
+                }
+                // Somebody has removed it; it lives all the same.
+                Err(error) if error.is_not_found() => match register(&config).await {
+                    Ok(next) => {
+                        node = Arc::new(next);
+                        continue;
+                    }
+                    Err(error) => tracing::debug!(%error, "the node is not registered again"),
+                },
+                Err(error) => tracing::debug!(%error, "the status of the node is not written"),
+            }
+        }
+        if let Err(error) = renew(&config.client, &config.name, object::uid(&node)).await {
+            tracing::debug!(%error, "the lease of the node is not renewed");
+            // What is not renewed may have been lost with the node itself.
+            said = said.filter(|_| error.may_pass());
+        }
+        tokio::time::sleep(LEASE_EVERY).await;
+    }
+}
+
+async fn register(config: &Config) -> Result<Value, Error> {
+    match config.client.create(&kinds::NODES, &object_of(config)).await {
+        Err(error) if error.is_already_there() => {
+            let labels = &object_of(config)["metadata"]["labels"];
+            let change = Patch::Merge(json!({"metadata": {"labels": labels}}));
+            config.client.patch(&kinds::NODES, "", &config.name, "", &change).await
+        }
+        made => made,
+    }
+}
+
+async fn say(config: &Config, node: &Value) -> Result<Value, Error> {
+    let status = status(&config.machine, &config.name, config.port, &node["status"], now());
+    let change = Patch::Merge(json!({"status": status}));
+    config.client.patch(&kinds::NODES, "", &config.name, "status", &change).await
+}
+
+async fn renew(client: &Client, name: &str, uid: &str) -> Result<(), Error> {
+    let renewed = json!({"spec": {"renewTime": now().to_micro_time()}});
+    match client.patch(&kinds::LEASES, LEASES, name, "", &Patch::Merge(renewed)).await {
+        Err(error) if error.is_not_found() => {}
+        done => return done.map(drop),
+    }
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": name, "namespace": LEASES, "ownerReferences": [
+            {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid},
+        ]},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now().to_micro_time()},
+    });
+    client.create(&kinds::LEASES, &lease).await.map(drop)
+}
+
+/// The net out of which the cluster wants pods of this node to have their addresses.
+pub(crate) fn pod_cidr(node: &Value) -> Option<ipnet::Ipv4Net> {
+    text(&node["spec"]["podCIDR"]).parse().ok()
+}
+
+/// The time.
+pub(crate) fn now() -> Moment {
+    Moment::from_micros(jiff::Timestamp::now().as_microsecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_says_what_it_has_and_since_when_it_is_ready() {
+        let machine = Machine {
+            addresses: vec!["192.0.2.7".parse().expect("an address")],
+            cpus: 4,
+            memory_bytes: 8 << 30,
+            pods_max: 100,
+            version: "1.2.3".into(),
+            ..Machine::default()
+        };
+        let at = Moment::from_seconds;
+        let first = status(&machine, "edge-1", Some(10250), &Value::Null, at(1));
+        assert_eq!(first["capacity"], json!({"cpu": "4", "memory": "8388608Ki", "pods": "100"}));
+        assert_eq!(first["allocatable"]["memory"], "8126464Ki");
+        assert_eq!(first["addresses"][0], json!({"type": "InternalIP", "address": "192.0.2.7"}));
+        assert_eq!(first["daemonEndpoints"]["kubeletEndpoint"]["Port"], 10250);
+        let later = status(&machine, "edge-1", None, &first, at(60));
+        let ready = &later["conditions"][3];
+        assert_eq!(
+            (&ready["lastHeartbeatTime"], &ready["lastTransitionTime"]),
+            (&json!("1970-01-01T00:01:00Z"), &json!("1970-01-01T00:00:01Z"))
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! A node whose API is away, and one that starts without it.
+
+use serde_json::json;
+use shoal_client::{Deletion, kinds};
+
+use crate::world::{World, container, has_phase, is_true};
+
+#[tokio::test]
+async fn what_was_assigned_runs_again_without_the_api() {
+    let world = World::start().await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login", "namespace": "shop"}, "data": {"p": "eA=="}});
+    world.client.create(&kinds::SECRETS, &secret).await.expect("made");
+    let env = json!({"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "login", "key": "p"}}}]});
+    world.pod("web", json!({"containers": [container("web", "/http", &env)]})).await;
+    world
+        .pod("job", json!({"restartPolicy": "Never", "containers": [container("job", "/run", &json!({}))]}))
+        .await;
+    world
+        .pod(
+            "done",
+            json!({"restartPolicy": "Never", "containers": [container("done", "/exit-0", &json!({}))]}),
+        )
+        .await;
+    let web = world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
+    world.until_pod("job", "running", has_phase("Running")).await;
+    world.until_pod("done", "over", has_phase("Succeeded")).await;
+    let uid = web["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    let address = web["status"]["podIP"].clone();
+    let file = world.data().join("assignments").join(format!("{uid}.json"));
+    let is_saved = || {
+        std::fs::read_to_string(&file)
+            .is_ok_and(|text| text.contains("\"serving\":[\"web\"]") && text.contains("eA=="))
+    };
+    world.until("it is saved", is_saved).await;
+
+    let world = world.restart(true).await;
+    world.until("it serves again", || world.endpoints.get(&uid).is_some()).await;
+    let env = world
+        .loaded
+        .lock()
+        .iter()
+        .find(|spec| spec.name == "shop/web/web")
+        .map(|spec| spec.grants.env.clone());
+    assert_eq!(env, Some(vec![("P".to_owned(), "x".to_owned())]), "with the Secret from the disk");
+    assert!(
+        !world.loaded.lock().iter().any(|spec| spec.name.ends_with("/job")),
+        "what may not run twice does not"
+    );
+    assert!(!world.loaded.lock().iter().any(|spec| spec.name.ends_with("/done")), "what is over stays over");
+
+    // The API comes back: it learns what has become of the job, and the pod goes on as it was.
+    world.api.set_away(false);
+    let job = world.until_pod("job", "over", has_phase("Failed")).await;
+    assert_eq!(job["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 137);
+    let web = world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
+    assert_eq!(web["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(web["status"]["podIP"], address, "it keeps its address");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn loss_of_contact_stops_nothing_and_deletions_meanwhile_are_found() {
+    let world = World::start().await;
+    world.pod("web", json!({"containers": [container("web", "/http", &json!({}))]})).await;
+    let web = world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
+    let uid = web["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    let world = world.restart(true).await;
+    world.until("it serves again", || world.endpoints.get(&uid).is_some()).await;
+    world.api.set_away(false);
+    world.client.delete(&kinds::PODS, "shop", "web", &Deletion::confirmed("")).await.expect("deleted");
+    world.until("it is gone", || world.endpoints.get(&uid).is_none()).await;
+    let assignments = world.data().join("assignments");
+    world
+        .until("nothing is kept", || std::fs::read_dir(&assignments).is_ok_and(|dir| dir.count() == 0))
+        .await;
+    world.end().await;
+}
