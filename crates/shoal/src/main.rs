@@ -3,6 +3,7 @@
 mod backup;
 mod commands;
 mod process;
+mod registry;
 mod serve;
 mod server;
 mod watch;
@@ -28,6 +29,8 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Run(request) => commands::run(&common, &request),
         Request::Inspect(request) => commands::inspect(&request),
         Request::Compile(request) => commands::compile(&common, &request),
+        Request::Push(request) => registry::push(&request),
+        Request::Pull(request) => registry::pull(&common, &request),
         Request::Server(request) => server::server(&common, &request),
         Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),
