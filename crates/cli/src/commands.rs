@@ -4,6 +4,7 @@ pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
+pub(crate) mod install;
 pub(crate) mod kubeconfig;
 pub(crate) mod man;
 pub(crate) mod pull;
@@ -64,6 +65,8 @@ pub enum Request {
     Server(Box<ServerRequest>),
     /// Write a kubeconfig.
     Kubeconfig(KubeconfigRequest),
+    /// Make a service of `shoal up`.
+    Install(InstallRequest),
     /// Report on this machine.
     Doctor(DoctorRequest),
     /// Name the versions.
@@ -126,6 +129,7 @@ impl Color {
 use compile::CompileRequest;
 use doctor::DoctorRequest;
 use inspect::InspectRequest;
+use install::InstallRequest;
 use kubeconfig::KubeconfigRequest;
 use pull::PullRequest;
 use push::PushRequest;
@@ -160,6 +164,7 @@ pub fn parse_in(
         Verb::Pull(typed) => Request::Pull(typed.meaning(around)?),
         Verb::Server(typed) => Request::Server(Box::new(typed.meaning()?)),
         Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
+        Verb::Install(typed) => Request::Install(typed.meaning()?),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
         Verb::Version(typed) => Request::Version(typed.meaning()),
         Verb::Completions(typed) => Request::Write(vec![typed.meaning()]),
@@ -242,6 +247,7 @@ enum Verb {
     Pull(pull::TypedPull),
     Server(Box<server::TypedServer>),
     Kubeconfig(kubeconfig::TypedKubeconfig),
+    Install(install::TypedInstall),
     Doctor(doctor::TypedDoctor),
     Version(version::TypedVersion),
     Completions(completions::TypedCompletions),

@@ -15,6 +15,7 @@ pub mod render;
 pub use commands::compile::CompileRequest;
 pub use commands::doctor::DoctorRequest;
 pub use commands::inspect::{InspectOutput, InspectRequest};
+pub use commands::install::{InstallRequest, UNIT_PATH, is_lasting, unit};
 pub use commands::kubeconfig::KubeconfigRequest;
 pub use commands::pull::PullRequest;
 pub use commands::push::PushRequest;

@@ -2,6 +2,7 @@
 
 mod backup;
 mod commands;
+mod install;
 mod process;
 mod registry;
 mod serve;
@@ -33,6 +34,7 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Pull(request) => registry::pull(&common, &request),
         Request::Server(request) => server::server(&common, &request),
         Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
+        Request::Install(request) => install::install(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),
         Request::Version(request) => commands::version(&request),
         Request::Write(documents) => commands::write(&documents),

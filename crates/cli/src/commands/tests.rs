@@ -234,6 +234,7 @@ fn documents_are_made_from_the_definitions() {
         "-pull",
         "-server",
         "-kubeconfig",
+        "-install",
         "-doctor",
         "-version",
         "-completions",
