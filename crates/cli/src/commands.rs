@@ -4,8 +4,12 @@ pub(crate) mod compile;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
+pub(crate) mod install;
 pub(crate) mod kubeconfig;
 pub(crate) mod man;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod usage;
@@ -53,10 +57,16 @@ pub enum Request {
     Inspect(InspectRequest),
     /// Compile ahead of time.
     Compile(CompileRequest),
+    /// Push an artifact to a registry.
+    Push(PushRequest),
+    /// Pull an artifact from a registry.
+    Pull(PullRequest),
     /// Run the API server, or look after its store.
     Server(Box<ServerRequest>),
     /// Write a kubeconfig.
     Kubeconfig(KubeconfigRequest),
+    /// Make a service of `shoal up`.
+    Install(InstallRequest),
     /// Report on this machine.
     Doctor(DoctorRequest),
     /// Name the versions.
@@ -119,7 +129,10 @@ impl Color {
 use compile::CompileRequest;
 use doctor::DoctorRequest;
 use inspect::InspectRequest;
+use install::InstallRequest;
 use kubeconfig::KubeconfigRequest;
+use pull::PullRequest;
+use push::PushRequest;
 use run::RunRequest;
 use server::ServerRequest;
 use version::VersionRequest;
@@ -147,8 +160,11 @@ pub fn parse_in(
         Verb::Run(typed) => Request::Run(Box::new(typed.meaning()?)),
         Verb::Inspect(typed) => Request::Inspect(typed.meaning()?),
         Verb::Compile(typed) => Request::Compile(typed.meaning()?),
+        Verb::Push(typed) => Request::Push(typed.meaning(around)?),
+        Verb::Pull(typed) => Request::Pull(typed.meaning(around)?),
         Verb::Server(typed) => Request::Server(Box::new(typed.meaning()?)),
         Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
+        Verb::Install(typed) => Request::Install(typed.meaning()?),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
         Verb::Version(typed) => Request::Version(typed.meaning()),
         Verb::Completions(typed) => Request::Write(vec![typed.meaning()]),
@@ -227,8 +243,11 @@ enum Verb {
     Run(Box<run::TypedRun>),
     Inspect(inspect::TypedInspect),
     Compile(compile::TypedCompile),
+    Push(push::TypedPush),
+    Pull(pull::TypedPull),
     Server(Box<server::TypedServer>),
     Kubeconfig(kubeconfig::TypedKubeconfig),
+    Install(install::TypedInstall),
     Doctor(doctor::TypedDoctor),
     Version(version::TypedVersion),
     Completions(completions::TypedCompletions),

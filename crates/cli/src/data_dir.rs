@@ -16,6 +16,10 @@ pub struct Surroundings {
     pub data_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// `REGISTRY_AUTH_FILE`.
+    pub registry_auth_file: Option<PathBuf>,
+    /// `DOCKER_CONFIG`, a directory.
+    pub docker_config: Option<PathBuf>,
     /// Whether the process runs as root.
     pub is_root: bool,
 }
@@ -32,6 +36,8 @@ impl Surroundings {
             log: set("SHOAL_LOG").map(|value| value.to_string_lossy().into_owned()),
             data_home: set("XDG_DATA_HOME").map(PathBuf::from),
             home: set("HOME").map(PathBuf::from),
+            registry_auth_file: set("REGISTRY_AUTH_FILE").map(PathBuf::from),
+            docker_config: set("DOCKER_CONFIG").map(PathBuf::from),
             is_root: rustix::process::geteuid().is_root(),
         }
     }
@@ -65,6 +71,7 @@ mod tests {
             data_home: Some("/xdg".into()),
             home: Some("/home/ada".into()),
             is_root: true,
+            ..Surroundings::default()
         };
         let chosen = |around: &Surroundings| around.choose_data_dir(None).expect("a directory");
         assert_eq!(around.choose_data_dir(Some("typed".into())), Ok("typed".into()));

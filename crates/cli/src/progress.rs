@@ -1,4 +1,6 @@
-//! Shows a compile that takes long, and only then.
+//! Shows work that takes long: a compile, and only when it does; a transfer.
+
+mod transfer;
 
 use std::io::Write as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shoal_runtime::{Progress, Step};
 
 use crate::render;
+
+pub use transfer::TransferProgress;
 
 /// A compile that ends before this is not worth a word: most artifacts take less, and come from the cache
 /// the second time.

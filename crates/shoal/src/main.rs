@@ -2,7 +2,9 @@
 
 mod backup;
 mod commands;
+mod install;
 mod process;
+mod registry;
 mod serve;
 mod server;
 mod watch;
@@ -28,8 +30,11 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Run(request) => commands::run(&common, &request),
         Request::Inspect(request) => commands::inspect(&request),
         Request::Compile(request) => commands::compile(&common, &request),
+        Request::Push(request) => registry::push(&request),
+        Request::Pull(request) => registry::pull(&common, &request),
         Request::Server(request) => server::server(&common, &request),
         Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
+        Request::Install(request) => install::install(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),
         Request::Version(request) => commands::version(&request),
         Request::Write(documents) => commands::write(&documents),

@@ -173,6 +173,21 @@ fn the_other_verbs_mean_what_they_say() {
         panic!("not a compile")
     };
     assert_eq!((compile.output, compile.target), ("out".into(), Some("aarch64-unknown-linux-gnu".into())));
+    let Request::Push(push) = request("push @/app.wasm ghcr.io/a/b:1 --tag latest --annotation a=b=c") else {
+        panic!("not a push")
+    };
+    assert_eq!((push.artifact, push.reference.as_str()), (place.path("app.wasm"), "ghcr.io/a/b:1"));
+    assert_eq!((push.tags, push.annotations), (vec!["latest".into()], [("a".into(), "b=c".into())].into()));
+    let Request::Pull(pull) =
+        request("pull ghcr.io/a/b -o out.wasm --plain-http a:5000 --registry-ca ca.pem")
+    else {
+        panic!("not a pull")
+    };
+    assert_eq!((pull.reference.as_str(), pull.output), ("ghcr.io/a/b", Some("out.wasm".into())));
+    assert_eq!(
+        (pull.registry.plain_http, pull.registry.authorities),
+        (vec!["a:5000".into()], Some("ca.pem".into()))
+    );
     assert!(matches!(request("doctor --json"), Request::Doctor(DoctorRequest { json: true })));
     assert!(matches!(request("version"), Request::Version(VersionRequest { json: false })));
 }
@@ -215,8 +230,11 @@ fn documents_are_made_from_the_definitions() {
         "-run",
         "-inspect",
         "-compile",
+        "-push",
+        "-pull",
         "-server",
         "-kubeconfig",
+        "-install",
         "-doctor",
         "-version",
         "-completions",
@@ -540,6 +558,27 @@ fn what_is_typed_wrong_is_named_with_the_way_out() {
             DIR/old.cwasm is compiled already
             hint: compile the .wasm or .wat file that it was made from
         "#]],
+        ),
+        (
+            "push @/old.cwasm ghcr.io/a/b",
+            expect![[r#"
+                DIR/old.cwasm is compiled, for one kind of machine
+                hint: push the .wasm file that it was made from; each node compiles it for itself
+            "#]],
+        ),
+        (
+            "push @/app.wasm ghcr.io/a/b --annotation a",
+            expect![[r#"
+                `a` is not of the form NAME=VALUE
+                hint: give --annotation NAME=VALUE
+            "#]],
+        ),
+        (
+            "push @/app.wasm ghcr.io/a/b --annotation a=1 --annotation a=2",
+            expect![[r#"
+                the annotation `a` is given twice
+                hint: give each once
+            "#]],
         ),
         (
             "completions tcsh",

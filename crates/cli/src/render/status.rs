@@ -1,0 +1,244 @@
+//! What `shoal status` shows: a cluster on one screen.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use serde_json::Value;
+
+use super::world::{age, condition, is_owned, items, name, namespace, number, text, trouble};
+use super::{BAD, Cell, GOOD, NAME, QUIET, TITLE, WARNING, columns, plain, styled};
+
+/// The objects that a status is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cluster<'a> {
+    /// Nodes.
+    pub nodes: &'a [Value],
+    /// Apps.
+    pub apps: &'a [Value],
+    /// Deployments.
+    pub deployments: &'a [Value],
+    /// ReplicaSets.
+    pub replica_sets: &'a [Value],
+    /// Jobs.
+    pub jobs: &'a [Value],
+    /// Pods.
+    pub pods: &'a [Value],
+    /// Ingresses.
+    pub ingresses: &'a [Value],
+    /// Events.
+    pub events: &'a [Value],
+}
+
+/// Lines of one part; what is beyond is counted: all parts fit on a screen of some 50 lines.
+const ROWS_MAX: usize = 15;
+/// Pods in trouble that are named.
+const TROUBLES_MAX: usize = 6;
+/// Warnings, the last ones.
+const WARNINGS_MAX: usize = 4;
+/// Characters of a message: one line of a wide terminal, beside the name.
+const MESSAGE_MAX: usize = 110;
+
+/// A cluster on one screen. `now` is in seconds since 1970.
+pub fn status(cluster: &Cluster<'_>, now: i64) -> String {
+    let parts = [
+        nodes(cluster, now),
+        workloads(cluster, now),
+        jobs(cluster, now),
+        troubles(cluster),
+        warnings(cluster, now),
+    ];
+    let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if shown.is_empty() {
+        return "nothing is here yet\n".into();
+    }
+    shown.join("\n")
+}
+
+/// A part with its title, the rows behind it, and how many more there are.
+fn part(title: &str, note: &str, mut rows: Vec<Vec<Cell>>, max: usize) -> String {
+    let more = rows.len().saturating_sub(max);
+    rows.truncate(max);
+    let note = if note.is_empty() { String::new() } else { format!("  {}", styled(QUIET, note)) };
+    let mut shown = format!("{}{note}\n{}", styled(TITLE, title), columns("  ", &rows));
+    if more > 0 {
+        let _ = writeln!(shown, "  {}", styled(QUIET, &format!("and {more} more")));
+    }
+    shown
+}
+
+fn nodes(cluster: &Cluster<'_>, now: i64) -> String {
+    if cluster.nodes.is_empty() {
+        return String::new();
+    }
+    let is_ready = |node: &Value| condition(node, "Ready").is_some_and(|ready| text(ready, "/status") == "True");
+    let ready = cluster.nodes.iter().filter(|node| is_ready(node)).count();
+    let row = |node: &Value| {
+        let pods = cluster.pods.iter().filter(|pod| text(pod, "/spec/nodeName") == name(node)).count();
+        let (style, word) = match (is_ready(node), node["spec"]["unschedulable"] == true) {
+            (false, _) => (BAD, "not ready"),
+            (true, true) => (WARNING, "closed to new pods"),
+            (true, false) => (GOOD, "ready"),
+        };
+        vec![
+            Cell::new(NAME, plain(name(node))),
+            Cell::new(style, word),
+            Cell::plain(format!("{pods} pod{}", if pods == 1 { "" } else { "s" })),
+            Cell::plain(plain(&format!(
+                "{} cpu, {} memory",
+                text(node, "/status/capacity/cpu"),
+                text(node, "/status/capacity/memory")
+            ))),
+            Cell::new(QUIET, age(text(node, "/metadata/creationTimestamp"), now)),
+        ]
+    };
+    let mut sorted: Vec<&Value> = cluster.nodes.iter().collect();
+    sorted.sort_by_key(|node| (is_ready(node), name(node)));
+    let note = format!("{ready} of {} ready", cluster.nodes.len());
+    part("Nodes", &note, sorted.into_iter().map(row).collect(), ROWS_MAX)
+}
+
+/// Deployments, under the names of their Apps where they have one.
+fn workloads(cluster: &Cluster<'_>, now: i64) -> String {
+    if cluster.deployments.is_empty() && cluster.apps.is_empty() {
+        return String::new();
+    }
+    let mut rows: Vec<(bool, Vec<Cell>)> =
+        cluster.deployments.iter().map(|deployment| workload(cluster, deployment, now)).collect();
+    let is_expanded = |app: &&Value| cluster.deployments.iter().any(|deployment| is_owned(deployment, app));
+    rows.extend(cluster.apps.iter().filter(|app| !is_expanded(app)).map(|app| {
+        (false, vec![full_name(app), Cell::new(WARNING, "-"), Cell::new(WARNING, "not expanded yet")])
+    }));
+    // What is not well stands first; the rest by name, as the API lists it.
+    rows.sort_by_key(|(is_well, _)| *is_well);
+    let well = rows.iter().filter(|(is_well, _)| *is_well).count();
+    let note = format!("{well} of {} well", rows.len());
+    part("Apps and Deployments", &note, rows.into_iter().map(|(_, row)| row).collect(), ROWS_MAX)
+}
+
+fn full_name(object: &Value) -> Cell {
+    Cell::new(NAME, plain(&format!("{}/{}", namespace(object), name(object))))
+}
+
+fn workload(cluster: &Cluster<'_>, deployment: &Value, now: i64) -> (bool, Vec<Cell>) {
+    let wanted = number(deployment, "/spec/replicas");
+    let ready = number(deployment, "/status/readyReplicas");
+    let (style, word) = match super::deploy::stage(deployment) {
+        super::deploy::Stage::Done if wanted == 0 => (QUIET, "scaled to zero".to_string()),
+        super::deploy::Stage::Done => (GOOD, "serving".to_string()),
+        super::deploy::Stage::Failed { reason, .. } => (BAD, reason),
+        super::deploy::Stage::Going(what) => (WARNING, what),
+    };
+    let is_well = style == GOOD || style == QUIET;
+    let row = vec![
+        full_name(deployment),
+        Cell::new(if ready >= wanted { Style::new() } else { WARNING }, format!("{ready}/{wanted}")),
+        Cell::new(style, plain(&word)),
+        Cell::new(QUIET, age(text(deployment, "/metadata/creationTimestamp"), now)),
+        Cell::plain(plain(&urls(cluster, deployment).join(" "))),
+    ];
+    (is_well, row)
+}
+
+/// The URLs of Ingresses that lead to Services named like the workload.
+fn urls(cluster: &Cluster<'_>, deployment: &Value) -> Vec<String> {
+    let is_near = |ingress: &&Value| namespace(ingress) == namespace(deployment);
+    cluster.ingresses.iter().filter(is_near).flat_map(|ingress| urls_of(ingress, name(deployment))).collect()
+}
+
+/// The URLs of an Ingress that lead to this Service.
+pub(super) fn urls_of(ingress: &Value, service: &str) -> Vec<String> {
+    let secured: Vec<&str> =
+        items(ingress, "/spec/tls").flat_map(|tls| items(tls, "/hosts")).filter_map(Value::as_str).collect();
+    let leads = |path: &&Value| text(path, "/backend/service/name") == service;
+    let mut urls = Vec::new();
+    for rule in items(ingress, "/spec/rules") {
+        let host = text(rule, "/host");
+        let scheme = if secured.contains(&host) { "https" } else { "http" };
+        let host = if host.is_empty() { "*" } else { host };
+        let paths = items(rule, "/http/paths").filter(leads);
+        urls.extend(paths.map(|path| format!("{scheme}://{host}{}", text(path, "/path"))));
+    }
+    urls
+}
+
+fn jobs(cluster: &Cluster<'_>, now: i64) -> String {
+    if cluster.jobs.is_empty() {
+        return String::new();
+    }
+    let row = |job: &Value| {
+        let has = |kind: &str| condition(job, kind).is_some_and(|found| text(found, "/status") == "True");
+        let (style, word) = match (has("Complete"), has("Failed"), job["spec"]["suspend"] == true) {
+            (true, ..) => (GOOD, "done"),
+            (_, true, _) => (BAD, "failed"),
+            (_, _, true) => (QUIET, "suspended"),
+            _ => (WARNING, "running"),
+        };
+        let ended = format!("{} of {}", number(job, "/status/succeeded"), number(job, "/spec/completions").max(1));
+        vec![
+            full_name(job),
+            Cell::new(style, word),
+            Cell::plain(ended),
+            Cell::new(QUIET, age(text(job, "/metadata/creationTimestamp"), now)),
+        ]
+    };
+    let mut sorted: Vec<&Value> = cluster.jobs.iter().collect();
+    // The newest first: moments in this form are in order as texts.
+    sorted.sort_by_key(|job| std::cmp::Reverse(text(job, "/metadata/creationTimestamp")));
+    part("Jobs", "", sorted.into_iter().map(row).collect(), ROWS_MAX)
+}
+
+fn troubles(cluster: &Cluster<'_>) -> String {
+    let rows: Vec<Vec<Cell>> = cluster
+        .pods
+        .iter()
+        .filter_map(|pod| Some((pod, trouble(pod).filter(|trouble| !trouble.is_start)?)))
+        .map(|(pod, trouble)| {
+            vec![full_name(pod), Cell::new(BAD, plain(&trouble.reason)), Cell::plain(short(&trouble.message))]
+        })
+        .collect();
+    if rows.is_empty() { String::new() } else { part("Pods in trouble", "", rows, TROUBLES_MAX) }
+}
+
+fn warnings(cluster: &Cluster<'_>, now: i64) -> String {
+    let rows: Vec<Vec<Cell>> = newest_warnings(cluster.events.iter())
+        .into_iter()
+        .map(|event| {
+            let object = &event["involvedObject"];
+            let about = format!("{}/{}", text(object, "/kind").to_lowercase(), text(object, "/name"));
+            vec![
+                Cell::new(QUIET, age(moment(event), now)),
+                Cell::new(NAME, plain(&about)),
+                Cell::new(WARNING, plain(text(event, "/reason"))),
+                Cell::plain(short(text(event, "/message"))),
+            ]
+        })
+        .collect();
+    if rows.is_empty() { String::new() } else { part("Last warnings", "", rows, usize::MAX) }
+}
+
+/// The last warnings, the newest first.
+pub(super) fn newest_warnings<'a>(events: impl Iterator<Item = &'a Value>) -> Vec<&'a Value> {
+    let mut warnings: Vec<&Value> = events.filter(|event| text(event, "/type") == "Warning").collect();
+    warnings.sort_by_key(|event| std::cmp::Reverse(moment(event)));
+    warnings.truncate(WARNINGS_MAX);
+    warnings
+}
+
+/// When an event was last seen; each of its kinds of writers has another field.
+pub(super) fn moment(event: &Value) -> &str {
+    let fields = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+    fields.into_iter().map(|field| text(event, field)).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// A message on one line, cut where it is too long.
+pub(super) fn short(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = plain(&line);
+    match shown.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests;
