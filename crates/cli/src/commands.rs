@@ -12,6 +12,7 @@ pub(crate) mod push;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod up;
 pub(crate) mod usage;
 pub(crate) mod version;
 
@@ -63,6 +64,8 @@ pub enum Request {
     Pull(PullRequest),
     /// Run the API server, or look after its store.
     Server(Box<ServerRequest>),
+    /// Make this machine a cluster.
+    Up(Box<UpRequest>),
     /// Write a kubeconfig.
     Kubeconfig(KubeconfigRequest),
     /// Make a service of `shoal up`.
@@ -135,6 +138,7 @@ use pull::PullRequest;
 use push::PushRequest;
 use run::RunRequest;
 use server::ServerRequest;
+use up::UpRequest;
 use version::VersionRequest;
 
 /// Reads the arguments of this process, the program's name first.
@@ -163,6 +167,7 @@ pub fn parse_in(
         Verb::Push(typed) => Request::Push(typed.meaning(around)?),
         Verb::Pull(typed) => Request::Pull(typed.meaning(around)?),
         Verb::Server(typed) => Request::Server(Box::new(typed.meaning()?)),
+        Verb::Up(typed) => Request::Up(Box::new(typed.meaning()?)),
         Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
         Verb::Install(typed) => Request::Install(typed.meaning()?),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
@@ -241,6 +246,7 @@ struct TypedCommon {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(Box<run::TypedRun>),
+    Up(Box<up::TypedUp>),
     Inspect(inspect::TypedInspect),
     Compile(compile::TypedCompile),
     Push(push::TypedPush),
