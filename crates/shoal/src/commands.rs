@@ -42,7 +42,7 @@ fn check_dirs(spec: &WorkloadSpec) -> Result<(), Exit> {
 }
 
 /// The host of this process.
-fn host(common: &Common, pool: PoolWish, drain: &Drain) -> Result<Host, Exit> {
+pub(crate) fn host(common: &Common, pool: PoolWish, drain: &Drain) -> Result<Host, Exit> {
     let config =
         HostConfig { data_dir: common.data_dir.clone(), key: common.key.clone(), pool, drain: drain.clone() };
     Host::new(&config).map_err(|refusal| refused(exit::UNAVAILABLE, &refusal))

@@ -7,6 +7,7 @@ mod process;
 mod registry;
 mod serve;
 mod server;
+mod up;
 mod watch;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Push(request) => registry::push(&request),
         Request::Pull(request) => registry::pull(&common, &request),
         Request::Server(request) => server::server(&common, &request),
+        Request::Up(request) => up::up(&common, &request),
         Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
         Request::Install(request) => install::install(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),

@@ -14,7 +14,7 @@ const LOG_DEFAULT: &str = "warn,shoal=info,guest=info";
 
 /// Starts the log, on standard error.
 pub(crate) fn log(common: &Common, request: &Request) -> Result<(), Exit> {
-    let (Request::Run(_) | Request::Server(_)) = request else { return Ok(()) };
+    let (Request::Run(_) | Request::Server(_) | Request::Up(_)) = request else { return Ok(()) };
     let directives = common.log.as_deref().unwrap_or(LOG_DEFAULT);
     let filter = EnvFilter::try_new(directives).map_err(|error| {
         Exit::error(exit::USAGE, format!("`{directives}` is no log filter: {error}"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use shoal_base::drain::{Drain, Drained};
-use shoal_cli::{AccessLog, EdgeLimits, Exit, RunRequest, ServeRequest, Tls, exit, render};
+use shoal_cli::{AccessLog, EdgeLimits, EdgeOptions, Exit, RunRequest, ServeRequest, Tls, exit, render};
 use shoal_edge::{Certificates, Config, Edge, Limits, Listener, MoreMetrics, Routes, Served};
 use shoal_host::Host;
 use shoal_runtime::Invoke;
@@ -23,8 +23,16 @@ pub(crate) fn run(
 ) -> Result<u8, Exit> {
     let host = Arc::new(host);
     let certificates = certificates(&request.serve)?;
-    let edge =
-        Edge::bind(config(request, certificates.as_ref(), &host)).map_err(|error| edge_error(&error))?;
+    let listeners = request.serve.listen.iter();
+    let listeners =
+        listeners.map(|address| Listener { address: *address, tls: certificates.clone() }).collect();
+    let metrics = MoreMetrics(Arc::new({
+        let host = Arc::clone(&host);
+        move || host.metrics()
+    }));
+    let (spec, options) = (&request.spec, &request.serve.edge);
+    let edge = Edge::bind(config(options, listeners, &spec.limits.serving, &spec.name, metrics))
+        .map_err(|error| edge_error(&error))?;
     let routes = Routes::to(invoke);
     let signals = take_signals(drain.clone(), certificates)?;
     // Before it is said that we serve: whoever reads that may change the file at once.
@@ -39,31 +47,31 @@ pub(crate) fn run(
     Ok(farewell(&served?))
 }
 
-fn config(request: &RunRequest, certificates: Option<&Arc<Certificates>>, host: &Arc<Host>) -> Config {
-    let serve = &request.serve;
-    let limits = &request.spec.limits.serving;
-    let host = Arc::clone(host);
+/// What the edge is told: how it works, where it listens, what its requests may use, and what its traces name.
+pub(crate) fn config(
+    options: &EdgeOptions,
+    listeners: Vec<Listener>,
+    limits: &shoal_runtime::Limits,
+    service: &str,
+    metrics: MoreMetrics,
+) -> Config {
     Config {
-        listeners: serve
-            .listen
-            .iter()
-            .map(|address| Listener { address: *address, tls: certificates.cloned() })
-            .collect(),
-        admin: serve.edge.admin,
-        threads: serve.edge.threads,
-        drain_deadline: serve.edge.drain,
-        access_log: match serve.edge.access_log {
+        listeners,
+        admin: options.admin,
+        threads: options.threads,
+        drain_deadline: options.drain,
+        access_log: match options.access_log {
             AccessLog::Off => shoal_edge::AccessLog::Off,
             AccessLog::Human => shoal_edge::AccessLog::Human(Box::new(std::io::stdout())),
             AccessLog::Json => shoal_edge::AccessLog::Json(Box::new(std::io::stdout())),
         },
-        traces: serve.edge.traces.clone().map(|traces| shoal_edge::Traces {
+        traces: options.traces.clone().map(|traces| shoal_edge::Traces {
             collector: traces.collector,
             sample: traces.sample,
-            service: request.spec.name.clone(),
+            service: service.into(),
         }),
-        limits: edge_limits(&serve.edge.limits, limits),
-        more_metrics: Some(MoreMetrics(Arc::new(move || host.metrics()))),
+        limits: edge_limits(&options.limits, limits),
+        more_metrics: Some(metrics),
     }
 }
 
@@ -116,7 +124,7 @@ fn announce(edge: &Edge, tls: bool) {
 }
 
 /// The address as somebody on this machine can type it.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
         other => other,
@@ -159,7 +167,7 @@ async fn obey(mut signals: Signals, drain: &Drain, certificates: Option<&Certifi
 }
 
 #[expect(clippy::disallowed_methods, reason = "who signals twice asks to skip the drain")]
-fn end_at_once() {
+pub(crate) fn end_at_once() {
     std::process::exit(i32::from(SECOND_SIGNAL));
 }
 
@@ -182,7 +190,7 @@ fn reload(certificates: Option<&Certificates>) {
     }
 }
 
-fn farewell(served: &Served) -> u8 {
+pub(crate) fn farewell(served: &Served) -> u8 {
     match served.drained {
         Drained::Clean => exit::OK,
         Drained::Late { left } => {
@@ -194,7 +202,7 @@ fn farewell(served: &Served) -> u8 {
     }
 }
 
-fn edge_error(error: &shoal_edge::Error) -> Exit {
+pub(crate) fn edge_error(error: &shoal_edge::Error) -> Exit {
     let code = match error {
         shoal_edge::Error::Config(_) => exit::USAGE,
         _ => exit::UNAVAILABLE,

@@ -85,14 +85,7 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
             .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot take signals: {error}")))?;
         let drain = Drain::new();
         let store = open(common, &options.store).await?;
-        let config = Config {
-            data: common.data_dir.clone(),
-            listen: options.listen,
-            names: options.names.clone(),
-            issuers: issuers(options.oidc.as_deref())?,
-            controllers: if options.controllers { Controllers::All } else { Controllers::None },
-        };
-        let running = start(config, store, drain.clone())
+        let running = start(config(common, options)?, store, drain.clone())
             .await
             .map_err(|error| Exit::error(exit::UNAVAILABLE, chain(&error)))?;
         said(&format!("the API server listens on https://{}", running.address));
@@ -103,6 +96,17 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
         }
         running.ended().await;
         Ok(exit::OK)
+    })
+}
+
+/// What a server is told.
+pub(crate) fn config(common: &Common, options: &ServerOptions) -> Result<Config, Exit> {
+    Ok(Config {
+        data: common.data_dir.clone(),
+        listen: options.listen,
+        names: options.names.clone(),
+        issuers: issuers(options.oidc.as_deref())?,
+        controllers: if options.controllers { Controllers::All } else { Controllers::None },
     })
 }
 
@@ -183,7 +187,7 @@ fn shown(report: &Report) -> String {
 }
 
 /// Talk, for people: on standard error.
-fn said(text: &str) -> u8 {
+pub(crate) fn said(text: &str) -> u8 {
     let _ = writeln!(std::io::stderr(), "{text}");
     exit::OK
 }

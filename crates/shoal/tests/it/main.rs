@@ -15,5 +15,6 @@ mod signals;
 mod sockets;
 mod tls;
 mod traces;
+mod up;
 mod upstream;
 mod watch;

@@ -1,0 +1,143 @@
+//! `shoal up`: from `kubectl apply` to an answer, and what happens to both when something changes, breaks or ends.
+
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::process::{Place, Server, built, wait_until};
+
+/// A Deployment with its Service and an Ingress, of the built guest `GUEST`.
+const SHOP: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      containers: [{name: web, image: "file://GUEST", ports: [{containerPort: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {selector: {app: shop}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop}
+spec:
+  rules:
+  - host: shop.test
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+"#;
+
+/// A cluster of one, and kubectl for it.
+struct Cluster {
+    place: Place,
+    server: Server,
+}
+
+impl Cluster {
+    /// None where there is no kubectl, which is said aloud, and fails where all that tests need must be there.
+    fn up() -> Option<Self> {
+        let is_there = Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status();
+        if !is_there.is_ok_and(|status| status.success()) {
+            assert!(std::env::var_os("SHOAL_CI").is_none(), "kubectl is not on the path");
+            eprintln!("SKIPPED: kubectl is not on the path");
+            return None;
+        }
+        let place = Place::new();
+        let server = start(&place);
+        Some(Self { place, server })
+    }
+
+    /// What kubectl prints; it must succeed.
+    fn kubectl(&self, line: &str) -> String {
+        let output = Command::new("sh")
+            .args(["-c", &format!("kubectl {line}")])
+            .env("KUBECONFIG", self.place.path("data").join("kubeconfig"))
+            .env("HOME", self.place.path(""))
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        assert!(output.status.success(), "kubectl {line}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Applies the shop with this guest.
+    fn apply_shop(&self, guest: &str) -> String {
+        let text = SHOP.replace("GUEST", &built(guest).display().to_string());
+        let file = self.place.file("shop.yaml", text);
+        self.kubectl(&format!("apply -f {}", file.display()))
+    }
+
+    /// Waits until the shop answers this to `GET /`.
+    fn wait_for(&self, status: u16, text: &str) {
+        wait_until(&format!("the answer {status} {text:?}"), || {
+            let (code, body) = self.server.get("/");
+            code == status && body.contains(text)
+        });
+    }
+}
+
+fn start(place: &Place) -> Server {
+    let mut command = place.shoal();
+    command.args(["up", "--listen", "127.0.0.1:0", "--http", "0", "--https", "0", "--node", "here"]);
+    Server::start(command)
+}
+
+#[test]
+fn what_is_applied_is_served_scaled_updated_and_taken_away() {
+    let Some(cluster) = Cluster::up() else { return };
+    assert_eq!(cluster.server.get("/").0, 404, "nothing is served yet");
+    let applied = cluster.apply_shop("hello");
+    assert!(applied.contains("deployment.apps/shop created"), "{applied}");
+    cluster.wait_for(200, "Hello from Shoal");
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    let ready = "get deployment shop -o jsonpath={.status.readyReplicas}";
+    assert_eq!(cluster.kubectl(ready), "2");
+    assert!(cluster.kubectl("get nodes").contains("here"), "the node is there");
+
+    cluster.kubectl("scale deployment shop --replicas=5");
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    assert_eq!(cluster.kubectl(ready), "5");
+
+    let image = built("echo");
+    cluster.kubectl(&format!("set image deployment/shop web=file://{}", image.display()));
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    wait_until("the new version", || !cluster.server.get("/").1.contains("Hello from Shoal"));
+    cluster.kubectl("rollout undo deployment/shop");
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    cluster.wait_for(200, "Hello from Shoal");
+
+    cluster.kubectl("delete ingress,service,deployment shop");
+    cluster.wait_for(404, "");
+    wait_until("the pods' end", || cluster.kubectl("get pods -o name").is_empty());
+    let (status, _, lines) = cluster.server.stop();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+}
+
+#[test]
+fn a_cluster_that_is_killed_serves_again_when_it_is_up() {
+    let Some(mut cluster) = Cluster::up() else { return };
+    cluster.apply_shop("hello");
+    cluster.wait_for(200, "Hello from Shoal");
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    let pods = cluster.kubectl("get pods -o name");
+    cluster.server.signal(Signal::KILL);
+    cluster.server = start(&cluster.place);
+    cluster.wait_for(200, "Hello from Shoal");
+    assert_eq!(cluster.kubectl("get pods -o name"), pods, "the same replicas: none lost, none twice");
+}
+
+#[test]
+fn an_artifact_that_is_not_there_is_named_in_the_pod() {
+    let Some(cluster) = Cluster::up() else { return };
+    cluster.kubectl("create deployment gone --image=/nowhere/app.wasm");
+    wait_until("a reason", || cluster.kubectl("get pods").contains("ImagePull"));
+    let events = || cluster.kubectl("get events -o jsonpath='{.items[*].message}'");
+    wait_until("an event that names the file", || events().contains("/nowhere/app.wasm"));
+}
