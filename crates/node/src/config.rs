@@ -10,6 +10,8 @@ use ipnet::Ipv4Net;
 use shoal_client::Client;
 use shoal_runtime::{Endpoints, Mesh, Runtime};
 
+use crate::artifact::Policy;
+
 /// What an agent is given.
 pub struct Config {
     /// The name of the node.
@@ -114,17 +116,6 @@ pub struct Image {
     pub credentials: Vec<Vec<u8>>,
 }
 
-/// When the network is asked for an artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Each time.
-    Always,
-    /// When it is not on this machine.
-    IfNotPresent,
-    /// Never.
-    Never,
-}
-
 /// An artifact on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
@@ -146,34 +137,4 @@ pub struct FetchFailure {
     pub reason: &'static str,
     /// A sentence with the way out.
     pub message: String,
-}
-
-/// Finds artifacts that are files of this machine: `/path/to/app.wasm` and `file:///path/to/app.wasm`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Files;
-
-impl Fetch for Files {
-    fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>> {
-        Box::pin(async move {
-            let reference = image.reference;
-            let path = PathBuf::from(reference.strip_prefix("file://").unwrap_or(&reference));
-            if !path.is_absolute() {
-                let message =
-                    format!("{reference:?} is no absolute path: only files of this machine are known here");
-                return Err(FetchFailure { reason: "InvalidImageName", message });
-            }
-            match tokio::fs::metadata(&path).await {
-                Ok(metadata) if metadata.is_file() => {
-                    Ok(Fetched { path, id: reference, size_bytes: metadata.len(), pulled: None })
-                }
-                Ok(_) => {
-                    Err(FetchFailure { reason: "ErrImagePull", message: format!("{reference} is no file") })
-                }
-                Err(error) => Err(FetchFailure {
-                    reason: "ErrImagePull",
-                    message: format!("cannot read {}: {error}", path.display()),
-                }),
-            }
-        })
-    }
 }

@@ -14,6 +14,7 @@ mod config;
 mod container;
 pub mod endpoint;
 mod events;
+mod fetch;
 mod log;
 mod meter;
 mod node;
@@ -27,4 +28,4 @@ mod volume;
 mod worker;
 
 pub use agent::{Agent, AgentError};
-pub use config::{Config, Fetch, FetchFailure, Fetched, Files, Image, Machine, PODS_MAX, Policy};
+pub use config::{Config, Fetch, FetchFailure, Fetched, Image, Machine, PODS_MAX};

@@ -14,6 +14,7 @@ use shoal_cli::{Common, Exit, UpRequest, exit};
 use shoal_client::{Cache, Client, Select, kinds};
 use shoal_edge::{Cluster, Edge, Follow, Listener, MoreMetrics, Ports, Served, Settings, follow};
 use shoal_host::Host;
+use shoal_node::artifact::{self, ClientOptions, Store, StoreOptions};
 use shoal_node::{Agent, Machine};
 use shoal_runtime::{Endpoints, LimitsByKind};
 use shoal_server::{Local, Running, start};
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::process::{self, Asked, Signals};
-use crate::{commands, serve, server};
+use crate::{commands, registry, serve, server};
 
 /// Where the agent of the node lives, in the data directory.
 const NODE_DIR: &str = "node";
@@ -168,8 +169,9 @@ async fn agent(
         .await
         .map_err(|error| unavailable(&format!("cannot listen on {address} for the node: {error}")))?;
     let port = listener.local_addr().map(|address| address.port()).ok();
-    let fetch = shoal_node::artifact_store(&common.data_dir.join("artifacts"))
-        .map_err(|error| unavailable(&chain(&error).to_string()))?;
+    let client = artifact::Client::new(&ClientOptions::default())
+        .and_then(|client| Store::open(&registry::store_dir(common), client, StoreOptions::default()));
+    let artifacts = client.map_err(|error| unavailable(&error.to_string()))?;
     let config = shoal_node::Config {
         name: name.into(),
         data: common.data_dir.join(NODE_DIR),
@@ -177,7 +179,7 @@ async fn agent(
         runtime: host.clone(),
         endpoints: edge.endpoints.clone(),
         mesh: Some(edge.cluster.mesh()),
-        fetch,
+        fetch: Arc::new(artifacts),
         machine: Machine::here(vec![address], env!("CARGO_PKG_VERSION")),
         pod_cidr: POD_CIDR.parse().expect("a range"),
         labels: std::collections::BTreeMap::new(),

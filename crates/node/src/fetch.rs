@@ -1,0 +1,47 @@
+//! The artifacts of pods, out of the store of artifacts.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use crate::artifact::{FetchError, Keyring, Reason, Reference, Store};
+use crate::config::{Fetch, FetchFailure, Fetched, Image};
+
+impl Fetch for Store {
+    fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>> {
+        let store = self.clone();
+        Box::pin(async move {
+            let reference: Reference =
+                image.reference.parse().map_err(|error| failure(&FetchError::from(error)))?;
+            let keyring = keyring(&image)?;
+            let began = Instant::now();
+            // Only what comes over the network says how far it is.
+            let moved = Mutex::new(None);
+            let tell = |_, _| *moved.lock() = Some(began);
+            let artifact = store
+                .fetch_with(&reference, image.policy, &keyring, &tell)
+                .await
+                .map_err(|error| failure(&error))?;
+            let pulled: Option<Duration> = moved.into_inner().map(|began: Instant| began.elapsed());
+            Ok(Fetched { path: artifact.path, id: artifact.id, size_bytes: artifact.size_bytes, pulled })
+        })
+    }
+}
+
+/// The credentials of a pod, those that it names first before others.
+fn keyring(image: &Image) -> Result<Keyring, FetchFailure> {
+    let mut keyring = Keyring::default();
+    for document in &image.credentials {
+        let next = Keyring::parse(document).map_err(|error| FetchFailure {
+            reason: Reason::ErrImagePull.name(),
+            message: format!("an image pull secret for {:?} cannot be read: {error}", image.reference),
+        })?;
+        keyring.extend(next);
+    }
+    Ok(keyring)
+}
+
+fn failure(error: &FetchError) -> FetchFailure {
+    FetchFailure { reason: error.reason.name(), message: error.to_string() }
+}
