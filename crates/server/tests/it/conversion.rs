@@ -1,5 +1,7 @@
 //! Custom resources of several versions: converted by a webhook, or by name only.
 
+#![expect(clippy::needless_pass_by_value, reason = "values that are made in place")]
+
 use std::time::Duration;
 
 use http::Method;

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::hook::Hook;
 use crate::kubectl::tool::Tool;
 use crate::server::Server;
 use crate::test_node::TestNode;
@@ -247,5 +248,33 @@ async fn what_nodes_and_pods_use_is_told_as_metrics() {
         let exec = tool.run("kubectl exec p -- ls", SOON).await;
         assert!(exec.stderr.contains("it has no shell"), "{}", exec.stderr);
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_may_refuse_a_connection() {
+    let (server, _node) = cluster().await;
+    let hook = Hook::start(|request| {
+        let (kind, resource) = (&request["kind"]["kind"], &request["subResource"]);
+        json!({"allowed": false, "status": {"message": format!("{kind} through {resource}")}})
+    })
+    .await;
+    let rule = json!({
+        "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/portforward"],
+    });
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "w"},
+        "webhooks": [{
+            "name": "w.example.com", "clientConfig": hook.config, "rules": [rule], "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }],
+    });
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    created(&server, path, &configuration).await;
+    let (status, text) = get(&server, &format!("{POD}/portforward")).await;
+    assert_eq!(status, 400);
+    assert!(message(&text).ends_with("\"PodPortForwardOptions\" through \"portforward\""), "{text}");
+    assert_eq!(get(&server, &format!("{POD}/log")).await.0, 200, "a log is no connection");
     server.end().await;
 }
