@@ -97,7 +97,7 @@ async fn follow(shared: &Arc<Shared>, pods: &Cache, tasks: &mut JoinSet<()>) {
             let known = shared.pods.lock().get(object::uid(pod)).map(|here| here.wanted.clone());
             match known {
                 Some(wanted) => wanted.send_if_modified(|wanted| update(wanted, pod, true)),
-                None if is_over(pod) => continue,
+                None if is_over(pod) || shared.gone.lock().contains(object::uid(pod)) => continue,
                 None => {
                     start(shared, tasks, pod.clone(), None);
                     true
@@ -113,6 +113,7 @@ async fn follow(shared: &Arc<Shared>, pods: &Cache, tasks: &mut JoinSet<()>) {
                 });
             }
         }
+        shared.gone.lock().retain(|uid| uids.contains(uid.as_str()));
         while tasks.try_join_next().is_some() {}
         if changes.changed().await.is_err() {
             return;

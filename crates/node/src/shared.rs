@@ -1,6 +1,6 @@
 //! What all pods of a node share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) logs: Mutex<HashMap<(String, String), Weak<Log>>>,
     /// Pods that run here, by uid.
     pub(crate) pods: Mutex<HashMap<String, Here>>,
+    /// Pods that are gone from here, until the watch has told so, too.
+    pub(crate) gone: Mutex<HashSet<String>>,
 }
 
 /// A pod that runs here, as the agent's endpoints see it.
@@ -70,6 +72,7 @@ impl Shared {
             drain,
             logs: Mutex::default(),
             pods: Mutex::default(),
+            gone: Mutex::default(),
             config,
         };
         (Arc::new(shared), happened)

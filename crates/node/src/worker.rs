@@ -144,7 +144,7 @@ impl Worker {
             self.state.ending = Some(ending);
         }
         let plan = if self.report.is_over() {
-            over(&self.state, &self.pod)
+            over(&self.state, &self.pod, self.report.known())
         } else {
             plan::plan(&self.pod, &self.state, now)
         };
@@ -293,7 +293,7 @@ impl Worker {
     fn tell(&mut self, course: Course, now: Moment) {
         let shown = self.shown(now);
         let is_ending = object::deletion_timestamp(&self.pod).is_some() || self.state.ending.is_some();
-        let next = status::status(&self.pod, &shown, course, &self.shared.host, now);
+        let next = status::status(&self.pod, self.report.known(), &shown, course, &self.shared.host, now);
         self.route(status::is_ready(&next) && !is_ending, is_ending);
         if matches!(course, Course::Succeeded | Course::Failed | Course::Gone) {
             self.shared.addresses.lock().give_back(&self.state.address);
@@ -375,6 +375,7 @@ impl Worker {
         let uid = object::uid(&self.pod);
         drop(self.shared.config.endpoints.remove(uid));
         self.shared.addresses.lock().give_back(&self.state.address);
+        self.shared.gone.lock().insert(uid.to_owned());
         self.shared.pods.lock().remove(uid);
         self.report.finish().await;
         let (file, dirs) = (
@@ -392,11 +393,11 @@ impl Worker {
 }
 
 /// A pod that was over when it came here, or has become so, stays so.
-fn over(state: &State, pod: &Value) -> Plan {
+fn over(state: &State, pod: &Value, known: &Value) -> Plan {
     let is_deleted = object::deletion_timestamp(pod).is_some();
     let stops: Vec<String> =
         state.containers.iter().filter(|(_, one)| one.is_held).map(|(name, _)| name.clone()).collect();
-    let course = match (is_deleted && stops.is_empty(), text(&pod["status"]["phase"])) {
+    let course = match (is_deleted && stops.is_empty(), text(&known["phase"])) {
         (true, _) => Course::Gone,
         (false, "Failed") => Course::Failed,
         (false, _) => Course::Succeeded,

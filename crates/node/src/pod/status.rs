@@ -15,8 +15,15 @@ pub(crate) struct HostFacts {
     pub(crate) address: String,
 }
 
-/// The status of a pod.
-pub(crate) fn status(pod: &Value, state: &State, course: Course, host: &HostFacts, now: Moment) -> Value {
+/// The status of a pod. `known` is the one that the API has: what has not changed since keeps its time.
+pub(crate) fn status(
+    pod: &Value,
+    known: &Value,
+    state: &State,
+    course: Course,
+    host: &HostFacts,
+    now: Moment,
+) -> Value {
     let spec = &pod["spec"];
     let phase = phase(spec, state, course);
     let is_over = matches!(phase, "Succeeded" | "Failed");
@@ -24,7 +31,7 @@ pub(crate) fn status(pod: &Value, state: &State, course: Course, host: &HostFact
         "phase": phase,
         "startTime": state.started.to_time(),
         "containerStatuses": statuses(&spec["containers"], state, spec),
-        "conditions": conditions(pod, state, phase, now),
+        "conditions": conditions(pod, known, state, phase, now),
     });
     let fields = status.as_object_mut().expect("it was made one");
     if items(&spec["initContainers"]).next().is_some() {
@@ -142,7 +149,7 @@ fn span(seconds: i64) -> String {
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
 }
 
-fn conditions(pod: &Value, state: &State, phase: &str, now: Moment) -> Value {
+fn conditions(pod: &Value, known: &Value, state: &State, phase: &str, now: Moment) -> Value {
     let spec = &pod["spec"];
     let is_over = matches!(phase, "Succeeded" | "Failed");
     let unready = not_so(&spec["containers"], state, |container| container.is_ready);
@@ -153,7 +160,7 @@ fn conditions(pod: &Value, state: &State, phase: &str, now: Moment) -> Value {
         _ => Some(("PodFailed", String::new())),
     };
     let ready = if is_over { completed() } else { containers_ready() };
-    let gate = if ready.is_none() { closed_gate(pod) } else { None };
+    let gate = if ready.is_none() { closed_gate(pod, known) } else { None };
     let initialized = if inits_done(spec, state) || spec["initContainers"].is_null() {
         None
     } else {
@@ -166,7 +173,7 @@ fn conditions(pod: &Value, state: &State, phase: &str, now: Moment) -> Value {
         ("ContainersReady", ready),
         ("PodScheduled", None),
     ];
-    let old = &pod["status"]["conditions"];
+    let old = &known["conditions"];
     let mut all: Vec<Value> =
         ours.into_iter().map(|(kind, why_not)| condition(kind, why_not, old, now)).collect();
     let is_ours = |kind: &Value| all.iter().any(|one| one["type"] == *kind);
@@ -216,8 +223,8 @@ fn inits_done(spec: &Value, state: &State) -> bool {
 }
 
 /// The first readiness gate that others have not opened.
-fn closed_gate(pod: &Value) -> Option<(&'static str, String)> {
-    let conditions = &pod["status"]["conditions"];
+fn closed_gate(pod: &Value, known: &Value) -> Option<(&'static str, String)> {
+    let conditions = &known["conditions"];
     let is_open = |gate: &&Value| {
         items(conditions).any(|one| one["type"] == gate["conditionType"] && one["status"] == "True")
     };
@@ -271,7 +278,7 @@ mod tests {
     /// Phase, containers and conditions in a line each.
     fn shown(pod: &Value, state: &State, course: Course) -> String {
         let host = HostFacts { address: "192.0.2.1".into() };
-        let status = status(pod, state, course, &host, at(100));
+        let status = status(pod, &pod["status"], state, course, &host, at(100));
         let mut lines =
             vec![format!("{} pod={} host={}", text(&status["phase"]), status["podIP"], status["hostIP"])];
         for list in ["initContainerStatuses", "containerStatuses"] {
@@ -391,7 +398,7 @@ mod tests {
         assert_eq!(lines(&state(done(0), done(3)), Course::Gone), "Failed pod=null host=\"192.0.2.1\"");
         let late = Ending { reason: "DeadlineExceeded", message: "too long".into() };
         let state = State { ending: Some(late), ..state(done(0), done(3)) };
-        let status = status(&pod(), &state, Course::Failed, &HostFacts::default(), at(9));
+        let status = status(&pod(), &Value::Null, &state, Course::Failed, &HostFacts::default(), at(9));
         assert_eq!((&status["reason"], &status["message"]), (&json!("DeadlineExceeded"), &json!("too long")));
         assert!(text(&status["conditions"][2]["reason"]) == "PodFailed");
     }

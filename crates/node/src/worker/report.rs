@@ -58,6 +58,11 @@ impl Report {
         }
     }
 
+    /// The status that the API has.
+    pub(super) fn known(&self) -> &Value {
+        &self.known
+    }
+
     /// Whether the API has been told that the pod is over: then nothing of it runs ever again.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.known["phase"].as_str(), Some("Succeeded" | "Failed"))

@@ -18,7 +18,7 @@ use shoal_runtime::{Body, CommandExit, Endpoints, Refusal, Stream, Workload, Wor
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(40);
 
 /// A node and its API.
 pub(crate) struct World {
@@ -176,7 +176,11 @@ impl World {
                 self.moment().await;
             }
         };
-        assert!(tokio::time::timeout(WITHIN, gone).await.is_ok(), "{name} never went");
+        if tokio::time::timeout(WITHIN, gone).await.is_err() {
+            let requests = self.api.requests();
+            let last = &requests[requests.len().saturating_sub(20)..];
+            panic!("{name} never went: {:#?}; {:#?}; {last:#?}", self.get(name).await, self.reasons().await);
+        }
     }
 
     /// Changes a pod.
