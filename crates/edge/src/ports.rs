@@ -121,3 +121,25 @@ impl fmt::Debug for Ports {
         f.debug_tuple("Ports").field(&self.open()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_closed_before_it_is_served_waits_no_longer() {
+        let limits = Limits::default();
+        let (ports, threads) = Ports::new(&limits, Arc::new(Peers::new(&limits)), 1);
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+        let (first, second) = (free().expect("a port").port(), free().expect("a port").port());
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        for port in [first, second] {
+            assert!(ports.set(local, &BTreeSet::from([port])).is_empty());
+        }
+        let doors = futures_util::FutureExt::now_or_never(threads[0].take()).expect("one waits");
+        assert_eq!(doors.iter().map(|door| door.entry).collect::<Vec<_>>(), [Entry::Port(second)]);
+        assert!(futures_util::FutureExt::now_or_never(threads[0].take()).is_none());
+    }
+}

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shoal_edge::{AccessLog, Cluster, Config, Kind, Listener, Settings};
 use shoal_runtime::fake::{FakeInvoke, always, fails};
-use shoal_runtime::{Account, Body, Call, Endpoints, FailureKind, Invoke};
+use shoal_runtime::{Account, Body, Call, Endpoints, Failure, FailureKind, Invoke};
 use tokio::sync::Semaphore;
 
 use crate::shows::Shared;
@@ -257,6 +257,28 @@ fn a_full_replica_is_passed_over_while_the_budget_lasts() {
     let post = "POST / HTTP/1.1\r\nhost: web.test\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx";
     let codes: BTreeSet<u16> = (0..4).map(|_| status(&ask(edge.address(), post))).collect();
     assert_eq!(codes, BTreeSet::from([200, 503]));
+}
+
+#[test]
+fn a_request_is_tried_as_often_as_the_limit() {
+    const TRIES_MAX: usize = 3;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let world = World::new();
+    let uids = ["uid-1", "uid-2", "uid-3", "uid-4"];
+    for uid in uids {
+        let count = asked.clone();
+        let full = FakeInvoke::new(move |_, _| {
+            count.fetch_add(1, SeqCst);
+            async { Err(Failure::new(FailureKind::Overloaded, "full")) }
+        });
+        world.endpoints.insert(uid, Arc::new(full));
+    }
+    world.service("web", &json!({}));
+    world.pods("web", &uids.map(|uid| (uid, "here")));
+    world.route("web.test", "web", &json!({}));
+    let edge = world.serve(config());
+    assert_eq!(get(edge.address(), "web.test", "/").0, 503);
+    assert_eq!(asked.load(SeqCst), TRIES_MAX);
 }
 
 /// Clients ask all the time, while one replica after the other makes room for a new one, as a rolling update does.
