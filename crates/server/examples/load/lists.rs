@@ -13,11 +13,7 @@ pub(crate) async fn run(server: &Server) -> Result<()> {
     let all = config_maps("");
     let forms = [
         ("list all", all.clone(), "application/json"),
-        (
-            "list all, of any version",
-            format!("{all}?resourceVersion=0"),
-            "application/json",
-        ),
+        ("list all, of any version", format!("{all}?resourceVersion=0"), "application/json"),
         ("list, 500 a page: the first", format!("{all}?limit=500"), "application/json"),
         ("list as Table", all.clone(), "application/json;as=Table;v=v1;g=meta.k8s.io"),
         ("list of metadata", all.clone(), "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"),
