@@ -9,7 +9,10 @@ use serde_json::json;
 use crate::client::{Call, Connection, Server, config_map, config_maps};
 use crate::{Result, row, times};
 
-/// Measures one kind of operation.
+/// How often each object is read.
+const GETS: usize = 4;
+
+/// Measures one kind of operation: `count` of it, for reads [`GETS`] of each object.
 pub(crate) async fn run(server: &Server, what: &str, count: usize, connections: usize) -> Result<()> {
     server.connect().await?.make_namespace().await?;
     let open = server.connections(connections).await?;
@@ -49,7 +52,7 @@ fn operation(what: &str, index: usize, count: usize) -> Result<Call> {
     let name = format!("c{index}");
     Ok(match what {
         "create" => Call::post(config_maps(""), &config_map(&name, "x")),
-        "get" => Call::get(config_maps(&format!("c{}", index % (count / 2).max(1)))),
+        "get" => Call::get(config_maps(&format!("c{}", index % (count / GETS).max(1)))),
         "update" => Call::put(config_maps(&name), &config_map(&name, "y")),
         "patch" => Call::merge(config_maps(&name), &json!({"data": {"value": format!("patched-{index}")}})),
         "delete" => Call::delete(config_maps(&name)),

@@ -35,6 +35,8 @@ pub(crate) async fn run(server: &Server, watchers: usize, events: usize, pause_m
     let from = writer.json(Call::get(format!("{}?limit=1", config_maps("")))).await?;
     let from = from["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let bodies = open(server, watchers, &from).await?;
+    // The first connection may have been idle for too long meanwhile.
+    let mut writer = server.connect().await?;
     let each = (server.process.resident_mib() - resident) * 1024.0 / watchers as f64;
     say(&format!("{} watches are open, {each:.1} KiB each", bodies.len()));
     let seen = Rc::new(RefCell::new(Seen::default()));

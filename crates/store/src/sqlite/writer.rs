@@ -156,9 +156,14 @@ impl Writer {
             self.shared.metrics.count(&result);
             drop(tell.send(result));
         }
+        // After the answers, so that no writer waits behind thousands of watches.
+        if written.is_ok() {
+            self.shared.wakes.tell(&commits);
+        }
     }
 
-    /// Writes commits and what else belongs to them as one transaction, then shows them to readers and watches.
+    /// Writes commits and what else belongs to them as one transaction, then shows them to readers. The caller tells
+    /// the watches.
     fn durably<R>(
         &mut self,
         commits: &[Arc<Commit>],
@@ -184,7 +189,7 @@ impl Writer {
         }
         match self.write(commits, also) {
             Ok(result) => {
-                self.publish(commits, |state| then(state, &result));
+                self.show(commits, |state| then(state, &result));
                 self.measure();
                 Ok(result)
             }
@@ -235,7 +240,8 @@ impl Writer {
             return Err(Error::Corrupt(what));
         }
         let commits = self.read_commits(known)?;
-        self.publish(&commits, |_| {});
+        self.show(&commits, |_| {});
+        self.shared.wakes.tell(&commits);
         let meta = meta(self.journal.connection())?;
         {
             let mut state = self.shared.write();
@@ -273,16 +279,13 @@ impl Writer {
         Ok(commits.into_iter().map(Arc::new).collect())
     }
 
-    /// Shows what is on the disk.
-    fn publish(&self, commits: &[Arc<Commit>], then: impl FnOnce(&mut State)) {
-        {
-            let mut state = self.shared.write();
-            for commit in commits {
-                state.apply(Arc::clone(commit));
-            }
-            then(&mut state);
+    /// Shows readers what is on the disk.
+    fn show(&self, commits: &[Arc<Commit>], then: impl FnOnce(&mut State)) {
+        let mut state = self.shared.write();
+        for commit in commits {
+            state.apply(Arc::clone(commit));
         }
-        self.shared.wakes.tell(commits);
+        then(&mut state);
     }
 
     fn compact(&mut self, revision: Revision) -> Result<()> {
@@ -339,6 +342,7 @@ impl Writer {
             (group.revoke(id)?, group.commits)
         };
         self.durably_then(&commits, |journal| journal.remove_lease(id), |state, ()| state.leases.remove(id))?;
+        self.shared.wakes.tell(&commits);
         Ok(revision)
     }
 
