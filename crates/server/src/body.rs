@@ -84,11 +84,13 @@ impl<'s> Type<'s> {
         yaml: bool,
         strictness: Strictness,
     ) -> Result<(Value, Vec<String>), Status> {
+        // What stands twice in a custom resource is told together with what its schema does not know.
+        let gently = if strictness == Strictness::Strict { Strictness::Warn } else { strictness };
         let read = match (self, yaml) {
             (Self::BuiltIn(node), false) => decode::json(bytes, node, strictness),
             (Self::BuiltIn(node), true) => decode::yaml(bytes, node, strictness),
-            (Self::Custom(_), false) => decode::free_json(bytes, strictness),
-            (Self::Custom(_), true) => decode::free_yaml(bytes, strictness),
+            (Self::Custom(_), false) => decode::free_json(bytes, gently),
+            (Self::Custom(_), true) => decode::free_yaml(bytes, gently),
         };
         let (object, findings) = read.map_err(|error| error.status(Some(kind), &kind.kind, bytes))?;
         self.pruned(kind, object, findings, strictness)
@@ -120,13 +122,11 @@ impl<'s> Type<'s> {
         }
         if let Self::Custom(node) = self {
             let found = decode::prune(node, &mut object);
-            match strictness {
-                Strictness::Ignore => {}
-                Strictness::Warn => findings.extend(found),
-                Strictness::Strict if found.is_empty() => {}
-                Strictness::Strict => {
-                    return Err(DecodeError::Strict(found).status(Some(kind), &kind.kind, b""));
-                }
+            if strictness != Strictness::Ignore {
+                findings.extend(found);
+            }
+            if strictness == Strictness::Strict && !findings.is_empty() {
+                return Err(DecodeError::Strict(findings).status(Some(kind), &kind.kind, b""));
             }
         }
         Ok((object, findings))

@@ -61,6 +61,17 @@ impl Wanted {
         wanted.ok_or_else(|| Status::not_acceptable(&[JSON, YAML, PROTOBUF]))
     }
 
+    /// The same, for what has no rows.
+    ///
+    /// # Errors
+    /// 406: rows are asked for.
+    pub fn without_rows(self) -> Result<Self, Status> {
+        if self.shape == Shape::Table {
+            return Err(Status::not_acceptable(&[JSON, YAML, PROTOBUF]));
+        }
+        Ok(self)
+    }
+
     fn clause(clause: &str, has_protobuf: bool) -> Option<Self> {
         let mut parts = clause.split(';').map(str::trim);
         let encoding = match parts.next()? {

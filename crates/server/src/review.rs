@@ -29,7 +29,7 @@ pub(crate) async fn review(
         drop(registry);
         return subresource::bind(api, &pods, request).await;
     }
-    let wanted = request.wanted(served)?;
+    let wanted = request.wanted(served)?.without_rows()?;
     let options = request.write_options()?;
     let asked = body::object(request, &served.kind(), Type::of(served), options.strictness)?.object;
     let now = api.timestamp();

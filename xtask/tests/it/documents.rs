@@ -7,6 +7,7 @@ use expect_test::expect;
 use crate::house::{self, File, Finding, files, show};
 
 const SPECIFICATION: &str = "SPECIFICATION.md";
+const CONFORMANCE: &str = "docs/conformance.md";
 const CHANGELOG: &str = "CHANGELOG.md";
 
 /// What a witness can be: a file of the tree, or a function in it.
@@ -85,6 +86,28 @@ fn check_specification(text: &str, witnesses: &Witnesses) -> Vec<Finding> {
     findings
 }
 
+/// Rows of the table of Kubernetes that say that something works, without a witness that exists.
+fn check_conformance(text: &str, witnesses: &Witnesses) -> Vec<Finding> {
+    let rows = text.lines().enumerate().filter(|(_, line)| line.starts_with('|') && !is_rule(line));
+    let rows = rows.map(|(number, line)| (number, cells(line))).filter(|(_, cells)| cells.len() == 3);
+    let mut findings = Vec::new();
+    for (number, cells) in rows.filter(|(_, cells)| cells[2] != "Witness") {
+        let named: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        let gone = named.iter().find(|name| !witnesses.has(name));
+        if gone.is_some() || named.is_empty() && cells[1].contains("works") {
+            let what = gone
+                .map_or_else(|| "no witness".into(), |name| format!("the witness `{name}` does not exist"));
+            findings.push(Finding::new(
+                CONFORMANCE,
+                number + 1,
+                what,
+                "name a test that shows it, or say that it does not",
+            ));
+        }
+    }
+    findings
+}
+
 fn cells(line: &str) -> Vec<&str> {
     line.trim().trim_matches('|').split('|').map(str::trim).collect()
 }
@@ -122,6 +145,15 @@ fn every_number_has_its_witness() {
         Err(missing) => missing,
     };
     house::hold("every promised number has its witness", findings);
+}
+
+#[test]
+fn what_works_of_kubernetes_has_its_witness() {
+    let findings = match document(CONFORMANCE, "write it, with a table of what works of Kubernetes' list") {
+        Ok(text) => check_conformance(&text, &Witnesses::of(&files())),
+        Err(missing) => missing,
+    };
+    house::hold("what works of Kubernetes has its witness", findings);
 }
 
 #[test]
@@ -166,6 +198,29 @@ fn a_number_without_a_witness_is_found() {
             way out: add a column `Witness` that names a test or a bench, or `pending`
     "#]]
     .assert_eq(&show(&check_specification(text, &witnesses)));
+}
+
+#[test]
+fn what_works_without_a_witness_is_found() {
+    let witnesses = Witnesses::of(&[File {
+        path: "crates/server/tests/it/walls.rs".into(),
+        bytes: b"async fn no_route_is_open() {\n".to_vec(),
+    }]);
+    let text = "\
+| What is asked | Result | Witness |
+|---|---|---|
+| walls | works | `crates/server/tests/it/walls.rs::no_route_is_open` |
+| doors | does not | |
+| roofs | works | |
+| cellars | works, but for rain | `crates/server/tests/it/cellars.rs` |
+";
+    expect![[r#"
+        docs/conformance.md:5: no witness
+            way out: name a test that shows it, or say that it does not
+        docs/conformance.md:6: the witness `crates/server/tests/it/cellars.rs` does not exist
+            way out: name a test that shows it, or say that it does not
+    "#]]
+    .assert_eq(&show(&check_conformance(text, &witnesses)));
 }
 
 #[test]

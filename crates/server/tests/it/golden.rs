@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use differences::Accepted;
 use recording::Step;
+use shoal_server::Controllers;
 
 use crate::server::Server;
 
@@ -51,7 +52,7 @@ async fn recorded_kubectl_hears_what_kube_apiserver_said() {
         eprintln!("SKIPPED: there is no {RECORDINGS} beside the repository");
         return;
     };
-    let server = Server::start().await;
+    let server = Server::start_with(Controllers::All).await;
     let mut accepted = Accepted::read(include_str!("golden/differences.txt"));
     let findings = replay::run(&server, &steps, &|finding| accepted.has(finding)).await;
     server.end().await;

@@ -6,6 +6,7 @@
 mod auth;
 mod client;
 mod clients;
+mod conformance;
 mod conversion;
 mod details;
 mod equivalent;
@@ -15,6 +16,7 @@ mod impersonation;
 mod kube_rs;
 mod kubectl;
 mod leader;
+mod machinery;
 mod nodes;
 mod oidc;
 mod seeds;

@@ -34,20 +34,25 @@ pub(super) fn identity(element: &Value) -> Option<String> {
     fields.get("name").and_then(text)
 }
 
-/// The identity of an element without what was drawn for its name or computed for its pods: the same for what stands in the same
-/// place elsewhere.
-pub(super) fn role(element: &Value) -> Option<String> {
+/// The identity of an element without what was drawn for its name. Unless the hash of its template is known, what the template says stands for it: the revision of a ReplicaSet, the containers of a pod.
+pub(super) fn role(element: &Value, knows: impl Fn(&str) -> bool) -> Option<String> {
     let mut role = identity(element)?;
     let metadata = element.get("metadata").or_else(|| element.pointer("/object/metadata"));
     let text = |path: &str| metadata.and_then(|metadata| metadata.pointer(path)?.as_str());
     if let Some(drawn) = text("/generateName").and_then(|prefix| text("/name")?.strip_prefix(prefix)) {
         role = role.replace(drawn, "<drawn>");
     }
-    if let Some(hash) = text("/labels/pod-template-hash") {
-        let revision = text("/annotations/deployment.kubernetes.io~1revision").unwrap_or_default();
-        role = role.replace(hash, &format!("<template {revision}>"));
-    }
-    Some(role)
+    let Some(hash) = text("/labels/pod-template-hash").filter(|hash| !knows(hash)) else { return Some(role) };
+    let revision = text("/annotations/deployment.kubernetes.io~1revision").map(str::to_owned);
+    let containers = element["spec"]["containers"].as_array().map(|containers| {
+        let told = |container: &Value| format!("{}{}", container["image"], container["resources"]);
+        let told: String = containers.iter().map(told).collect();
+        format!("{told}{}", element["spec"]["terminationGracePeriodSeconds"])
+    });
+    Some(match revision.or(containers) {
+        Some(template) => role.replace(hash, &format!("<{template}>")),
+        None => role,
+    })
 }
 
 /// Where `got` is not as `expected`.

@@ -56,10 +56,14 @@ impl Names {
     fn learn_elements(&mut self, expected: &[Value], got: &[Value]) {
         let mut taken = HashSet::new();
         for (place, value) in expected.iter().enumerate() {
-            let wanted = role(value);
+            let mut here = value.clone();
+            self.value(&mut here);
+            let is_ours = |hash: &str| self.values.values().any(|other| other == hash);
+            let wanted = role(&here, is_ours);
             let found = match &wanted {
-                Some(wanted) => (0..got.len())
-                    .find(|place| !taken.contains(place) && role(&got[*place]).as_ref() == Some(wanted)),
+                Some(wanted) => (0..got.len()).find(|place| {
+                    !taken.contains(place) && role(&got[*place], is_ours).as_ref() == Some(wanted)
+                }),
                 None => Some(place).filter(|place| *place < got.len()),
             };
             if let Some(place) = found {

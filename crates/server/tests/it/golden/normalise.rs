@@ -52,7 +52,13 @@ fn walk(key: &str, value: &mut Value) {
                 owners.sort_by_key(super::compare::identity);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| walk(key, item)),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| walk(key, item));
+            // They stand in the order of their names, of which an end was drawn or computed.
+            if items.iter().any(|item| is_named_by_chance(item)) {
+                items.sort_by_key(super::compare::identity);
+            }
+        }
         Value::String(text) => *text = word(key, text),
         _ => {}
     }
@@ -68,6 +74,12 @@ fn generated(metadata: &mut Map<String, Value>) {
         let name = format!("{prefix}<drawn>");
         metadata.insert("name".into(), name.into());
     }
+}
+
+fn is_named_by_chance(item: &Value) -> bool {
+    let metadata = if item["object"].is_object() { &item["object"]["metadata"] } else { &item["metadata"] };
+    let is_drawn = metadata["name"].as_str().is_some_and(|name| name.contains("<drawn>"));
+    is_drawn || metadata["labels"]["pod-template-hash"].is_string()
 }
 
 /// The name of an event is that of its object and a time.

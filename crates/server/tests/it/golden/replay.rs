@@ -17,9 +17,11 @@ use crate::server::Server;
 
 /// How long controllers have, after a write, to do what the recorded ones had done before the next command. Asking
 /// stops as soon as the answer is the recorded one.
-const SETTLE_WITHIN: Duration = Duration::from_millis(1500);
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// Between questions.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Times that nothing has changed between questions before controllers are taken to have nothing left to do.
+const QUIET_ASKED: u32 = 3;
 /// For one event of a watch.
 const EVENT_WITHIN: Duration = Duration::from_secs(2);
 /// Headers that the connection sets by itself.
@@ -34,6 +36,7 @@ pub(super) async fn run(
     let mut findings = Vec::new();
     let mut replay = Replay { server, names: Names::default(), lasting: HashSet::new() };
     for step in steps {
+        replay.rest().await;
         replay.learn_index().await;
         for (place, exchange) in step.exchanges.iter().enumerate() {
             let request = format!("{} {}", exchange.method, exchange.target);
@@ -67,6 +70,22 @@ struct Replay<'s> {
 }
 
 impl Replay<'_> {
+    /// Waits until controllers have nothing left to do: people typed the recorded commands, one after the other.
+    async fn rest(&self) {
+        let until = Instant::now() + SETTLE_WITHIN;
+        let (mut last, mut quiet) = (String::new(), 0);
+        loop {
+            let now = self.server.send(Method::GET, "/api/v1/namespaces?limit=1", None).await.json();
+            let revision = now["metadata"]["resourceVersion"].to_string();
+            quiet = if revision == last { quiet + 1 } else { 0 };
+            if quiet == QUIET_ASKED || Instant::now() >= until {
+                return;
+            }
+            last = revision;
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
     /// Hashes of documents change with what is served: asked for before each step, as kubectl does.
     async fn learn_index(&mut self) {
         let index = self.server.send(Method::GET, "/openapi/v3", None).await;
