@@ -98,9 +98,11 @@ impl Checker {
         for deployment in world.list(&DEPLOYMENT, None) {
             let name = object::name(&deployment);
             let Some((_, most)) = self.bounds(name, now) else { continue };
-            let there = i64::try_from(pods_of(world, name).count()).unwrap_or(i64::MAX);
-            if there > most {
-                return Err(format!("{}: {there} pods of {name}, {most} at most", now.to_time()));
+            // A set that was told to shrink has its pods a moment longer: what is asked of all sets counts.
+            let sets = world.owned_of(object::uid(&deployment), &REPLICA_SET);
+            let asked: i64 = sets.iter().filter_map(|set| set["spec"]["replicas"].as_i64()).sum();
+            if asked > most {
+                return Err(format!("{}: {asked} pods of {name} are asked for, {most} at most", now.to_time()));
             }
         }
         room(world)
