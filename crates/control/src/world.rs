@@ -22,6 +22,9 @@ const PLANS_MAX: usize = 10_000;
 /// When every story begins.
 const BEGINNING: &str = "2026-01-01T00:00:00Z";
 
+/// An object that was written: its kind, as it was, and as it is or was last.
+pub type Changed = (GroupVersionKind, Option<Arc<Value>>, Arc<Value>);
+
 /// Objects, controllers and a clock.
 pub struct World {
     objects: BTreeMap<Key, Arc<Value>>,
@@ -30,6 +33,8 @@ pub struct World {
     awake: BTreeSet<(usize, Key)>,
     timers: BTreeMap<(usize, Key), Moment>,
     defaults: bool,
+    graceful: bool,
+    changes: Option<Vec<Changed>>,
     refused: BTreeMap<(bool, GroupVersionKind), Status>,
     revision: u64,
     now: Moment,
@@ -47,6 +52,8 @@ impl World {
             controllers,
             timers: BTreeMap::new(),
             defaults: false,
+            graceful: false,
+            changes: None,
             refused: BTreeMap::new(),
             revision: 0,
             now: BEGINNING.parse().expect("it is a time"),
@@ -59,6 +66,30 @@ impl World {
     pub fn with_defaults(mut self) -> Self {
         self.defaults = true;
         self
+    }
+
+    /// From now on pods that have a node stay until it lets them go, by a deletion that does not wait.
+    #[must_use]
+    pub fn with_grace(mut self) -> Self {
+        self.graceful = true;
+        self
+    }
+
+    /// From now on what is written is noted for [`World::take_changes`].
+    #[must_use]
+    pub fn with_changes(mut self) -> Self {
+        self.changes = Some(Vec::new());
+        self
+    }
+
+    /// What was written since this was last asked.
+    pub fn take_changes(&mut self) -> Vec<Changed> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// All objects.
+    pub fn objects(&self) -> &BTreeMap<Key, Arc<Value>> {
+        &self.objects
     }
 
     /// The time.
@@ -230,7 +261,10 @@ impl World {
     }
 
     /// Carries out one write; gives the name of the object.
-    fn write(&mut self, write: Write) -> Result<String, Status> {
+    ///
+    /// # Errors
+    /// As the server's: conflicts, objects that are not there or are there already.
+    pub fn write(&mut self, write: Write) -> Result<String, Status> {
         let named = match &write {
             Write::Create { kind, object } => return self.create(kind, object.clone()),
             Write::Update { object, .. } => object::name(object).to_owned(),
@@ -265,12 +299,13 @@ impl World {
                 self.store(&key, object);
                 Ok(())
             }
-            Write::Delete { key, uid, resource_version, propagation, .. } => {
+            Write::Delete { key, uid, resource_version, propagation, grace_period_seconds } => {
                 self.check(&key, &uid, resource_version.as_deref())?;
+                let at_once = grace_period_seconds == Some(0);
                 if let Some(status) = self.refused.get(&(false, key.kind.clone())) {
                     return Err(status.clone());
                 }
-                self.remove(&key, propagation)
+                self.remove_within(&key, propagation, at_once)
             }
             Write::Sign { key, .. } => {
                 let mut object = Value::clone(&self.objects[&key]);
@@ -323,6 +358,15 @@ impl World {
     }
 
     fn remove(&mut self, key: &Key, propagation: Option<Propagation>) -> Result<(), Status> {
+        self.remove_within(key, propagation, false)
+    }
+
+    fn remove_within(
+        &mut self,
+        key: &Key,
+        propagation: Option<Propagation>,
+        at_once: bool,
+    ) -> Result<(), Status> {
         self.check(key, object::uid(self.objects.get(key).map_or(&Value::Null, |o| o)), None)?;
         let mut object = Value::clone(&self.objects[key]);
         let finalizer = match propagation {
@@ -335,6 +379,9 @@ impl World {
         let now = json!(self.now.to_time());
         let metadata = object::metadata_mut(&mut object);
         metadata.entry("deletionTimestamp").or_insert(now);
+        if self.graceful && key.kind == *crate::known::POD {
+            metadata.insert("deletionGracePeriodSeconds".into(), json!(if at_once { 0 } else { 30 }));
+        }
         if !finalizers.is_empty() {
             metadata.insert("finalizers".into(), json!(finalizers));
         }
@@ -365,13 +412,20 @@ impl World {
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let held = object::finalizers(&object).next().is_some()
             || object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+        let runs = self.graceful
+            && object["spec"]["nodeName"].is_string()
+            && !matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+            && object["metadata"]["deletionGracePeriodSeconds"] != 0;
         let object = Arc::new(object);
-        if is_deleted(&object) && !held {
+        if is_deleted(&object) && !held && !(runs && key.kind == *crate::known::POD) {
             self.objects.remove(key);
         } else {
             self.objects.insert(key.clone(), Arc::clone(&object));
         }
         self.wake(&key.kind, old.as_deref(), &object);
+        if let Some(changes) = &mut self.changes {
+            changes.push((key.kind.clone(), old, object));
+        }
     }
 
     fn wake(&mut self, kind: &GroupVersionKind, old: Option<&Value>, new: &Value) {

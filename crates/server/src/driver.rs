@@ -159,6 +159,8 @@ async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Ke
         }
         Err(status) => {
             tracing::warn!(controller = controller.name(), object = %shown(key), error = %status, "a plan could not be carried out");
+            // What was written before the failure must be seen, or it would be written again.
+            catch_up(api).await;
             let plan = controller.failed(&api.world.view(), key, now, &[status]);
             if let Err(status) = carry_out(api, executor, plan).await
                 && !is_stale(&status)

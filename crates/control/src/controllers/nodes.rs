@@ -1,7 +1,7 @@
 //! The life of nodes: one that is not heard of is not relied on, and each gets a range of addresses for its pods.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -247,7 +247,7 @@ fn ranges(node: &Value) -> Vec<String> {
 
 /// The numbers of the ranges that a range, which may be larger or smaller than ours, takes.
 fn numbers_within(range: &str) -> Vec<u32> {
-    let Some((std::net::IpAddr::V4(first), bits)) = shoal_api::names::parse_cidr(range) else {
+    let Some((core::net::IpAddr::V4(first), bits)) = shoal_api::names::parse_cidr(range) else {
         return Vec::new();
     };
     let first = first.to_bits();

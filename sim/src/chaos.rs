@@ -1,0 +1,110 @@
+//! A story that a seed tells: minutes of changes and faults, then calm, then all must be as it was last asked.
+
+use crate::cluster::Cluster;
+use crate::fault::{Chance, Faults};
+use crate::story::act;
+
+/// How long things go wrong, in seconds.
+const ROUGH_SECONDS: u64 = 400;
+
+/// How long all may take to come to rest afterwards, in seconds: a pod that failed often waits up to ten minutes.
+const CALM_SECONDS_MAX: u64 = 900;
+
+/// Seconds in which nothing at all may change once all has come to rest.
+const STILL_SECONDS: u64 = 60;
+
+/// How a seed's story went.
+pub struct Told {
+    /// Its lines, which [`crate::story::tell`] understands.
+    pub lines: Vec<String>,
+    /// What did not hold; none: all did.
+    pub failure: Option<String>,
+    /// What was written last, for a failure.
+    pub trace: Vec<String>,
+}
+
+/// Tells the story of a seed.
+pub fn tell(seed: u64) -> Told {
+    let mut cluster = Cluster::new(seed);
+    let mut lines = Vec::new();
+    let failure = live(&mut cluster, &mut Chance::new(seed ^ 0x9e37_79b9_7f4a_7c15), &mut lines).err();
+    let trace = cluster.take_trace();
+    Told { lines, failure, trace }
+}
+
+fn live(cluster: &mut Cluster, chance: &mut Chance, lines: &mut Vec<String>) -> Result<(), String> {
+    let mut say = |cluster: &mut Cluster, line: String| {
+        lines.push(line.clone());
+        act(cluster, &line).map(|_| ())
+    };
+    let nodes = 2 + chance.below(4);
+    say(cluster, format!("nodes {nodes}"))?;
+    let (surge, unavailable) = [(1, 0), (0, 1), (2, 1), (1, 2), (0, 0)][chance.index(5)];
+    say(
+        cluster,
+        format!(
+            "deployment web replicas=3 surge={surge} unavailable={unavailable} patience={}",
+            chance.below(4)
+        ),
+    )?;
+    if chance.hits(500) {
+        say(cluster, "deployment api replicas=2 recreate".into())?;
+    }
+    if chance.hits(500) {
+        say(cluster, "job work completions=5 parallelism=2".into())?;
+    }
+    if chance.hits(800) {
+        say(cluster, "rough".into())?;
+    }
+    let mut seconds = 0;
+    while seconds < ROUGH_SECONDS {
+        let wait = 1 + chance.below(40);
+        say(cluster, format!("tick {wait}"))?;
+        seconds += wait;
+        if let Some(line) = event(cluster, chance, nodes) {
+            say(cluster, line)?;
+        }
+    }
+    say(cluster, "resume web".into())?;
+    say(cluster, "calm".into())?;
+    debug_assert_eq!(cluster.faults, Faults::NONE);
+    settle(cluster)
+}
+
+/// What happens next.
+fn event(cluster: &Cluster, chance: &mut Chance, nodes: u64) -> Option<String> {
+    let node = format!("node-{}", 1 + chance.below(nodes));
+    Some(match chance.below(10) {
+        0 | 1 => format!("image web {}", 1 + chance.below(4)),
+        2 | 3 => format!("scale web {}", chance.below(8)),
+        4 => format!("kill {node}"),
+        5 | 6 => format!("revive {node}"),
+        7 => format!("outage {}", 1 + chance.below(60)),
+        8 if chance.hits(500) => "pause web".into(),
+        8 => "resume web".into(),
+        _ => {
+            let _ = cluster;
+            return None;
+        }
+    })
+}
+
+fn settle(cluster: &mut Cluster) -> Result<(), String> {
+    let mut left = CALM_SECONDS_MAX;
+    while let Err(why) = cluster.has_settled() {
+        if left == 0 {
+            return Err(format!("it does not come to rest: {why}"));
+        }
+        left -= 1;
+        cluster.step()?;
+    }
+    cluster.take_trace();
+    cluster.tick(STILL_SECONDS)?;
+    let busy: Vec<String> =
+        cluster.take_trace().into_iter().filter(|line| !line.contains(" Lease ")).collect();
+    // Statuses may be written once more; a control loop that never rests writes again and again.
+    if busy.len() > 20 {
+        return Err(format!("it does not rest: {} writes in a minute, as {:?}", busy.len(), &busy[..3]));
+    }
+    cluster.has_settled()
+}
