@@ -14,7 +14,8 @@ use shoal_runtime::{
 };
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{FetchFailure, Fetched, Image, Policy};
+use crate::artifact::Policy;
+use crate::config::{FetchFailure, Fetched, Image};
 use crate::log::writing::{self, Log};
 use crate::meter::{Meter, Metered};
 use crate::node::now;

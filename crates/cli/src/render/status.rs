@@ -17,8 +17,6 @@ pub struct Cluster<'a> {
     pub apps: &'a [Value],
     /// Deployments.
     pub deployments: &'a [Value],
-    /// ReplicaSets.
-    pub replica_sets: &'a [Value],
     /// Jobs.
     pub jobs: &'a [Value],
     /// Pods.

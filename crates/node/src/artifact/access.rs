@@ -341,19 +341,16 @@ impl<'a> Session<'a> {
         let scope = scope.unwrap_or(&own);
         let registry = self.registry().await?;
         let (endpoint, path) = self.resolve(&registry, "/v2/", realm)?;
-        let mut form = Serializer::new(String::new());
-        form.extend_pairs(service.map(|service| ("service", service))).append_pair("scope", scope);
+        let form = token_form(service, scope, credential);
         let request = match credential {
-            Some(Credential::Identity(token)) => {
-                form.append_pair("grant_type", "refresh_token").append_pair("client_id", "shoal");
-                let form = form.append_pair("refresh_token", token).finish();
+            Some(Credential::Identity(_)) => {
                 let ask = Ask { payload: Payload::Bytes(form.into()), ..Ask::new(Method::POST, "") };
                 let ask = ask.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
                 request(&path, &ask, None).await?
             }
             credential => {
                 let separator = if path.contains('?') { '&' } else { '?' };
-                let path = format!("{path}{separator}{}", form.finish());
+                let path = format!("{path}{separator}{form}");
                 let authorization = credential.and_then(basic).transpose()?;
                 request(&path, &Ask::new(Method::GET, ""), authorization).await?
             }
@@ -368,6 +365,17 @@ impl<'a> Session<'a> {
         }
         Ok(header)
     }
+}
+
+/// What a token is asked for with: in the query, or in the body where a refresh token is shown.
+fn token_form(service: Option<&str>, scope: &str, credential: Option<&Credential>) -> String {
+    let mut form = Serializer::new(String::new());
+    form.extend_pairs(service.map(|service| ("service", service))).append_pair("scope", scope);
+    if let Some(Credential::Identity(token)) = credential {
+        form.append_pair("grant_type", "refresh_token").append_pair("client_id", "shoal");
+        form.append_pair("refresh_token", token);
+    }
+    form.finish()
 }
 
 fn read_token(endpoint: &Endpoint, body: &[u8]) -> Result<(HeaderValue, Duration), Trouble> {

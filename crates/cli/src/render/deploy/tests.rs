@@ -100,7 +100,26 @@ fn a_failure_is_explained_from_pods_events_and_logs() {
     let late =
         deployment(json!({"replicas": 3}), json!({"observedGeneration": 2, "conditions": [condition]}));
     let evidence = Evidence { replica_sets: &sets, pods: &pods, events: &events, logs: &logs };
-    expect![[""]].assert_eq(&stripped(&explain(&late, &evidence)));
+    expect![[r#"
+          ReplicaSet "b" has timed out progressing.
+          2 of 3 pods CrashLoopBackOff: back-off 20s restarting
+          1 of 3 pods ErrImagePull: failed to pull image "x": no such image
+          event BackOff: back-off restarting failed container
+          event FailedCreate: quota exceeded
+          last words of shop-b-1
+            line 3
+            line 4
+            line 5
+            line 6
+            line 7
+            line 8
+            line 9
+            line 10
+            line 11
+            line 12
+        hint: `shoal logs NAME --previous` has all that the last run said
+    "#]]
+    .assert_eq(&stripped(&explain(&late, &evidence)));
 }
 
 #[test]

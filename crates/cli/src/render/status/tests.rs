@@ -104,9 +104,31 @@ fn what_is_wrong_stands_first_and_is_explained() {
         pods: &pods,
         ingresses: std::slice::from_ref(&ingress),
         events: &events,
-        ..Cluster::default()
     };
-    check(&cluster, &expect![[""]]);
+    check(
+        &cluster,
+        &expect![[r#"
+        Nodes  1 of 2 ready
+          two  not ready  1 pod   2 cpu, 8Gi memory  60m
+          one  ready      2 pods  2 cpu, 8Gi memory  60m
+
+        Apps and Deployments  2 of 5 well
+          default/cart   0/3  ProgressDeadlineExceeded  60m
+          default/new    1/2  1 of 2 replicas ready     60m  http://*/new
+          default/later  -    not expanded yet
+          default/shop   2/2  serving                   60m  https://shop.example.com/
+          default/idle   0/0  scaled to zero            60m
+
+        Jobs
+          default/migrate  done  1 of 1  60m
+
+        Pods in trouble
+          default/cart-1  ErrImagePull  failed to pull \u{1b}[2Jimage
+
+        Last warnings
+          60s  pod/cart-1  Failed  failed to pull image
+    "#]],
+    );
 }
 
 #[test]
