@@ -102,7 +102,10 @@ impl Checker {
             let sets = world.owned_of(object::uid(&deployment), &REPLICA_SET);
             let asked: i64 = sets.iter().filter_map(|set| set["spec"]["replicas"].as_i64()).sum();
             if asked > most {
-                return Err(format!("{}: {asked} pods of {name} are asked for, {most} at most", now.to_time()));
+                return Err(format!(
+                    "{}: {asked} pods of {name} are asked for, {most} at most",
+                    now.to_time()
+                ));
             }
         }
         room(world)

@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use rustls_pki_types::CertificateDer;
 use shoal_api::Status;
 use shoal_api::resources::Verb;
+use shoal_api::selector::field;
 use shoal_control::rbac::{Attributes, MASTERS, User};
 
 use crate::answer::{self, Answer};
@@ -205,28 +206,44 @@ impl Asked {
     /// Whether this user may do this.
     fn authorized(&self, api: &Api) -> Result<(), Status> {
         let authorizer = api.access.authorizer.read();
-        let selector = self.query.get("fieldSelector").unwrap_or_default();
-        let terms = selector.split(',').filter_map(|term| term.split_once('='));
-        let fields: Vec<(&str, &str)> = terms
-            .filter(|(field, _)| !field.ends_with('!'))
-            .map(|(field, value)| (field, value.strip_prefix('=').unwrap_or(value)))
-            .collect();
+        let selected = self.selected();
+        let terms = selected.terms().iter().filter(|term| !term.not);
+        let fields: Vec<(&str, &str)> = terms.map(|term| (&*term.field, &*term.value)).collect();
+        // Who selects the one object of a name needs a right to that object only, as the agents of nodes have.
+        let only = selected.required("metadata.name");
         let attributes = match &self.target {
             Target::Path => Attributes::path(self.verb(), &self.path),
-            Target::Resource(target) => Attributes {
-                subresource: &target.subresource,
-                version: &target.version,
-                fields: &fields,
-                ..Attributes::resource(
-                    self.verb(),
-                    &target.group,
-                    &target.resource,
-                    &target.namespace,
-                    &target.name,
-                )
-            },
+            Target::Resource(target) => {
+                let name = only.filter(|_| target.name.is_empty()).unwrap_or(&target.name);
+                Attributes {
+                    subresource: &target.subresource,
+                    version: &target.version,
+                    fields: &fields,
+                    ..Attributes::resource(
+                        self.verb(),
+                        &target.group,
+                        &target.resource,
+                        &target.namespace,
+                        name,
+                    )
+                }
+            }
         };
         authorizer.require(&self.user, &attributes)
+    }
+
+    /// What its field selector says, where it selects objects. One that cannot be read selects nothing: whoever lists says
+    /// what is wrong with it.
+    fn selected(&self) -> field::Selector {
+        match &self.target {
+            Target::Resource(target)
+                if matches!(target.verb, Verb::List | Verb::Watch | Verb::DeleteCollection) =>
+            {
+                let text = self.query.get("fieldSelector").unwrap_or_default();
+                field::Selector::parse(text).unwrap_or_default()
+            }
+            Target::Resource(_) | Target::Path => field::Selector::default(),
+        }
     }
 
     /// As RBAC names it.

@@ -167,7 +167,7 @@ async fn obey(mut signals: Signals, drain: &Drain, certificates: Option<&Certifi
 }
 
 #[expect(clippy::disallowed_methods, reason = "who signals twice asks to skip the drain")]
-pub(crate) fn end_at_once() {
+pub(crate) fn end_at_once() -> ! {
     std::process::exit(i32::from(SECOND_SIGNAL));
 }
 

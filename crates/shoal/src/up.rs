@@ -12,7 +12,7 @@ use shoal_base::drain::{Drain, Drained};
 use shoal_base::error_chain::chain;
 use shoal_cli::{Common, Exit, UpRequest, exit};
 use shoal_client::{Cache, Client, Select, kinds};
-use shoal_edge::{Cluster, Edge, Follow, Listener, MoreMetrics, Ports, Served, Settings, follow};
+use shoal_edge::{Cluster, Edge, Follow, Listener, MoreMetrics, Served, Settings, follow};
 use shoal_host::Host;
 use shoal_node::artifact::{self, ClientOptions, Store, StoreOptions};
 use shoal_node::{Agent, Machine};
@@ -169,7 +169,7 @@ async fn agent(
         .await
         .map_err(|error| unavailable(&format!("cannot listen on {address} for the node: {error}")))?;
     let port = listener.local_addr().map(|address| address.port()).ok();
-    let client = artifact::Client::new(&ClientOptions::default())
+    let client = artifact::Client::new(ClientOptions::default())
         .and_then(|client| Store::open(&registry::store_dir(common), client, StoreOptions::default()));
     let artifacts = client.map_err(|error| unavailable(&error.to_string()))?;
     let config = shoal_node::Config {

@@ -65,7 +65,9 @@ async fn a_component_serves_from_ready_to_deleted() {
         assert!(reasons.iter().any(|one| one.starts_with(reason)), "{reason}: {reasons:?}");
     }
     let assignments = world.data().join("assignments");
-    world.until("nothing of it is kept", || std::fs::read_dir(&assignments).is_ok_and(|dir| dir.count() == 0)).await;
+    world
+        .until("nothing of it is kept", || std::fs::read_dir(&assignments).is_ok_and(|dir| dir.count() == 0))
+        .await;
     world.end().await;
 }
 
