@@ -204,6 +204,7 @@ pub(crate) async fn refusal(answer: Response<Incoming>) -> Status {
     let reason = match code {
         400 => "BadRequest",
         404 => "NotFound",
+        405 => "MethodNotAllowed",
         409 => "Conflict",
         429 => "TooManyRequests",
         503 => "ServiceUnavailable",
