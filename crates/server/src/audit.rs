@@ -324,6 +324,10 @@ impl<'a> From<&'a User> for UserInfo<'a> {
 }
 
 /// Runs on a thread of its own until the log is closed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing is waited for: what comes meanwhile is written with the rest"
+)]
 fn write_all(mut file: Rotated, queue: &Receiver<String>, dropped: &AtomicU64) {
     let mut told = 0;
     while let Ok(first) = queue.recv() {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use shoal_api::GroupVersionKind;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::registry::Registry;
 use crate::world::Entry;
@@ -46,20 +47,21 @@ pub(crate) struct Listeners(Mutex<Vec<Listener>>);
 
 struct Listener {
     kinds: Kinds,
-    news: UnboundedSender<News>,
+    news: Sender<News>,
     waiting: Arc<AtomicUsize>,
 }
 
 /// What one listener hears, until it is dropped.
 pub struct Changes {
-    news: UnboundedReceiver<News>,
+    news: Receiver<News>,
     waiting: Arc<AtomicUsize>,
 }
 
 impl Listeners {
     /// One more.
     pub(crate) fn join(&self, kinds: Kinds) -> Changes {
-        let (sender, news) = unbounded_channel();
+        // One more for the word that something was missed.
+        let (sender, news) = channel(WAITING_MAX + 1);
         let waiting = Arc::new(AtomicUsize::new(0));
         self.0.lock().push(Listener { kinds, news: sender, waiting: waiting.clone() });
         Changes { news, waiting }
@@ -96,7 +98,7 @@ impl Listener {
             _ => return !self.news.is_closed(),
         };
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        self.news.send(news).is_ok()
+        !matches!(self.news.try_send(news), Err(TrySendError::Closed(_)))
     }
 }
 

@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 use shoal_api::Status;
 use tokio::sync::oneshot;
 
-/// Writes that run at once: they wait for the disk together, and one sync is for all of them.
-pub const WRITES: usize = 64;
-/// Reads that run at once for each core. They compute, and whoever has a place stands in line for a core: few places,
+/// Requests for one object that run at once. They compute little; writes wait for the disk together, and one sync is for
+/// all of them.
+pub const SHORT: usize = 64;
+/// Lists that run at once for each core. They compute, and whoever has a place stands in line for a core: few places,
 /// and the line is short.
-const READS_PER_CORE: usize = 2;
+const LISTS_PER_CORE: usize = 2;
 /// Requests of one user that wait. A client that has more in flight is told to slow down.
 pub const QUEUE_MAX: usize = 128;
 /// When a client that was turned away should come again, in seconds.
@@ -25,17 +26,17 @@ const RETRY_SECONDS: u32 = 1;
 /// Gives out places.
 #[derive(Clone)]
 pub struct Fair {
-    reads: Lane,
-    writes: Lane,
+    short: Lane,
+    lists: Lane,
 }
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// It looks.
-    Read,
-    /// It changes something.
-    Write,
+    /// It reads or writes one object.
+    Short,
+    /// It reads as many as there are.
+    List,
 }
 
 /// The places for one sort of requests.
@@ -67,7 +68,7 @@ impl Fair {
     /// For so many cores.
     pub fn new(cores: usize) -> Self {
         let lane = |places| Lane { places, state: Arc::default() };
-        Self { reads: lane(cores * READS_PER_CORE), writes: lane(WRITES) }
+        Self { short: lane(SHORT), lists: lane(cores * LISTS_PER_CORE) }
     }
 
     /// A place for a request of a user. Dropping the future gives up the place in the queue.
@@ -76,16 +77,16 @@ impl Fair {
     /// 429: too many requests of this user wait already.
     pub async fn place(&self, user: &str, work: Work) -> Result<Place, Status> {
         let lane = match work {
-            Work::Read => &self.reads,
-            Work::Write => &self.writes,
+            Work::Short => &self.short,
+            Work::List => &self.lists,
         };
         lane.place(user).await
     }
 
     /// Requests that run, and that wait.
     pub fn load(&self) -> (usize, usize) {
-        let [reads, writes] = [&self.reads, &self.writes].map(Lane::load);
-        (reads.0 + writes.0, reads.1 + writes.1)
+        let [short, lists] = [&self.short, &self.lists].map(Lane::load);
+        (short.0 + lists.0, short.1 + lists.1)
     }
 }
 
@@ -181,8 +182,8 @@ mod tests {
 
     async fn fill(fair: &Fair, user: &str) -> Vec<Place> {
         let mut places = Vec::new();
-        for _ in 0..WRITES {
-            places.push(fair.place(user, Work::Write).await.expect("room"));
+        for _ in 0..SHORT {
+            places.push(fair.place(user, Work::Short).await.expect("room"));
         }
         places
     }
@@ -191,12 +192,12 @@ mod tests {
     async fn a_flood_waits_for_itself() {
         let fair = Fair::default();
         let mut places = fill(&fair, "flood").await;
-        let mut flood: Vec<_> = (0..QUEUE_MAX).map(|_| Box::pin(fair.place("flood", Work::Write))).collect();
+        let mut flood: Vec<_> = (0..QUEUE_MAX).map(|_| Box::pin(fair.place("flood", Work::Short))).collect();
         for one in &mut flood {
             assert!(one.now_or_never().is_none());
         }
-        assert_eq!(fair.place("flood", Work::Write).await.err().map(|status| status.code), Some(429));
-        let mut other = Box::pin(fair.place("other", Work::Write));
+        assert_eq!(fair.place("flood", Work::Short).await.err().map(|status| status.code), Some(429));
+        let mut other = Box::pin(fair.place("other", Work::Short));
         assert!((&mut other).now_or_never().is_none());
 
         // The first place goes to the flood, which has waited longer; the second to the other.
@@ -210,9 +211,9 @@ mod tests {
     async fn who_gives_up_takes_no_place() {
         let fair = Fair::default();
         let mut places = fill(&fair, "a").await;
-        let mut gone = Box::pin(fair.place("b", Work::Write));
+        let mut gone = Box::pin(fair.place("b", Work::Short));
         assert!((&mut gone).now_or_never().is_none());
-        let mut stays = Box::pin(fair.place("c", Work::Write));
+        let mut stays = Box::pin(fair.place("c", Work::Short));
         assert!((&mut stays).now_or_never().is_none());
         drop(gone);
         drop(places.pop());
@@ -222,19 +223,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reads_have_a_few_places_of_their_own() {
+    async fn lists_have_a_few_places_of_their_own() {
         let fair = Fair::new(3);
-        let writes = fill(&fair, "writer").await;
-        let mut reads = Vec::new();
-        for _ in 0..3 * READS_PER_CORE {
-            reads.push(fair.place("reader", Work::Read).await.expect("room"));
+        let short = fill(&fair, "writer").await;
+        let mut lists = Vec::new();
+        for _ in 0..3 * LISTS_PER_CORE {
+            lists.push(fair.place("reader", Work::List).await.expect("room"));
         }
-        let mut next = Box::pin(fair.place("reader", Work::Read));
+        let mut next = Box::pin(fair.place("reader", Work::List));
         assert!((&mut next).now_or_never().is_none());
-        assert_eq!(fair.load(), (writes.len() + reads.len(), 1));
-        drop(writes);
+        assert_eq!(fair.load(), (short.len() + lists.len(), 1));
+        drop(short);
         assert!((&mut next).now_or_never().is_none());
-        reads.pop();
+        lists.pop();
         assert!((&mut next).now_or_never().is_some_and(|place| place.is_ok()));
     }
 }

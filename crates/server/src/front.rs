@@ -167,14 +167,15 @@ impl Asked {
         let Target::Resource(target) = &self.target else { return None };
         match target.verb {
             _ if self.user.is_in(MASTERS) || is_long(target) => None,
-            Verb::Get | Verb::List => Some(Work::Read),
-            _ => Some(Work::Write),
+            Verb::List => Some(Work::List),
+            _ => Some(Work::Short),
         }
     }
 
     /// Waits until the revision that a reader asks for is there.
     async fn has_happened(&self, api: &Api) -> Result<(), Status> {
-        if self.work() != Some(Work::Read) {
+        let is_read = |target: &ResourceTarget| matches!(target.verb, Verb::Get | Verb::List);
+        if !matches!(&self.target, Target::Resource(target) if is_read(target)) {
             return Ok(());
         }
         let asked = self.query.get("resourceVersion").filter(|text| !["", "0"].contains(text));

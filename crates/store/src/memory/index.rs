@@ -108,11 +108,16 @@ impl Index {
     /// A change that is newer than everything.
     pub(crate) fn apply(&mut self, event: &Event) {
         match &event.object {
-            Some(object) if self.live.replace(ByKey(Arc::clone(object))).is_none() => {
-                self.count_one(&event.key)
+            Some(object) => {
+                if self.live.replace(ByKey(Arc::clone(object))).is_none() {
+                    self.count_one(&event.key);
+                }
             }
-            None if self.live.remove(event.key.as_ref()) => self.discount_one(&event.key),
-            _ => {}
+            None => {
+                if self.live.remove(event.key.as_ref()) {
+                    self.discount_one(&event.key);
+                }
+            }
         }
         let body = event.object.as_ref().map_or(Body::Deleted, |object| Body::Here(Arc::clone(object)));
         let slot = Slot { revision: event.revision, body };
