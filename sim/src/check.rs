@@ -102,7 +102,10 @@ impl Checker {
             let sets = world.owned_of(object::uid(&deployment), &REPLICA_SET);
             let asked: i64 = sets.iter().filter_map(|set| set["spec"]["replicas"].as_i64()).sum();
             if asked > most {
-                return Err(format!("{}: {asked} pods of {name} are asked for, {most} at most", now.to_time()));
+                return Err(format!(
+                    "{}: {asked} pods of {name} are asked for, {most} at most",
+                    now.to_time()
+                ));
             }
         }
         room(world)
@@ -123,7 +126,8 @@ fn size(deployment: &Value) -> Size {
     Size { least: wanted - unavailable.min(wanted), most: wanted + surge }
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether a pod says that it is ready.
+pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|known| known["type"] == "Ready" && known["status"] == "True")
 }

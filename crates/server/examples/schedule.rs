@@ -34,7 +34,8 @@ struct Server {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number =
+        |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (nodes, pods) = (number(0, 1000), number(1, 5000));
     let directory = arguments.get(2).cloned().unwrap_or_else(|| "target".into());
     let place = tempfile::tempdir_in(directory).expect("a directory on the disk to measure");
@@ -47,7 +48,9 @@ async fn measure(place: &Path, nodes: usize, pods: usize) {
     let server = Server::start(place, Controllers::All).await;
     server.create("/api/v1/nodes", (0..nodes).map(node)).await;
     let tainted = |node: &Value| node["spec"]["taints"].as_array().is_some_and(|taints| !taints.is_empty());
-    server.until(|| !server.running.api.world.view().list(&NODE, None).iter().any(|node| tainted(node))).await;
+    server
+        .until(|| !server.running.api.world.view().list(&NODE, None).iter().any(|node| tainted(node)))
+        .await;
     server.end().await;
     // Pods wait.
     let server = Server::start(place, Controllers::Api).await;
@@ -78,7 +81,10 @@ fn plan_alone(server: &Server) {
     let began = Instant::now();
     let plan = scheduler.plan(&view, &key, now);
     let (count, took) = (plan.writes.len(), began.elapsed());
-    println!("| pods decided in one plan, nothing written | {:.0} /s ({count} in {took:.1?}) |", rate(count, began));
+    println!(
+        "| pods decided in one plan, nothing written | {:.0} /s ({count} in {took:.1?}) |",
+        rate(count, began)
+    );
 }
 
 fn rate(count: usize, since: Instant) -> f64 {

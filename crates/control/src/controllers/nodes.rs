@@ -1,7 +1,7 @@
 //! The life of nodes: one that is not heard of is not relied on, and each gets a range of addresses for its pods.
 
-use std::collections::BTreeSet;
 use core::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
