@@ -1,7 +1,7 @@
 //! A story that a seed tells: minutes of changes and faults, then calm, then all must be as it was last asked.
 
 use crate::cluster::Cluster;
-use crate::fault::{Chance, Faults};
+use crate::fault::Chance;
 use crate::story::act;
 
 /// How long things go wrong, in seconds.
@@ -61,18 +61,17 @@ fn live(cluster: &mut Cluster, chance: &mut Chance, lines: &mut Vec<String>) -> 
         let wait = 1 + chance.below(40);
         say(cluster, format!("tick {wait}"))?;
         seconds += wait;
-        if let Some(line) = event(cluster, chance, nodes) {
+        if let Some(line) = event(chance, nodes) {
             say(cluster, line)?;
         }
     }
     say(cluster, "resume web".into())?;
     say(cluster, "calm".into())?;
-    debug_assert_eq!(cluster.faults, Faults::NONE);
     settle(cluster)
 }
 
 /// What happens next.
-fn event(cluster: &Cluster, chance: &mut Chance, nodes: u64) -> Option<String> {
+fn event(chance: &mut Chance, nodes: u64) -> Option<String> {
     let node = format!("node-{}", 1 + chance.below(nodes));
     Some(match chance.below(10) {
         0 | 1 => format!("image web {}", 1 + chance.below(4)),
@@ -82,10 +81,7 @@ fn event(cluster: &Cluster, chance: &mut Chance, nodes: u64) -> Option<String> {
         7 => format!("outage {}", 1 + chance.below(60)),
         8 if chance.hits(500) => "pause web".into(),
         8 => "resume web".into(),
-        _ => {
-            let _ = cluster;
-            return None;
-        }
+        _ => return None,
     })
 }
 

@@ -126,7 +126,8 @@ fn size(deployment: &Value) -> Size {
     Size { least: wanted - unavailable.min(wanted), most: wanted + surge }
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether a pod says that it is ready.
+pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|known| known["type"] == "Ready" && known["status"] == "True")
 }

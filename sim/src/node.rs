@@ -9,6 +9,7 @@ use shoal_control::known::{LEASE, NODE, POD};
 use shoal_control::plan::{Key, Write, after};
 use shoal_control::snapshot::{Snapshot as _, is_deleted};
 
+use crate::check::is_ready;
 use crate::cluster::Api;
 
 /// Between two renewals of the lease, in seconds.
@@ -149,9 +150,4 @@ impl Hollow {
             },
         );
     }
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|known| known["type"] == "Ready" && known["status"] == "True")
 }

@@ -17,6 +17,7 @@ use shoal_control::known::{DEPLOYMENT, JOB, NODE, POD};
 use shoal_control::plan::Propagation;
 use shoal_control::snapshot::Snapshot as _;
 
+use crate::check::is_ready;
 use crate::cluster::Cluster;
 use crate::fault::Faults;
 
@@ -154,77 +155,68 @@ fn job(name: &str, options: &[&str]) -> Result<Value, String> {
 
 fn show(cluster: &mut Cluster, what: &str) -> Result<String, String> {
     let world = &cluster.world;
-    let mut shown = String::new();
-    match what {
-        "pods" => {
-            for pod in world.list(&POD, None) {
-                let ready = pod["status"]["conditions"].as_array().into_iter().flatten();
-                let ready = ready.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
-                let _ = writeln!(
-                    shown,
-                    "{} image {} on {} {}{}{}",
-                    object::label(&pod, "app").unwrap_or_default(),
-                    pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default(),
-                    pod["spec"]["nodeName"].as_str().unwrap_or("-"),
-                    pod["status"]["phase"].as_str().unwrap_or("Pending"),
-                    if ready { " ready" } else { "" },
-                    if object::deletion_timestamp(&pod).is_some() { " going" } else { "" },
-                );
-            }
-        }
-        "deployments" => {
-            for deployment in world.list(&DEPLOYMENT, None) {
-                let status = &deployment["status"];
-                let number = |field: &str| status[field].as_i64().unwrap_or_default();
-                let told = status["conditions"].as_array().into_iter().flatten();
-                let told = told.map(|one| format!(" {}={}", one["type"], one["reason"]).replace('"', ""));
-                let _ = writeln!(
-                    shown,
-                    "{} {}/{} ready, {} new, {} available{}",
-                    object::name(&deployment),
-                    number("readyReplicas"),
-                    deployment["spec"]["replicas"],
-                    number("updatedReplicas"),
-                    number("availableReplicas"),
-                    told.collect::<String>(),
-                );
-            }
-        }
-        "jobs" => {
-            for job in world.list(&JOB, None) {
-                let number = |field: &str| job["status"][field].as_i64().unwrap_or_default();
-                let done = job["status"]["completionTime"].is_string();
-                let _ = writeln!(
-                    shown,
-                    "{} {}/{} done, {} active, {} failed{}",
-                    object::name(&job),
-                    number("succeeded"),
-                    job["spec"]["completions"],
-                    number("active"),
-                    number("failed"),
-                    if done { ", complete" } else { "" },
-                );
-            }
-        }
-        "nodes" => {
-            for node in world.list(&NODE, None) {
-                let ready = node["status"]["conditions"].as_array().into_iter().flatten();
-                let ready =
-                    ready.into_iter().find(|one| one["type"] == "Ready").map(|one| one["status"].clone());
-                let taints = node["spec"]["taints"].as_array().into_iter().flatten();
-                let taints = taints.map(|one| format!(" {}:{}", one["key"], one["effect"]).replace('"', ""));
-                let _ = writeln!(
-                    shown,
-                    "{} {} {}{}",
-                    object::name(&node),
-                    ready.unwrap_or_default().as_str().unwrap_or("-"),
-                    node["spec"]["podCIDR"].as_str().unwrap_or("-"),
-                    taints.collect::<String>(),
-                );
-            }
-        }
-        "writes" => shown = cluster.take_trace().iter().map(|line| format!("{line}\n")).collect(),
+    let (kind, line): (_, fn(&Value) -> String) = match what {
+        "pods" => (&POD, pod_line),
+        "deployments" => (&DEPLOYMENT, deployment_line),
+        "jobs" => (&JOB, job_line),
+        "nodes" => (&NODE, node_line),
+        "writes" => return Ok(cluster.take_trace().iter().map(|line| format!("{line}\n")).collect()),
         _ => return Err(format!("{what:?} cannot be shown")),
-    }
-    Ok(shown)
+    };
+    Ok(world.list(kind, None).iter().map(|object| line(object) + "\n").collect())
+}
+
+fn pod_line(pod: &Value) -> String {
+    format!(
+        "{} image {} on {} {}{}{}",
+        object::label(pod, "app").unwrap_or_default(),
+        pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default(),
+        pod["spec"]["nodeName"].as_str().unwrap_or("-"),
+        pod["status"]["phase"].as_str().unwrap_or("Pending"),
+        if is_ready(pod) { " ready" } else { "" },
+        if object::deletion_timestamp(pod).is_some() { " going" } else { "" },
+    )
+}
+
+fn deployment_line(deployment: &Value) -> String {
+    let status = &deployment["status"];
+    let number = |field: &str| status[field].as_i64().unwrap_or_default();
+    let told = status["conditions"].as_array().into_iter().flatten();
+    let told = told.map(|one| format!(" {}={}", one["type"], one["reason"]).replace('"', ""));
+    format!(
+        "{} {}/{} ready, {} new, {} available{}",
+        object::name(deployment),
+        number("readyReplicas"),
+        deployment["spec"]["replicas"],
+        number("updatedReplicas"),
+        number("availableReplicas"),
+        told.collect::<String>(),
+    )
+}
+
+fn job_line(job: &Value) -> String {
+    let number = |field: &str| job["status"][field].as_i64().unwrap_or_default();
+    format!(
+        "{} {}/{} done, {} active, {} failed{}",
+        object::name(job),
+        number("succeeded"),
+        job["spec"]["completions"],
+        number("active"),
+        number("failed"),
+        if job["status"]["completionTime"].is_string() { ", complete" } else { "" },
+    )
+}
+
+fn node_line(node: &Value) -> String {
+    let ready = node["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = ready.into_iter().find(|one| one["type"] == "Ready").map(|one| one["status"].clone());
+    let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    let taints = taints.map(|one| format!(" {}:{}", one["key"], one["effect"]).replace('"', ""));
+    format!(
+        "{} {} {}{}",
+        object::name(node),
+        ready.unwrap_or_default().as_str().unwrap_or("-"),
+        node["spec"]["podCIDR"].as_str().unwrap_or("-"),
+        taints.collect::<String>(),
+    )
 }

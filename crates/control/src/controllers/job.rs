@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use shoal_api::time::Moment;
 use shoal_api::{Status, object};
 
-use super::pods::{self, PODS_PER_PLAN_MAX, condition, number};
+use super::pods::{self, condition, number};
+use super::replica_set::PODS_PER_PLAN_MAX;
 use crate::known::{JOB, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Propagation, Write, after, read_time};
 use crate::snapshot::{Snapshot, is_deleted, items, text};

@@ -11,9 +11,6 @@ use crate::plan::{Key, Write, after, read_time};
 use crate::snapshot::{Snapshot, api_version, controller_of, is_deleted, items, text};
 use crate::words::selector;
 
-/// Most pods that one plan makes or deletes, as in Kubernetes; the next plan goes on.
-pub(crate) const PODS_PER_PLAN_MAX: usize = 500;
-
 /// `status.phase`; `Pending` where none is said.
 pub(crate) fn phase(pod: &Value) -> &str {
     pod["status"]["phase"].as_str().filter(|phase| !phase.is_empty()).unwrap_or("Pending")

@@ -7,12 +7,15 @@ use serde_json::{Map, Value, json};
 use shoal_api::time::Moment;
 use shoal_api::{Status, object};
 
-use super::pods::{self, PODS_PER_PLAN_MAX, number};
+use super::pods::{self, number};
 use super::ranks;
 use crate::known::{POD, REPLICA_SET};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Write};
 use crate::snapshot::{Snapshot, controller_of, is_deleted, items};
 use crate::words::selector;
+
+/// Most pods that one plan makes or deletes, as in Kubernetes; the next plan goes on.
+pub const PODS_PER_PLAN_MAX: usize = 500;
 
 /// Condition of a set some of whose pods could not be made or deleted.
 pub const REPLICA_FAILURE: &str = "ReplicaFailure";

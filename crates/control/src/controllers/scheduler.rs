@@ -104,7 +104,7 @@ fn waits(pod: &Value) -> bool {
 
 fn plan(cluster: &mut Cluster, now: Moment) -> Plan {
     let mut waiting: Vec<usize> =
-        cluster.pods.iter().filter(|(_, pod)| waits(&pod.object)).map(|(place, _)| *place).collect();
+        cluster.pods.iter().filter(|(_, pod)| pod.waits).map(|(place, _)| *place).collect();
     waiting.sort_by_cached_key(|place| {
         let pod = &cluster.pods[place];
         let (namespace, name) = (object::namespace(&pod.object), object::name(&pod.object));

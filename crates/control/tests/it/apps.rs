@@ -523,4 +523,8 @@ fn an_app_with_a_schedule_is_a_cron_job() {
         }"#]]
     .assert_eq(&pretty(&world, &CRON_JOB));
     assert!(get(&world, &DEPLOYMENT).is_none() && get(&world, &SERVICE).is_none());
+    assert!(
+        conditions(&world).contains("Ready False ScheduleNotRun"),
+        "what nothing runs is not said to run"
+    );
 }

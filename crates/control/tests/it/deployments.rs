@@ -4,8 +4,9 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use shoal_api::{Status, object};
 use shoal_control::controllers::deployment::Deployments;
-use shoal_control::controllers::replica_set::ReplicaSets;
+use shoal_control::controllers::replica_set::{PODS_PER_PLAN_MAX, ReplicaSets};
 use shoal_control::known::{DEPLOYMENT, POD, REPLICA_SET};
+use shoal_control::plan::{Controller as _, Key};
 use shoal_control::snapshot::Snapshot as _;
 use shoal_control::world::World;
 
@@ -587,4 +588,23 @@ fn pods_that_cannot_be_made_are_told_of() {
         Progressing True NewReplicaSetAvailable ReplicaSet \web-cbf448f5\ has successfully progressed.
     "#]],
     );
+}
+
+#[test]
+fn a_plan_makes_and_deletes_so_many_pods() {
+    for replicas in [PODS_PER_PLAN_MAX, PODS_PER_PLAN_MAX + 1] {
+        let mut world = world();
+        let mut set = bare("apps/v1", "ReplicaSet", "rs");
+        let template =
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c"}]}});
+        set["spec"] =
+            json!({"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+        world.apply(set);
+        let key = Key::new(&REPLICA_SET, DEMO, "rs");
+        assert_eq!(ReplicaSets.plan(&world, &key, world.now()).writes.len(), PODS_PER_PLAN_MAX);
+        world.settle();
+        assert_eq!(world.list(&POD, Some(DEMO)).len(), replicas, "the next plan makes the rest");
+        world.change(&REPLICA_SET, DEMO, "rs", |set| set["spec"]["replicas"] = json!(0));
+        assert_eq!(ReplicaSets.plan(&world, &key, world.now()).writes.len(), PODS_PER_PLAN_MAX);
+    }
 }

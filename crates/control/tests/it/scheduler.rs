@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use shoal_api::object;
-use shoal_control::controllers::scheduler::{PODS_PER_PLAN_MAX, Scheduler};
+use shoal_control::controllers::scheduler::{PODS_PER_PLAN_MAX, REFUSALS_PER_PLAN_MAX, Scheduler};
 use shoal_control::known::{NODE, POD};
 use shoal_control::plan::{Controller as _, Key};
 use shoal_control::snapshot::Snapshot as _;
@@ -285,4 +285,18 @@ fn a_plan_places_so_many_pods_and_asks_for_another() {
     assert_eq!(counts.values().sum::<usize>(), pods);
     assert!(counts.values().all(|count| *count <= 10), "no node has more pods than it takes: {counts:?}");
     assert_eq!(counts.len(), nodes);
+}
+
+#[test]
+fn a_plan_tells_so_many_pods_why_they_wait() {
+    for (pods, again) in [(REFUSALS_PER_PLAN_MAX, false), (REFUSALS_PER_PLAN_MAX + 1, true)] {
+        let mut world = world(Vec::new());
+        (0..pods).for_each(|at| world.apply(pod(&format!("p{at}"), "1m", json!({}))));
+        let plan = Scheduler::default().plan(&world, &Key::new(&POD, "", ""), world.now());
+        assert_eq!((plan.writes.len(), plan.requeue_at.is_some()), (REFUSALS_PER_PLAN_MAX, again));
+        world.tick(5);
+        let told = world.list(&POD, None).iter().filter(|pod| pod["status"]["conditions"].is_array()).count();
+        assert_eq!(told, pods);
+        assert_eq!(world.tick(60), "", "what is known is not told again");
+    }
 }

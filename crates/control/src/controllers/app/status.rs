@@ -52,8 +52,13 @@ fn fine() -> Told {
     ("False", "AsExpected".into(), "Nothing has failed.".into())
 }
 
+/// Nothing acts on CronJobs yet, and the App does not say otherwise.
 fn waits(app: &Value) -> Told {
-    ("True", "Scheduled".into(), format!("It runs at {}.", text(&app["spec"]["schedule"])))
+    let message = format!(
+        "The CronJob {} is there, and nothing runs CronJobs yet: make a Job of it with kubectl create job --from",
+        object::name(app)
+    );
+    ("False", "ScheduleNotRun".into(), message)
 }
 
 fn ready(world: &dyn Snapshot, app: &Value, deployment: &Value) -> Told {

@@ -36,6 +36,8 @@ pub(super) struct Pod {
     pub(super) ask: Arc<Ask>,
     /// Where it runs.
     pub(super) node: Option<usize>,
+    /// Whether it waits for a node.
+    pub(super) waits: bool,
     /// In which plan it was last seen.
     seen: u64,
 }
@@ -166,7 +168,8 @@ impl Cluster {
         if let Some(at) = node {
             self.nodes[at].count(&ask, 1);
         }
-        self.pods.insert(place, Pod { object, ask, node, seen: self.plans });
+        let waits = super::waits(&object);
+        self.pods.insert(place, Pod { object, ask, node, waits, seen: self.plans });
     }
 
     /// A pod is taken to run on a node, until that is seen or [`Cluster::forget`] is told.
