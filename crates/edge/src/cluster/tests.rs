@@ -241,3 +241,62 @@ fn a_status_is_written_only_where_all_ports_are_to_be_had() {
         ]
     );
 }
+
+/// Every value of an object in turn becomes something that it must not be.
+#[test]
+fn no_object_makes_it_panic() {
+    let objects = format!(
+        "{WEB}{}{}
+- {{kind: Service, metadata: {{name: lb}}, spec: {{type: LoadBalancer, clusterIPs: [10.0.0.1], sessionAffinity: ClientIP, ports: [{{port: 8080, nodePort: 30000, protocol: TCP}}]}}, status: {{loadBalancer: {{ingress: [{{ip: 10.0.0.9}}]}}}}}}
+- {{kind: EndpointSlice, metadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}, ports: [{{name: http}}], endpoints: [{{nodeName: here, targetRef: {{uid: a}}, conditions: {{ready: true, serving: true, terminating: false}}}}]}}
+- {{kind: Secret, type: kubernetes.io/tls, metadata: {{name: tls}}, data: {{tls.crt: QQ==, tls.key: QQ==}}}}
+- {{kind: Ingress, metadata: {{name: tls, annotations: {{shoal.dev/timeout: 5s}}}}, spec: {{defaultBackend: {{service: {{name: web, port: {{name: http}}}}}}, tls: [{{hosts: [a], secretName: tls}}]}}}}",
+        class("shoal", "shoal.dev/ingress", true),
+        ingress("a", "ingressClassName: shoal,", ""),
+    );
+    let whole: Vec<Value> = serde_saphyr::from_str(&objects).unwrap();
+    let cluster = cluster(&objects);
+    let odd = [
+        json!(null),
+        json!("ü"),
+        json!(0),
+        json!(-1),
+        json!(1e300),
+        json!([]),
+        json!([null, {}]),
+        json!({"a": {}}),
+    ];
+    let mut tried = 0;
+    for object in &whole {
+        let kinds = [Kind::Service, Kind::EndpointSlice, Kind::Ingress, Kind::IngressClass, Kind::Secret];
+        let kind = kinds.into_iter().find(|kind| object["kind"] == format!("{kind:?}")).unwrap();
+        for path in paths(object) {
+            for odd in &odd {
+                let mut changed = object.clone();
+                *changed.pointer_mut(&path).unwrap() = odd.clone();
+                cluster.set(kind, vec![Arc::new(changed)]);
+                cluster.commit();
+                cluster.publications();
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+/// The JSON pointers of all values in a value.
+fn paths(value: &Value) -> Vec<String> {
+    let within = |key: &str, value: &Value| {
+        let key = key.replace('~', "~0").replace('/', "~1");
+        paths(value).into_iter().map(move |rest| format!("/{key}{rest}")).collect::<Vec<_>>()
+    };
+    let mut all = vec![String::new()];
+    match value {
+        Value::Object(fields) => all.extend(fields.iter().flat_map(|(key, value)| within(key, value))),
+        Value::Array(items) => {
+            all.extend(items.iter().enumerate().flat_map(|(index, value)| within(&index.to_string(), value)));
+        }
+        _ => {}
+    }
+    all
+}

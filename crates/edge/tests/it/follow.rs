@@ -39,7 +39,7 @@ impl World {
         let following = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let at = Follow { bind: LOCAL, address: Some("192.0.2.7".into()) };
-            runtime.block_on(follow(&client, &cluster, &ports, &at, &drain));
+            runtime.block_on(movable(follow(&client, &cluster, &ports, &at, &drain)));
         });
         Self { endpoints, edge, following: Some(following) }
     }
@@ -55,6 +55,11 @@ impl Drop for World {
         let following = self.following.take().unwrap().join();
         assert!(following.is_ok() || std::thread::panicking());
     }
+}
+
+/// Whoever follows may do so in a task of any runtime.
+fn movable<F: Future + Send>(work: F) -> F {
+    work
 }
 
 fn create(client: &Client, of: &Resource, name: &str, mut object: Value) {
