@@ -211,6 +211,9 @@ impl Asked {
             .filter(|(field, _)| !field.ends_with('!'))
             .map(|(field, value)| (field, value.strip_prefix('=').unwrap_or(value)))
             .collect();
+        // Who lists or follows the object of one name asks for that object, as in Kubernetes.
+        let named =
+            || fields.iter().find(|(field, _)| *field == "metadata.name").map_or("", |(_, name)| name);
         let attributes = match &self.target {
             Target::Path => Attributes::path(self.verb(), &self.path),
             Target::Resource(target) => Attributes {
@@ -222,7 +225,10 @@ impl Asked {
                     &target.group,
                     &target.resource,
                     &target.namespace,
-                    &target.name,
+                    match target.verb {
+                        Verb::List | Verb::Watch if target.name.is_empty() => named(),
+                        _ => &target.name,
+                    },
                 )
             },
         };

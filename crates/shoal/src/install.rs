@@ -24,7 +24,9 @@ pub(crate) fn install(common: &Common, request: &InstallRequest) -> Result<u8, E
     }
     if !is_lasting(&binary) {
         let what = format!("{} is gone when the machine starts again", binary.display());
-        return Err(Exit::error(exit::USAGE, what).hint("copy it to /usr/local/bin first, and install from there"));
+        return Err(
+            Exit::error(exit::USAGE, what).hint("copy it to /usr/local/bin first, and install from there")
+        );
     }
     if !rustix::process::geteuid().is_root() {
         return Err(Exit::error(exit::UNAVAILABLE, format!("only root can write {UNIT_PATH}"))
@@ -32,13 +34,17 @@ pub(crate) fn install(common: &Common, request: &InstallRequest) -> Result<u8, E
     }
     process::write_file(Path::new(UNIT_PATH), unit.as_bytes())?;
     let readable = std::fs::Permissions::from_mode(0o644);
-    std::fs::set_permissions(UNIT_PATH, readable)
-        .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot make {UNIT_PATH} readable: {error}")))?;
+    std::fs::set_permissions(UNIT_PATH, readable).map_err(|error| {
+        Exit::error(exit::UNAVAILABLE, format!("cannot make {UNIT_PATH} readable: {error}"))
+    })?;
     systemctl(&["daemon-reload"])?;
     systemctl(&["enable", SERVICE])?;
     // One that runs takes the new unit, too.
     systemctl(&["restart", SERVICE])?;
-    let _ = writeln!(anstream::stderr(), "shoal runs now and whenever this machine starts: systemctl status shoal");
+    let _ = writeln!(
+        anstream::stderr(),
+        "shoal runs now and whenever this machine starts: systemctl status shoal"
+    );
     Ok(exit::OK)
 }
 

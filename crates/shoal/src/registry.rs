@@ -44,7 +44,8 @@ pub(crate) fn push(request: &PushRequest) -> Result<u8, Exit> {
     let keyring = keyring(&request.registry)?;
     let progress = progress("pushing", &request.reference);
     let tell = |done, total| progress.at(done, total);
-    let pushed = process::runtime()?.block_on(client.push(&push, &keyring, &tell)).map_err(|error| failed(&error));
+    let pushed =
+        process::runtime()?.block_on(client.push(&push, &keyring, &tell)).map_err(|error| failed(&error));
     drop(progress);
     let pushed = pushed?;
     Ok(print(&pushed.image.to_string()))
@@ -55,7 +56,8 @@ pub(crate) fn pull(common: &Common, request: &PullRequest) -> Result<u8, Exit> {
     let reference = Reference::Image(image(&request.reference)?);
     let client = client(&request.registry)?;
     let keyring = keyring(&request.registry)?;
-    let store = Store::open(&store_dir(common), client, StoreOptions::default()).map_err(|error| failed(&error))?;
+    let store =
+        Store::open(&store_dir(common), client, StoreOptions::default()).map_err(|error| failed(&error))?;
     let progress = progress("pulling", &request.reference);
     let tell = |done, total| progress.at(done, total);
     let fetch = store.fetch_with(&reference, Policy::Always, &keyring, &tell);

@@ -128,8 +128,10 @@ mod tests {
 
     #[test]
     fn the_unit_means_what_was_typed() {
-        let words = ["--http".to_string(), "0.0.0.0:80".into(), "50% of $HOME \"x\" \\".into(), String::new()];
-        let unit = unit(Path::new("/usr/local/bin/shoal"), Path::new("/var/lib/shoal"), &words).expect("a unit");
+        let words =
+            ["--http".to_string(), "0.0.0.0:80".into(), "50% of $HOME \"x\" \\".into(), String::new()];
+        let unit =
+            unit(Path::new("/usr/local/bin/shoal"), Path::new("/var/lib/shoal"), &words).expect("a unit");
         expect![[r#"
             # Written by `shoal install`; `systemctl edit shoal` changes it and survives the next one.
             [Unit]
@@ -162,7 +164,9 @@ mod tests {
 
     #[test]
     fn a_unit_takes_absolute_paths_that_last() {
-        for (binary, data_dir) in [("shoal", "/var/lib/shoal"), ("/bin/shoal", "data"), ("/bin/shoal", "/a\nb")] {
+        for (binary, data_dir) in
+            [("shoal", "/var/lib/shoal"), ("/bin/shoal", "data"), ("/bin/shoal", "/a\nb")]
+        {
             let refused = unit(Path::new(binary), Path::new(data_dir), &[]);
             assert_eq!(refused.map_err(|exit| exit.code()), Err(64), "{binary} {data_dir:?}");
         }

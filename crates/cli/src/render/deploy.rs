@@ -43,8 +43,9 @@ pub fn stage(deployment: &Value) -> Stage {
         return failed(found);
     }
     let wanted = deployment.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
-    let [all, updated, available] = ["/status/replicas", "/status/updatedReplicas", "/status/availableReplicas"]
-        .map(|path| number(deployment, path));
+    let [all, updated, available] =
+        ["/status/replicas", "/status/updatedReplicas", "/status/availableReplicas"]
+            .map(|path| number(deployment, path));
     if deployment["spec"]["paused"] == true && updated < wanted {
         return Stage::Going(format!("paused with {updated} of {wanted} new replicas"));
     }
@@ -107,14 +108,18 @@ pub fn explain(deployment: &Value, evidence: &Evidence<'_>) -> String {
     let mut kinds: Vec<(String, String, usize)> = Vec::new();
     for pod in &own {
         let Some(found) = trouble(pod) else { continue };
-        match kinds.iter_mut().find(|(reason, message, _)| *reason == found.reason && *message == found.message) {
+        match kinds
+            .iter_mut()
+            .find(|(reason, message, _)| *reason == found.reason && *message == found.message)
+        {
             Some((_, _, count)) => *count += 1,
             None => kinds.push((found.reason, found.message, 1)),
         }
     }
     for (reason, message, count) in &kinds {
         let of = format!("{count} of {} pods", own.len());
-        let _ = writeln!(shown, "  {} {}: {}", styled(QUIET, &of), styled(BAD, &plain(reason)), short(message));
+        let _ =
+            writeln!(shown, "  {} {}: {}", styled(QUIET, &of), styled(BAD, &plain(reason)), short(message));
     }
     shown += &warnings(deployment, &own, evidence);
     shown += &last_words(&own, evidence);
@@ -180,7 +185,9 @@ fn hint(reason: &str) -> Option<&'static str> {
             "check the image and its credentials; `shoal pull IMAGE` tries the same from here"
         }
         "InvalidImageName" => "an image is /absolute/path.wasm or registry/repository:tag",
-        "ErrImageNeverPull" => "fetch it on the node with `shoal pull IMAGE`, or let imagePullPolicy be IfNotPresent",
+        "ErrImageNeverPull" => {
+            "fetch it on the node with `shoal pull IMAGE`, or let imagePullPolicy be IfNotPresent"
+        }
         "CrashLoopBackOff" | "Error" | "RunContainerError" => {
             "`shoal logs NAME --previous` has all that the last run said"
         }

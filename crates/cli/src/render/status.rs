@@ -70,7 +70,8 @@ fn nodes(cluster: &Cluster<'_>, now: i64) -> String {
     if cluster.nodes.is_empty() {
         return String::new();
     }
-    let is_ready = |node: &Value| condition(node, "Ready").is_some_and(|ready| text(ready, "/status") == "True");
+    let is_ready =
+        |node: &Value| condition(node, "Ready").is_some_and(|ready| text(ready, "/status") == "True");
     let ready = cluster.nodes.iter().filter(|node| is_ready(node)).count();
     let row = |node: &Value| {
         let pods = cluster.pods.iter().filter(|pod| text(pod, "/spec/nodeName") == name(node)).count();
@@ -173,7 +174,8 @@ fn jobs(cluster: &Cluster<'_>, now: i64) -> String {
             (_, _, true) => (QUIET, "suspended"),
             _ => (WARNING, "running"),
         };
-        let ended = format!("{} of {}", number(job, "/status/succeeded"), number(job, "/spec/completions").max(1));
+        let ended =
+            format!("{} of {}", number(job, "/status/succeeded"), number(job, "/spec/completions").max(1));
         vec![
             full_name(job),
             Cell::new(style, word),

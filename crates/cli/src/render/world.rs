@@ -90,9 +90,13 @@ pub(crate) fn trouble(pod: &Value) -> Option<Trouble> {
     // One that waits to begin says less than one that cannot.
     let worst = waits.min_by_key(|status| STARTS.contains(&text(status, "/state/waiting/reason")));
     if let Some(status) = worst {
-        let (reason, message) = (text(status, "/state/waiting/reason"), text(status, "/state/waiting/message"));
+        let (reason, message) =
+            (text(status, "/state/waiting/reason"), text(status, "/state/waiting/message"));
         let last = last_end(status);
-        return of(reason, &[message, &last].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; "));
+        return of(
+            reason,
+            &[message, &last].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; "),
+        );
     }
     if let Some(status) = statuses().find(|status| number(status, "/state/terminated/exitCode") != 0) {
         let ended = &status["state"]["terminated"];
@@ -159,7 +163,10 @@ mod tests {
                 }]}),
                 "CrashLoopBackOff: back-off 10s; last exit code 134: trapped",
             ),
-            (json!({"containerStatuses": [{"state": {"terminated": {"exitCode": 1}}}]}), "Error: exit code 1"),
+            (
+                json!({"containerStatuses": [{"state": {"terminated": {"exitCode": 1}}}]}),
+                "Error: exit code 1",
+            ),
             (json!({"phase": "Failed", "reason": "Evicted", "message": "disk"}), "Evicted: disk"),
             (
                 json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}),
@@ -172,7 +179,8 @@ mod tests {
         ] {
             assert_eq!(shown(&json!({"status": status})), expected, "{status}");
         }
-        let going = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Failed"}});
+        let going =
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Failed"}});
         assert_eq!(shown(&going), "none");
     }
 

@@ -38,7 +38,10 @@ fn a_rollout_is_followed_as_kubectl_does_it() {
 fn what_cannot_be_is_a_failure() {
     let with = |kind: &str, status: &str, reason: &str| {
         let condition = json!({"type": kind, "status": status, "reason": reason, "message": "why"});
-        stage(&deployment(json!({"replicas": 1}), json!({"observedGeneration": 2, "conditions": [condition]})))
+        stage(&deployment(
+            json!({"replicas": 1}),
+            json!({"observedGeneration": 2, "conditions": [condition]}),
+        ))
     };
     let failed = |reason: &str| Stage::Failed { reason: reason.into(), message: "why".into() };
     let late = with("Progressing", "False", "ProgressDeadlineExceeded");
@@ -94,7 +97,8 @@ fn a_failure_is_explained_from_pods_events_and_logs() {
         "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
         "message": "ReplicaSet \"b\" has timed out progressing.",
     });
-    let late = deployment(json!({"replicas": 3}), json!({"observedGeneration": 2, "conditions": [condition]}));
+    let late =
+        deployment(json!({"replicas": 3}), json!({"observedGeneration": 2, "conditions": [condition]}));
     let evidence = Evidence { replica_sets: &sets, pods: &pods, events: &events, logs: &logs };
     expect![[""]].assert_eq(&stripped(&explain(&late, &evidence)));
 }

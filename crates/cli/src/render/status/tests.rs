@@ -46,9 +46,12 @@ fn node(name: &str, ready: &str) -> Value {
 
 #[test]
 fn an_empty_cluster_is_said_to_be() {
-    check(&Cluster::default(), &expect![[r#"
+    check(
+        &Cluster::default(),
+        &expect![[r#"
         nothing is here yet
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -63,20 +66,29 @@ fn what_is_wrong_stands_first_and_is_explained() {
     let pods = [
         object("shop-1", json!({"spec": {"nodeName": "one"}, "status": {"phase": "Running"}})),
         object("new-1", json!({"spec": {"nodeName": "one"}, "status": {"phase": "Pending"}})),
-        object("cart-1", json!({"spec": {"nodeName": "two"}, "status": {"containerStatuses": [{
-            "state": {"waiting": {"reason": "ErrImagePull", "message": "failed to pull\n\u{1b}[2Jimage"}},
-        }]}})),
+        object(
+            "cart-1",
+            json!({"spec": {"nodeName": "two"}, "status": {"containerStatuses": [{
+                "state": {"waiting": {"reason": "ErrImagePull", "message": "failed to pull\n\u{1b}[2Jimage"}},
+            }]}}),
+        ),
     ];
-    let ingress = object("shop", json!({"spec": {
-        "tls": [{"hosts": ["shop.example.com"]}],
-        "rules": [
-            {"host": "shop.example.com", "http": {"paths": [{"path": "/", "backend": {"service": {"name": "shop"}}}]}},
-            {"http": {"paths": [{"path": "/new", "backend": {"service": {"name": "new"}}}]}},
-        ],
-    }}));
-    let jobs = [object("migrate", json!({
-        "spec": {"completions": 1}, "status": {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]},
-    }))];
+    let ingress = object(
+        "shop",
+        json!({"spec": {
+            "tls": [{"hosts": ["shop.example.com"]}],
+            "rules": [
+                {"host": "shop.example.com", "http": {"paths": [{"path": "/", "backend": {"service": {"name": "shop"}}}]}},
+                {"http": {"paths": [{"path": "/new", "backend": {"service": {"name": "new"}}}]}},
+            ],
+        }}),
+    );
+    let jobs = [object(
+        "migrate",
+        json!({
+            "spec": {"completions": 1}, "status": {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]},
+        }),
+    )];
     let events = [
         json!({
             "type": "Warning", "reason": "Failed", "message": "failed to pull image", "lastTimestamp": "2026-01-01T00:59:00Z",
@@ -99,7 +111,8 @@ fn what_is_wrong_stands_first_and_is_explained() {
 
 #[test]
 fn long_lists_are_counted() {
-    let deployments: Vec<Value> = (0..ROWS_MAX + 2).map(|number| deployment(&format!("app-{number:02}"), 1, 1)).collect();
+    let deployments: Vec<Value> =
+        (0..ROWS_MAX + 2).map(|number| deployment(&format!("app-{number:02}"), 1, 1)).collect();
     let cluster = Cluster { deployments: &deployments, ..Cluster::default() };
     let shown = stripped(&status(&cluster, 0));
     assert!(shown.starts_with("Apps and Deployments  17 of 17 well\n  default/app-00"), "{shown}");
