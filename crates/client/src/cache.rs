@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::{Change, Client, Error, Resource, Select};
 
-/// Before the first new try; servers restart in less than a second.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// Before the first new try: rights that come with an object may take a moment longer than the object.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// Between tries in the end: an API that is away for hours is asked no oftener, by each of thousands of nodes.
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// A watch that has lasted so long went well; the next try after it waits for nothing.

@@ -154,8 +154,7 @@ mod tests {
         let mut writer = LineWriter { to: stream, line: Vec::new() };
         pieces.iter().for_each(|piece| writer.push(piece));
         drop(writer);
-        let said = said.0.lock().expect("nobody panicked").clone();
-        said
+        said.0.lock().expect("nobody panicked").clone()
     }
 
     #[test]

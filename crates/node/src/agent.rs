@@ -69,19 +69,28 @@ impl Agent {
             "",
             Select::fields(format!("spec.nodeName={}", config.name)),
         );
-        let lives = node::live(config.clone(), |node| {
-            if let Some(net) = node::pod_cidr(node) {
-                shared.addresses.lock().set_net(net);
-            }
-        });
+        let own = Cache::new(config.client.clone(), kinds::NODES, "", Select::named(&config.name));
         tokio::select! {
             () = drain.begun() => {}
-            () = lives => {}
+            () = node::live(config.clone()) => {}
+            () = own.run(&drain) => {}
+            () = ranges(&shared, &own) => {}
             () = pods.run(&drain) => {}
             () = events::write(config.client.clone(), config.name.clone(), happened) => {}
             () = follow(&shared, &pods, &mut tasks) => {}
         }
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Takes the range of addresses that the cluster gives to the pods of this node.
+async fn ranges(shared: &Shared, own: &Cache) {
+    let mut changes = own.changes();
+    while changes.changed().await.is_ok() {
+        let node = own.get("", &shared.config.name);
+        if let Some(net) = node.and_then(|node| node::pod_cidr(&node)) {
+            shared.addresses.lock().set_net(net);
+        }
     }
 }
 

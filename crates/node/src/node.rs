@@ -75,37 +75,34 @@ fn object_of(config: &Config) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "labels": labels},
-        "spec": {"podCIDR": config.pod_cidr.to_string(), "podCIDRs": [config.pod_cidr.to_string()]},
     })
 }
 
-/// Registers the node and says that it lives, for as long as the future is polled. `seen` gets the node as the API has it.
-pub(crate) async fn live(config: Arc<Config>, seen: impl Fn(&Arc<Value>)) {
+/// Registers the node and says that it lives, for as long as the future is polled.
+pub(crate) async fn live(config: Arc<Config>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), LEASE_EVERY);
     let mut node = loop {
         match register(&config).await {
-            Ok(node) => break Arc::new(node),
+            Ok(node) => break node,
             Err(error) => {
                 tracing::debug!(%error, "the node is not registered yet");
                 tokio::time::sleep(backoff.wait()).await;
             }
         }
     };
-    seen(&node);
     tracing::info!(node = config.name, "the node is registered");
     let mut said: Option<Instant> = None;
     loop {
         if said.is_none_or(|said| said.elapsed() >= STATUS_EVERY) {
             match say(&config, &node).await {
                 Ok(next) => {
-                    node = Arc::new(next);
+                    node = next;
                     said = Some(Instant::now());
-                    seen(&node);
                 }
                 // Somebody has removed it; it lives all the same.
                 Err(error) if error.is_not_found() => match register(&config).await {
                     Ok(next) => {
-                        node = Arc::new(next);
+                        node = next;
                         continue;
                     }
                     Err(error) => tracing::debug!(%error, "the node is not registered again"),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shoal_api::object;
 use shoal_api::time::Moment;
+use shoal_base::backoff::Backoff;
 use shoal_client::{Deletion, kinds};
 use shoal_runtime::Invoke;
 use tokio::sync::{mpsc, watch};
@@ -33,8 +34,10 @@ use self::report::Report;
 
 /// What runs of one pod say and nobody has read yet.
 const SAID_MAX: usize = 64;
-/// Between tries to prepare what a pod needs, when nothing tells that it has changed.
-const PREPARE_EVERY: Duration = Duration::from_secs(10);
+/// Before what a pod needs is asked for again: rights that come with a pod may take a moment longer than the pod.
+const PREPARE_FIRST: Duration = Duration::from_millis(50);
+/// The longest wait before that, when nothing tells that something has changed.
+const PREPARE_LONGEST: Duration = Duration::from_secs(10);
 /// Between looks at a pod in which nothing happens: tokens are renewed then.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,8 @@ pub(crate) struct Worker {
     sources: watch::Sender<Arc<Sources>>,
     volumes: prepare::Volumes,
     is_prepared: bool,
+    /// Before the next try to prepare it.
+    patience: Backoff,
     runs: BTreeMap<String, Going>,
     say: mpsc::Sender<(String, String, Said)>,
     said: mpsc::Receiver<(String, String, Said)>,
@@ -94,6 +99,7 @@ impl Worker {
             sources: watch::Sender::new(Arc::default()),
             volumes: prepare::Volumes::default(),
             is_prepared: false,
+            patience: Backoff::new(PREPARE_FIRST, PREPARE_LONGEST),
             runs: BTreeMap::new(),
         };
         (worker, sender)
@@ -169,7 +175,7 @@ impl Worker {
             Duration::from_micros(u64::try_from(at.micros() - now().micros()).unwrap_or_default())
         };
         let due = due.map_or(LOOK_EVERY, until).min(LOOK_EVERY);
-        if self.is_prepared { due } else { due.min(PREPARE_EVERY) }
+        if self.is_prepared || self.report.is_over() { due } else { due.min(self.patience.peek()) }
     }
 
     fn start(&mut self, name: &str) {

@@ -186,8 +186,11 @@ async fn agent(
         port,
     };
     let agent = Agent::new(config, drain.clone()).map_err(|error| unavailable(&chain(&error).to_string()))?;
-    let tls = TlsAcceptor::from(server.pki.server_config());
-    tokio::spawn(agent.endpoint().serve(listener, tls));
+    let tls = server
+        .pki
+        .node_config(name, &[address.to_string()], Timestamp::now())
+        .map_err(|error| unavailable(&chain(&error).to_string()))?;
+    tokio::spawn(agent.endpoint().serve(listener, TlsAcceptor::from(tls)));
     Ok(agent)
 }
 

@@ -36,10 +36,12 @@ impl Worker {
             Ok(()) => {
                 self.volumes.complaint.clear();
                 self.is_prepared = true;
+                self.patience.reset();
             }
-            Err(None) => {}
-            Err(Some(complaint)) => {
-                if self.volumes.complaint != complaint {
+            Err(complaint) => {
+                self.patience.wait();
+                let complaint = complaint.unwrap_or_default();
+                if !complaint.is_empty() && self.volumes.complaint != complaint {
                     self.shared.events.warning(&self.pod, "", "FailedMount", complaint.clone());
                     self.volumes.complaint = complaint;
                 }

@@ -20,10 +20,20 @@ async fn a_node_registers_and_lives() {
         .await;
     let node = world.client.get(&kinds::NODES, "", "edge-1").await.expect("a node");
     assert!(is_true(&node, "Ready"), "{node}");
-    assert_eq!(node["spec"]["podCIDR"], "10.1.0.0/24");
     assert_eq!(node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"], 10250);
     let lease = world.client.get(&kinds::LEASES, "kube-node-lease", "edge-1").await.expect("a lease");
     assert_eq!(lease["spec"]["holderIdentity"], "edge-1");
+    // The cluster says out of which range pods get their addresses; they follow.
+    let range = shoal_client::Patch::Merge(json!({"spec": {"podCIDR": "10.9.0.0/24"}}));
+    world.client.patch(&kinds::NODES, "", "edge-1", "", &range).await.expect("patched");
+    let mut names = 0..100;
+    let has_new_address = async |name: String| {
+        world.pod(&name, json!({"containers": [container("c", "/run", &json!({}))]})).await;
+        let pod = world.until_pod(&name, "running", has_phase("Running")).await;
+        pod["status"]["podIP"].as_str().is_some_and(|address| address.starts_with("10.9.0."))
+    };
+    // The first ones may have come before the agent knew.
+    while !has_new_address(format!("p{}", names.next().expect("it never follows"))).await {}
     world.end().await;
 }
 

@@ -133,6 +133,72 @@ async fn who_is_known_may_still_not_do_everything() {
     server.end().await;
 }
 
+/// What an agent does for a pod of its node, with the rights of a node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_follows_what_its_pods_use_and_nothing_else() {
+    let server = Server::start().await;
+    let master = Client::new(Arc::new(Local::master(server.api().clone(), "test")), "test");
+    let node = Client::new(Arc::new(Local::node(server.api().clone(), "one")), "test");
+    let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
+    node.create(&kinds::NODES, &object).await.expect("a node");
+    for name in ["used", "unused"] {
+        master.create(MAPS, &map(name, "1")).await.expect("made");
+    }
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"nodeName": "one", "containers": [
+            {"name": "web", "image": "/web.wasm", "envFrom": [{"configMapRef": {"name": "used"}}]},
+        ]},
+    });
+    let pod = master.create(&kinds::PODS, &pod).await.expect("a pod");
+    let uid = pod["metadata"]["uid"].as_str().expect("a uid");
+
+    let drain = Drain::new();
+    let named = |of: &Resource, namespace: &str, name: &str| {
+        let cache = Cache::new(node.clone(), of.clone(), namespace, Select::named(name));
+        let (followed, drain) = (cache.clone(), drain.clone());
+        tokio::spawn(async move { followed.run(&drain).await });
+        cache
+    };
+    let (own, used) = (named(&kinds::NODES, "", "one"), named(MAPS, "default", "used"));
+    let both = async { tokio::join!(own.read(), used.read()) };
+    tokio::time::timeout(WITHIN, both).await.expect("they may be read");
+    assert!(own.get("", "one").is_some() && used.get("default", "used").is_some());
+    let list = |of: &'static Resource, select: Select| {
+        let node = node.clone();
+        async move { node.list(of, "default", &select).await.map_or_else(|error| error.code(), |_| 200) }
+    };
+    assert_eq!(list(MAPS, Select::named("unused")).await, 403);
+    assert_eq!(list(MAPS, Select::default()).await, 403);
+    // What only looks like a term is a part of another one's value.
+    for smuggled in ["metadata.name!=x\\,metadata.name=used", "metadata.name!=x\\,spec.nodeName=one"] {
+        assert_eq!(list(MAPS, Select::fields(smuggled)).await, 403, "{smuggled}");
+        assert_eq!(list(&kinds::PODS, Select::fields(smuggled)).await, 403, "{smuggled}");
+    }
+    assert_eq!(list(&kinds::NODES, Select::named("two")).await, 403);
+    assert_eq!(list(&kinds::PODS, Select::fields("spec.nodeName=one")).await, 200);
+
+    let token = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": uid}},
+    });
+    let made = node
+        .create_in(&kinds::SERVICE_ACCOUNTS, "default", "default", "token", &token)
+        .await
+        .expect("a token");
+    assert!(made["status"]["token"].is_string());
+    let status = |uid: &str| Patch::Merge(json!({"metadata": {"uid": uid}, "status": {"phase": "Running"}}));
+    let told = node.patch(&kinds::PODS, "default", "web", "status", &status(uid)).await.expect("patched");
+    assert_eq!(told["status"]["phase"], "Running");
+    let other = node.patch(&kinds::PODS, "default", "web", "status", &status("another")).await;
+    assert!(matches!(code(other), 409 | 422), "another pod of this name is left alone");
+    let gone = node.delete(&kinds::PODS, "default", "web", &Deletion::confirmed(uid)).await;
+    assert_eq!(code(gone), 200);
+    assert_eq!(code(master.get(&kinds::PODS, "default", "web").await), 404);
+    drain.begin();
+    server.end().await;
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
     let config = Config {
