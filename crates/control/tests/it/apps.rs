@@ -390,7 +390,7 @@ fn the_number_of_replicas_is_the_apps_unless_the_load_decides() {
     let replicas = |world: &World| get(world, &DEPLOYMENT).expect("it is there")["spec"]["replicas"].clone();
     let scale = |world: &mut World, replicas: i64| {
         world.change(&DEPLOYMENT, "demo", "shop", |deployment| {
-            deployment["spec"]["replicas"] = json!(replicas)
+            deployment["spec"]["replicas"] = json!(replicas);
         });
         world.settle();
     };
