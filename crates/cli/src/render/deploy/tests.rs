@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::render::stripped;
 
-fn deployment(spec: Value, status: Value) -> Value {
+fn deployment(spec: &Value, status: &Value) -> Value {
     let metadata = json!({"name": "shop", "namespace": "default", "uid": "d", "generation": 2});
     json!({"metadata": metadata, "spec": spec, "status": status})
 }
@@ -29,7 +29,7 @@ fn a_rollout_is_followed_as_kubectl_does_it() {
         (json!({"replicas": 0}), status(0, 0, 0), "serving"),
         (json!({}), status(1, 1, 1), "serving"),
     ] {
-        let shown = stripped(&progress(&deployment(spec, status.clone())));
+        let shown = stripped(&progress(&deployment(&spec, &status)));
         assert_eq!(shown, format!("default/shop: {expected}"), "{status}");
     }
 }
@@ -39,8 +39,8 @@ fn what_cannot_be_is_a_failure() {
     let with = |kind: &str, status: &str, reason: &str| {
         let condition = json!({"type": kind, "status": status, "reason": reason, "message": "why"});
         stage(&deployment(
-            json!({"replicas": 1}),
-            json!({"observedGeneration": 2, "conditions": [condition]}),
+            &json!({"replicas": 1}),
+            &json!({"observedGeneration": 2, "conditions": [condition]}),
         ))
     };
     let failed = |reason: &str| Stage::Failed { reason: reason.into(), message: "why".into() };
@@ -98,7 +98,7 @@ fn a_failure_is_explained_from_pods_events_and_logs() {
         "message": "ReplicaSet \"b\" has timed out progressing.",
     });
     let late =
-        deployment(json!({"replicas": 3}), json!({"observedGeneration": 2, "conditions": [condition]}));
+        deployment(&json!({"replicas": 3}), &json!({"observedGeneration": 2, "conditions": [condition]}));
     let evidence = Evidence { replica_sets: &sets, pods: &pods, events: &events, logs: &logs };
     expect![[r#"
           ReplicaSet "b" has timed out progressing.
@@ -124,7 +124,7 @@ fn a_failure_is_explained_from_pods_events_and_logs() {
 
 #[test]
 fn nothing_known_is_nothing_said() {
-    let going = deployment(json!({"replicas": 1}), json!({"observedGeneration": 2}));
+    let going = deployment(&json!({"replicas": 1}), &json!({"observedGeneration": 2}));
     assert_eq!(explain(&going, &Evidence::default()), "");
 }
 

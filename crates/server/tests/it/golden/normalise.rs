@@ -55,7 +55,7 @@ fn walk(key: &str, value: &mut Value) {
         Value::Array(items) => {
             items.iter_mut().for_each(|item| walk(key, item));
             // They stand in the order of their names, of which an end was drawn or computed.
-            if items.iter().any(|item| is_named_by_chance(item)) {
+            if items.iter().any(is_named_by_chance) {
                 items.sort_by_key(super::compare::identity);
             }
         }
