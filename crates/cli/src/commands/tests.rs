@@ -228,6 +228,7 @@ fn documents_are_made_from_the_definitions() {
     let expected = [
         "",
         "-run",
+        "-up",
         "-inspect",
         "-compile",
         "-push",
