@@ -2,8 +2,6 @@
 
 use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
-
 use crate::process::{Place, Server, built, wait_until};
 
 /// A Deployment with its Service and an Ingress, of the built guest `GUEST`.
@@ -122,13 +120,14 @@ fn what_is_applied_is_served_scaled_updated_and_taken_away() {
 
 #[test]
 fn a_cluster_that_is_killed_serves_again_when_it_is_up() {
-    let Some(mut cluster) = Cluster::up() else { return };
+    let Some(cluster) = Cluster::up() else { return };
     cluster.apply_shop("hello");
     cluster.wait_for(200, "Hello from Shoal");
     cluster.kubectl("rollout status deployment/shop --timeout=120s");
     let pods = cluster.kubectl("get pods -o name");
-    cluster.server.signal(Signal::KILL);
-    cluster.server = start(&cluster.place);
+    let Cluster { place, server } = cluster;
+    server.kill();
+    let cluster = Cluster { server: start(&place), place };
     cluster.wait_for(200, "Hello from Shoal");
     assert_eq!(cluster.kubectl("get pods -o name"), pods, "the same replicas: none lost, none twice");
 }
