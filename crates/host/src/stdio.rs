@@ -56,9 +56,16 @@ struct LineWriter {
 
 impl LineWriter {
     fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        for mut piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            // The end of a line is not counted: one of just this length is whole.
+            while self.line.len() + piece.len() > LINE_BYTES_MAX + usize::from(piece.ends_with(b"\n")) {
+                let (fits, rest) = piece.split_at(LINE_BYTES_MAX - self.line.len());
+                self.line.extend_from_slice(fits);
+                self.log();
+                piece = rest;
+            }
             self.line.extend_from_slice(piece);
-            if self.line.ends_with(b"\n") || self.line.len() >= LINE_BYTES_MAX {
+            if self.line.ends_with(b"\n") {
                 self.log();
             }
         }

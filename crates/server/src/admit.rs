@@ -39,7 +39,7 @@ pub async fn mutate(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<Vec<String>, Status> {
-    admission.settle().await?;
+    admission.api.settle().await?;
     let mut warnings = admission
         .with(|attributes| admission::mutate(attributes, object, old, &admission.api.world.view()))?;
     warnings.extend(hooks::mutate(admission, object, old).await?);
@@ -67,7 +67,7 @@ pub async fn validate(
 /// # Errors
 /// As [`validate`].
 pub async fn delete(admission: &Admission<'_>, old: &Value) -> Result<Vec<String>, Status> {
-    admission.settle().await?;
+    admission.api.settle().await?;
     let mut nothing = Value::Null;
     let mut warnings = admission.with(|attributes| {
         admission::mutate(attributes, &mut nothing, Some(old), &admission.api.world.view())
@@ -112,13 +112,6 @@ impl Admission<'_> {
         let connects = self.operation == Operation::Connect;
         let part = if connects { self.served.resource.subresource(self.subresource) } else { None };
         part.map_or_else(|| self.served.kind(), |part| part.kind.clone())
-    }
-
-    /// Waits until the world holds all that was written before.
-    async fn settle(&self) -> Result<(), Status> {
-        let revision = self.api.objects.store().progress().await.map_err(crate::objects::status)?;
-        self.api.world.reached(revision).await;
-        Ok(())
     }
 
     fn with<T>(&self, run: impl FnOnce(&Attributes<'_>) -> T) -> T {

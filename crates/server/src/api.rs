@@ -132,6 +132,20 @@ impl Api {
         api
     }
 
+    /// Waits until the world holds all that was written before.
+    ///
+    /// # Errors
+    /// 503: the store does not answer, or the server ends.
+    pub(crate) async fn settle(&self) -> Result<(), Status> {
+        let revision = self.objects.store().progress().await.map_err(crate::objects::status)?;
+        tokio::select! {
+            biased;
+            () = self.world.reached(revision) => Ok(()),
+            // The world follows the store no further.
+            () = self.drain.begun() => Err(Status::unavailable("the server is shutting down")),
+        }
+    }
+
     /// What is served from now on. `custom` are the OpenAPI schemas of custom resources.
     pub fn serve(&self, registry: Registry, custom: Vec<openapi::Custom>) {
         let registry = Arc::new(registry);

@@ -201,11 +201,9 @@ async fn carry_out(api: &Api, hands: &Hands, plan: Plan) -> Result<(), Status> {
 
 /// Waits until the world holds everything that is written by now.
 async fn catch_up(api: &Api) {
-    if let Ok(revision) = api.objects.store().progress().await {
-        tokio::select! {
-            () = api.world.reached(revision) => {}
-            () = api.drain.begun() => {}
-        }
+    // A plan that is made without it is made again.
+    if let Err(status) = api.settle().await {
+        tracing::debug!(error = %status, "the world lags behind the store");
     }
 }
 

@@ -22,16 +22,20 @@ async fn what_was_assigned_runs_again_without_the_api() {
         )
         .await;
     let web = world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
-    world.until_pod("job", "running", has_phase("Running")).await;
+    let job = world.until_pod("job", "running", has_phase("Running")).await;
     world.until_pod("done", "over", has_phase("Succeeded")).await;
     let uid = web["metadata"]["uid"].as_str().expect("a uid").to_owned();
     let address = web["status"]["podIP"].clone();
-    let file = world.data().join("assignments").join(format!("{uid}.json"));
-    let is_saved = || {
-        std::fs::read_to_string(&file)
-            .is_ok_and(|text| text.contains("\"serving\":[\"web\"]") && text.contains("eA=="))
+    let job = job["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    let saved = |uid: &str| {
+        let file = world.data().join("assignments").join(format!("{uid}.json"));
+        std::fs::read_to_string(file).unwrap_or_default()
     };
-    world.until("it is saved", is_saved).await;
+    let is_saved = || {
+        let web = saved(&uid);
+        web.contains("\"serving\":[\"web\"]") && web.contains("eA==") && saved(&job).contains("\"running\"")
+    };
+    world.until("they are saved", is_saved).await;
 
     let world = world.restart(true).await;
     world.until("it serves again", || world.endpoints.get(&uid).is_some()).await;

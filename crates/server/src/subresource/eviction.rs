@@ -47,8 +47,7 @@ fn is_counted(pod: &Value) -> bool {
 
 /// Takes one disruption from the budget of a pod.
 async fn spend(api: &Api, request: &Request, pod: &Value, dry_run: bool) -> Result<(), Status> {
-    let revision = api.objects.store().progress().await.map_err(crate::objects::status)?;
-    api.world.reached(revision).await;
+    api.settle().await?;
     let budgets = {
         let view = api.world.view();
         view.list(&known::POD_DISRUPTION_BUDGET, Some(object::namespace(pod)))
