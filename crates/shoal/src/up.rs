@@ -36,6 +36,7 @@ const POD_CIDR: &str = "10.244.0.0/24";
 /// Runs the cluster until the process is asked to end, and requests in flight have ended.
 pub(crate) fn up(common: &Common, request: &UpRequest) -> Result<u8, Exit> {
     process::raise_file_limit();
+    process::use_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
