@@ -15,7 +15,7 @@ mod node_restriction;
 mod owner_references;
 mod pod_security;
 mod priority;
-mod protection;
+pub(crate) mod protection;
 pub mod quota;
 mod resize;
 mod runtime_class;

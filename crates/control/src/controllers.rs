@@ -15,6 +15,7 @@ pub mod nodes;
 pub mod pod_garbage;
 pub(crate) mod pods;
 pub mod policies;
+pub mod protection;
 pub mod quota;
 mod ranks;
 pub mod replica_set;
@@ -65,6 +66,8 @@ pub fn of_the_api(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
         Box::new(tokens::AccountTokens),
         Box::new(tokens::BootstrapTokens),
         Box::new(disruption::Disruption),
+        Box::new(protection::Claims),
+        Box::new(protection::Volumes),
         Box::new(definitions::Establishing { decide: definition_status }),
         Box::new(definitions::Finalizing),
         Box::new(policies::PolicyStatus),

@@ -6,6 +6,11 @@ use shoal_api::{Status, object};
 use super::{Attributes, Operation};
 use crate::snapshot::Snapshot;
 
+/// What holds a volume.
+pub(crate) const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
+/// What holds a claim.
+pub(crate) const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
+
 pub(super) fn mutate(
     attributes: &Attributes<'_>,
     object: &mut Value,
@@ -13,8 +18,8 @@ pub(super) fn mutate(
     _: &dyn Snapshot,
 ) -> Result<Vec<String>, Status> {
     let finalizer = match attributes.resource {
-        "persistentvolumes" => "kubernetes.io/pv-protection",
-        "persistentvolumeclaims" => "kubernetes.io/pvc-protection",
+        "persistentvolumes" => VOLUME_FINALIZER,
+        "persistentvolumeclaims" => CLAIM_FINALIZER,
         _ => return Ok(Vec::new()),
     };
     let ours = attributes.is("", attributes.resource, &[Operation::Create]);

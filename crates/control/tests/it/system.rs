@@ -4,9 +4,11 @@ use expect_test::expect;
 use serde_json::{Value, json};
 use shoal_control::controllers::aggregation::ClusterRoleAggregation;
 use shoal_control::controllers::definitions::{Establishing, Finalizing};
+use shoal_control::controllers::protection::Claims;
 use shoal_control::custom::definition::CLEANUP_FINALIZER;
 use shoal_control::known::{
-    CLUSTER_ROLE, CUSTOM_RESOURCE_DEFINITION, ENDPOINTS, FLOW_SCHEMA, NAMESPACE, SERVICE,
+    CLUSTER_ROLE, CUSTOM_RESOURCE_DEFINITION, ENDPOINTS, FLOW_SCHEMA, NAMESPACE, PERSISTENT_VOLUME_CLAIM,
+    POD, SERVICE,
 };
 use shoal_control::snapshot::Snapshot as _;
 use shoal_control::world::World;
@@ -196,4 +198,24 @@ fn nothing_wakes_for_what_does_not_concern_it() {
     let mut world = world(Finalizing);
     world.apply(object("v1", "ConfigMap", "a"));
     assert_eq!(world.settle(), "");
+}
+
+#[test]
+fn a_claim_is_held_while_a_pod_uses_it() {
+    let mut world = World::new(vec![Box::new(Claims)]);
+    let (mut claim, mut user) = (object("v1", "PersistentVolumeClaim", "data"), pod("db", "10.0.0.1", true));
+    claim["metadata"]["finalizers"] = json!(["kubernetes.io/pvc-protection"]);
+    user["spec"]["nodeName"] = "here".into();
+    user["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+    let namespace = user["metadata"]["namespace"].as_str().expect("a namespace").to_owned();
+    world.apply(claim);
+    world.apply(user);
+    assert_eq!(world.settle(), "", "nobody deletes it");
+    world.delete(&PERSISTENT_VOLUME_CLAIM, &namespace, "data", None);
+    assert_eq!(world.settle(), "", "it is in use");
+    world.delete(&POD, &namespace, "db", None);
+    expect![[r#"
+        pvc-protection-controller: patch PersistentVolumeClaim demo/data {"metadata":{"finalizers":[]}}
+    "#]]
+    .assert_eq(&world.settle());
 }
