@@ -16,6 +16,7 @@ pub(crate) mod tool;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shoal_server::Controllers;
 use tool::Tool;
 
 use crate::server::Server;
@@ -42,7 +43,7 @@ macro_rules! scripts {
 
 scripts! {
     access, apply, certificates, create, custom, delete, describe, discovery, edit, events, explain, get, helm, invalid,
-    kustomize, label, nodes, patch, pods, rollout, scale, server_side, set, versions, wait
+    kustomize, label, nodes, patch, pods, proxy, rollout, scale, server_side, set, versions, wait
 }
 
 #[test]
@@ -75,7 +76,7 @@ async fn check(name: &str) {
     }
     let path = directory().join(format!("{name}.kubectl"));
     let text = std::fs::read_to_string(&path).expect("a script");
-    let server = Server::start().await;
+    let server = Server::start_with(Controllers::All).await;
     let tool = kubectl.in_directory(server.dir(), &server.kubeconfig);
     let mut printed = String::new();
     for part in parts(&text) {
