@@ -43,7 +43,6 @@ pub(crate) struct Finding {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "most of what differs waits for the controllers of Deployments and Jobs; differences.txt does not list all of it"]
 async fn recorded_kubectl_hears_what_kube_apiserver_said() {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let Some(steps) =

@@ -1,7 +1,7 @@
 //! The list of differences that are known and accepted, each with its reason.
 //!
-//! A line is `STEPS | REQUEST | PATH | REASON`. STEPS is `*`, or numbers and ranges (`13,20-22`); in REQUEST and PATH, `*`
-//! stands for any letters.
+//! A line is `STEPS | REQUEST | PATH | REASON`. STEPS is `*`, or numbers and ranges (`13,20-22`), with a `?` behind where two
+//! things happen at once and it depends on which is first; in REQUEST and PATH, `*` stands for any letters.
 
 use super::Finding;
 
@@ -15,6 +15,7 @@ struct Rule {
     steps: Vec<(u32, u32)>,
     request: String,
     path: String,
+    by_chance: bool,
     taken: usize,
 }
 
@@ -38,7 +39,11 @@ impl Accepted {
 
     /// Lines that were good for nothing.
     pub(super) fn idle(&self) -> Vec<String> {
-        self.rules.iter().filter(|rule| rule.taken == 0).map(|rule| rule.line.clone()).collect()
+        self.rules
+            .iter()
+            .filter(|rule| rule.taken == 0 && !rule.by_chance)
+            .map(|rule| rule.line.clone())
+            .collect()
     }
 }
 
@@ -49,6 +54,8 @@ impl Rule {
             panic!("a difference is STEPS | REQUEST | PATH | REASON: {line}");
         };
         assert!(!reason.is_empty(), "a difference has a reason: {line}");
+        let by_chance = steps.ends_with('?');
+        let steps = steps.trim_end_matches('?');
         let number =
             |text: &str| -> u32 { text.parse().unwrap_or_else(|_| panic!("no step {text}: {line}")) };
         let range = |text: &str| match text.split_once('-') {
@@ -61,6 +68,7 @@ impl Rule {
             steps: steps.split(',').map(range).collect(),
             request: request.into(),
             path: path.into(),
+            by_chance,
             taken: 0,
         }
     }
@@ -99,7 +107,7 @@ mod tests {
     #[test]
     fn a_rule_takes_what_it_names_and_tells_when_it_is_idle() {
         let mut accepted = Accepted::read(
-            "# why\n3-5,9 | GET */pods* | body.items*.status | no kubelet\n* | * | status | x",
+            "# why\n3-5,9 | GET */pods* | body.items*.status | no kubelet\n* | * | status | x\n7? | * | * | y",
         );
         assert!(accepted.take(&finding(4, "GET /api/v1/pods?limit=1", "body.items[a].status")));
         assert!(accepted.take(&finding(9, "GET /api/v1/pods", "body.items.status")));
