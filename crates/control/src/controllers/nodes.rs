@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shoal_api::object;
+use shoal_api::quantity::Quantity;
 use shoal_api::time::Moment;
 
 use super::pods::{condition, created, has_ended};
@@ -22,11 +23,17 @@ const LIVE_SECONDS: i64 = 20;
 /// Where nodes renew their leases.
 const LEASES: &str = "kube-node-lease";
 
-/// Addresses of all pods, as kubeadm's examples have it.
-const PODS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 244, 0, 0), 16);
+/// Addresses of all pods: enough for 32,768 nodes of the usual size, clear of the network of Services.
+const PODS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 128, 0, 0), 9);
 
-/// Addresses of the pods of one node: 254, above the 110 pods that it may have.
-const PODS_OF_NODE: u8 = 24;
+/// The smallest range of a node, 256 addresses, as other clusters give to each: larger ones are this one doubled.
+const RANGE_BITS_MAX: u8 = 24;
+
+/// The largest range of a node, 65,536 addresses, whatever it says that it can run.
+const RANGE_BITS_MIN: u8 = 16;
+
+/// Addresses of a range that no pod gets: the first two and the last.
+const ADDRESSES_KEPT: u32 = 3;
 
 /// Seconds until a node without a range is looked at again: another may have gone.
 const RANGE_RETRY_SECONDS: i64 = 30;
@@ -223,15 +230,17 @@ impl Controller for PodRanges {
         let taken: BTreeSet<u32> = (world.list(&NODE, None).iter())
             .flat_map(|node| ranges(node).iter().flat_map(|range| numbers_within(range)).collect::<Vec<_>>())
             .collect();
-        let count = 1u32 << (PODS_OF_NODE - PODS.1);
-        let Some(free) = (0..count).find(|number| !taken.contains(number)) else {
+        let bits = range_bits(&node);
+        let (count, width) = (1u32 << (RANGE_BITS_MAX - PODS.1), 1u32 << (RANGE_BITS_MAX - bits));
+        let is_free = |first: &u32| taken.range(*first..first + width).next().is_none();
+        let Some(free) = (0..count).step_by(width as usize).find(is_free) else {
             let message = format!("Node {} status is now: CIDRNotAvailable", key.name);
             let mut plan = Plan { requeue_at: Some(after(now, RANGE_RETRY_SECONDS)), ..Plan::default() };
             plan.events.push(Event::normal(&NODE, &node, "CIDRNotAvailable", message));
             return plan;
         };
-        let first = Ipv4Addr::from_bits(PODS.0.to_bits() + (free << (32 - PODS_OF_NODE)));
-        let range = format!("{first}/{PODS_OF_NODE}");
+        let first = Ipv4Addr::from_bits(PODS.0.to_bits() + (free << (32 - RANGE_BITS_MAX)));
+        let range = format!("{first}/{bits}");
         let patch = json!({
             "metadata": {"uid": node["metadata"]["uid"], "resourceVersion": node["metadata"]["resourceVersion"]},
             "spec": {"podCIDR": range, "podCIDRs": [range]},
@@ -240,12 +249,20 @@ impl Controller for PodRanges {
     }
 }
 
+/// How many bits of the addresses of a node's pods are the same: each pod that it says it can run gets its own.
+fn range_bits(node: &Value) -> u8 {
+    let pods = text(&node["status"]["capacity"]["pods"]).parse::<Quantity>().map_or(0, Quantity::value);
+    let wanted = u32::try_from(pods).unwrap_or(u32::MAX).saturating_add(ADDRESSES_KEPT);
+    let fits = |bits: &u8| 1u32 << (32 - bits) >= wanted;
+    (RANGE_BITS_MIN..=RANGE_BITS_MAX).rev().find(fits).unwrap_or(RANGE_BITS_MIN)
+}
+
 fn ranges(node: &Value) -> Vec<String> {
     let all = items(&node["spec"]["podCIDRs"]).chain([&node["spec"]["podCIDR"]]);
     all.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The numbers of the ranges that a range, which may be larger or smaller than ours, takes.
+/// The numbers of the smallest ranges that a range, which may be larger or smaller than those, takes.
 fn numbers_within(range: &str) -> Vec<u32> {
     let Some((core::net::IpAddr::V4(first), bits)) = shoal_api::names::parse_cidr(range) else {
         return Vec::new();
@@ -256,7 +273,7 @@ fn numbers_within(range: &str) -> Vec<u32> {
     if last < low || first > high {
         return Vec::new();
     }
-    let number = |address: u32| (address.clamp(low, high) - low) >> (32 - PODS_OF_NODE);
+    let number = |address: u32| (address.clamp(low, high) - low) >> (32 - RANGE_BITS_MAX);
     (number(first)..=number(last)).collect()
 }
 

@@ -202,39 +202,71 @@ fn of_pods_that_have_ended_the_oldest_go() {
     assert!(names[0].contains("p00007") && names[1].contains("p00009"));
 }
 
+fn can_run(name: &str, pods: &str) -> Value {
+    let mut node = node(name);
+    node["status"]["capacity"] = json!({"pods": pods});
+    node
+}
+
+fn range(world: &World, name: &str) -> String {
+    world.get(&NODE, "", name).expect("it is there")["spec"]["podCIDR"].as_str().unwrap_or("-").to_owned()
+}
+
 #[test]
 fn each_node_gets_a_range_of_its_own() {
     let mut world = World::new(vec![Box::new(PodRanges)]);
     let mut given = node("given");
-    given["spec"] = json!({"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]});
+    given["spec"] = json!({"podCIDR": "10.128.1.0/24", "podCIDRs": ["10.128.1.0/24"]});
     let mut wide = node("wide");
-    wide["spec"] = json!({"podCIDR": "10.244.2.0/23"});
+    wide["spec"] = json!({"podCIDR": "10.128.2.0/23"});
     world.apply(given);
     world.apply(wide);
     for name in ["a", "b", "c"] {
         world.apply(node(name));
     }
     world.settle();
-    let range = |world: &World, name: &str| {
-        world.get(&NODE, "", name).expect("it is there")["spec"]["podCIDR"].as_str().unwrap_or("-").to_owned()
-    };
     assert_eq!(
         ["a", "b", "c"].map(|name| range(&world, name)),
-        ["10.244.0.0/24", "10.244.4.0/24", "10.244.5.0/24"]
+        ["10.128.0.0/24", "10.128.4.0/24", "10.128.5.0/24"]
     );
     world.delete(&NODE, "", "b", None);
     world.apply(node("d"));
     world.settle();
-    assert_eq!(range(&world, "d"), "10.244.4.0/24", "what is free is given again");
-    for at in 0..256 {
-        world.apply(node(&format!("many{at:03}")));
-    }
-    let told = world.settle();
-    assert!(told.contains("CIDRNotAvailable"), "there are 256 ranges");
-    assert_eq!(range(&world, "many255"), "-");
-    world.delete(&NODE, "", "a", None);
-    world.tick(31);
-    let without = world.list(&NODE, None).iter().filter(|node| node["spec"]["podCIDR"].is_null()).count();
-    assert_eq!(without, 5, "256 ask for the 250 that are left, and one comes free");
+    assert_eq!(range(&world, "d"), "10.128.4.0/24", "what is free is given again");
     assert!(world.get(&LEASE, "", "a").is_none());
+}
+
+#[test]
+fn a_node_gets_an_address_for_each_pod_that_it_can_run() {
+    let mut world = World::new(vec![Box::new(PodRanges)]);
+    let expected = [
+        ("few", "253", "10.128.0.0/24"),
+        ("more", "254", "10.128.2.0/23"),
+        ("many", "2k", "10.128.8.0/21"),
+        ("least", "1", "10.128.1.0/24"),
+        ("most", "1M", "10.129.0.0/16"),
+        ("unreadable", "lots", "10.128.4.0/24"),
+    ];
+    for (name, pods, range_of_it) in expected {
+        world.apply(can_run(name, pods));
+        world.settle();
+        assert_eq!(range(&world, name), range_of_it, "{name}");
+    }
+}
+
+#[test]
+fn a_node_waits_for_a_range_when_there_is_none() {
+    let mut world = World::new(vec![Box::new(PodRanges)]);
+    for at in 0..128 {
+        world.apply(can_run(&format!("full{at:03}"), "65k"));
+    }
+    world.settle();
+    assert_eq!(range(&world, "full127"), "10.255.0.0/16");
+    world.apply(node("late"));
+    let told = world.settle();
+    assert!(told.contains("CIDRNotAvailable"), "{told}");
+    assert_eq!(range(&world, "late"), "-");
+    world.delete(&NODE, "", "full003", None);
+    world.tick(31);
+    assert_eq!(range(&world, "late"), "10.131.0.0/24");
 }
