@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import os
 import re
 import signal
 import ssl
@@ -15,7 +14,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlparse
 
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from .process import cpu_of, status_bytes
+
 START_SECONDS_MAX = 30
 NAMESPACE = "bench"
 JSON_BODY = {"Content-Type": "application/json"}
@@ -28,7 +28,9 @@ class Target:
         parsed = urlparse(url)
         self.host, self.port, self.pid = parsed.hostname, parsed.port or 443, pid
         text = kubeconfig.read_text()
-        self.dir = tempfile.mkdtemp(prefix="shoal-api-client.")
+        # It holds the key of an administrator: it goes when this object does.
+        self.kept = tempfile.TemporaryDirectory(prefix="shoal-api-client.")
+        self.dir = self.kept.name
         for name in ("certificate-authority", "client-certificate", "client-key"):
             data = re.search(rf"{name}-data: (\S+)", text)
             Path(self.dir, name).write_bytes(base64.b64decode(data.group(1)))
@@ -40,16 +42,10 @@ class Target:
         return http.client.HTTPSConnection(self.host, self.port, context=context, timeout=120)
 
     def cpu_seconds(self) -> float:
-        if self.pid is None:
-            return float("nan")
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+        return float("nan") if self.pid is None else cpu_of(self.pid)
 
     def resident_mib(self) -> float:
-        if self.pid is None:
-            return float("nan")
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+        return float("nan") if self.pid is None else status_bytes(self.pid, "VmRSS") / 2**20
 
 
 def start(binary: Path, data: Path) -> tuple[subprocess.Popen, Target]:
