@@ -20,6 +20,7 @@ use super::answer::Answer;
 use super::challenge::{self, Challenge};
 use super::client::{Client, TokenKey};
 use super::connection::{Connection, Endpoint, RequestBody};
+use super::error::harmless;
 use super::retry::{Tries, Trouble};
 use super::{Credential, FetchError, Image, Keyring, Problem};
 
@@ -29,6 +30,8 @@ const REDIRECTS_MAX: usize = 5;
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 /// The life of a token that names none (Docker, "Token authentication").
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// For so long a token is believed at most, whatever it says of itself.
+const TOKEN_LIFE_MAX: Duration = Duration::from_secs(60 * 60);
 /// A token is not used in its last seconds: a request takes its time.
 const TOKEN_SPARE: Duration = Duration::from_secs(10);
 
@@ -77,7 +80,7 @@ impl Ask {
 /// Requests for one image, one after the other.
 pub(super) struct Session<'a> {
     client: &'a Client,
-    image: &'a Image,
+    pub(super) image: &'a Image,
     actions: &'static str,
     registry: Option<Endpoint>,
     idle: Vec<(Endpoint, Connection)>,
@@ -231,8 +234,7 @@ impl<'a> Session<'a> {
             return Ok((from.clone(), location.into()));
         }
         let wrong = |why: &str| {
-            let location: String = location.chars().filter(|c| !c.is_control()).take(200).collect();
-            let what = format!("{} sends to `{location}`, {why}", from.authority());
+            let what = format!("{} sends to `{}`, {why}", from.authority(), harmless(location, 200));
             Trouble::last(Problem::Registry, what)
         };
         if !location.contains("://") {
@@ -245,6 +247,10 @@ impl<'a> Session<'a> {
         }
         let (endpoint, path) =
             Endpoint::of_url(location).ok_or_else(|| wrong("which is no place of HTTP"))?;
+        // What serves on this machine alone is not for others to have asked.
+        if endpoint.is_loopback() && !from.is_loopback() {
+            return Err(wrong("which is this machine"));
+        }
         if !endpoint.is_https && !self.client.may_be_plain(&endpoint) {
             return Err(wrong("which is without TLS"));
         }
@@ -388,7 +394,8 @@ fn read_token(endpoint: &Endpoint, body: &[u8]) -> Result<(HeaderValue, Duration
     let wrong = || Trouble::last(Problem::Registry, format!("{} gives no token", endpoint.authority()));
     let given: Given = serde_json::from_slice(body).map_err(|_| wrong())?;
     let token = given.token.or(given.access_token).filter(|token| !token.is_empty()).ok_or_else(wrong)?;
-    let life = given.expires_in.map_or(TOKEN_LIFE, Duration::from_secs);
+    let life =
+        given.expires_in.map_or(TOKEN_LIFE, |seconds| Duration::from_secs(seconds).min(TOKEN_LIFE_MAX));
     Ok((secret("Bearer", &token)?, life))
 }
 
@@ -463,7 +470,12 @@ mod tests {
         assert_eq!(resolve("/a?b").as_deref(), Some("true ghcr.io /a?b"));
         assert_eq!(resolve("y").as_deref(), Some("true ghcr.io /v2/ada/app/blobs/y"));
         assert_eq!(resolve("https://cdn.example.com/a").as_deref(), Some("true cdn.example.com /a"));
-        assert_eq!(resolve("http://127.0.0.1:5000/a").as_deref(), Some("false 127.0.0.1:5000 /a"));
+        let local = ["http://127.0.0.1:5000/a", "https://localhost/a", "http://[::1]/a"];
+        for nothing in local {
+            assert_eq!(resolve(nothing), None, "{nothing}: a registry elsewhere has this machine asked");
+        }
+        let own = session.resolve(&Endpoint::new(true, "127.0.0.1:5001"), "/", local[0]).ok();
+        assert!(own.is_some_and(|(endpoint, _)| endpoint.authority() == "127.0.0.1:5000"));
         for nothing in ["", "//cdn.example.com/a", "http://cdn.example.com/a", "ftp://a/b", "https://a@b/c"] {
             assert_eq!(resolve(nothing), None, "{nothing}");
         }
@@ -478,6 +490,8 @@ mod tests {
         };
         assert_eq!(read(r#"{"token": "a", "expires_in": 300}"#), Some(("Bearer a".into(), 300)));
         assert_eq!(read(r#"{"access_token": "b"}"#), Some(("Bearer b".into(), 60)));
+        let for_ever = format!(r#"{{"token": "a", "expires_in": {}}}"#, u64::MAX);
+        assert_eq!(read(&for_ever), Some(("Bearer a".into(), TOKEN_LIFE_MAX.as_secs())));
         for nothing in ["", "{}", r#"{"token": ""}"#, r#"{"token": "a\nb"}"#, "[]"] {
             assert_eq!(read(nothing), None, "{nothing}");
         }

@@ -11,6 +11,7 @@ use shoal_base::error_chain::chain;
 use tokio::time::timeout;
 
 use super::Problem;
+use super::error::harmless;
 use super::retry::Trouble;
 
 /// Read of an answer that says what is wrong.
@@ -111,8 +112,7 @@ fn words(body: &[u8]) -> String {
     if said.is_empty() {
         return String::new();
     }
-    let said: String = said.join("; ").chars().filter(|c| !c.is_control()).take(ERROR_SHOWN_MAX).collect();
-    format!(": {said}")
+    format!(": {}", harmless(&said.join("; "), ERROR_SHOWN_MAX))
 }
 
 #[cfg(test)]

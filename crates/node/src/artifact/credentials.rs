@@ -185,16 +185,18 @@ fn host_fits(pattern: &str, registry: &str) -> bool {
     asked == port && patterns.len() == words.len() && patterns.iter().zip(&words).all(fits)
 }
 
-/// Whether a word is meant by a pattern, in which `*` stands for any text.
+/// Whether a word is meant by a pattern, in which `*` stands for any text. Both come from tenants: each part between stars is
+/// looked for once, where it comes first, which is all that it takes.
 fn glob(pattern: &str, word: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern.eq_ignore_ascii_case(word),
-        Some((before, after)) => {
-            let Some(rest) = word.get(before.len()..) else { return false };
-            word[..before.len()].eq_ignore_ascii_case(before)
-                && (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| glob(after, rest)))
-        }
+    let (pattern, word) = (pattern.to_ascii_lowercase(), word.to_ascii_lowercase());
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = word.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
     }
+    rest.ends_with(last)
 }
 
 impl fmt::Debug for Credential {

@@ -64,7 +64,8 @@ pub struct FetchError {
 
 impl FetchError {
     pub(crate) fn new(problem: Problem, what: impl Into<String>) -> Self {
-        Self { reason: Reason::ErrImagePull, problem, what: what.into(), hint: None }
+        let what = harmless(&what.into(), WHAT_SHOWN_MAX);
+        Self { reason: Reason::ErrImagePull, problem, what, hint: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -96,6 +97,14 @@ impl FetchError {
     }
 }
 
+/// Shown of what is wrong: registries and layers choose some of the words, and it stands in the status of a pod.
+const WHAT_SHOWN_MAX: usize = 2000;
+
+/// Text from outside as it may be shown: on one line, without what steers a terminal, and short.
+pub(crate) fn harmless(text: &str, characters_max: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(characters_max).collect()
+}
+
 impl From<ReferenceError> for FetchError {
     fn from(error: ReferenceError) -> Self {
         Self { reason: Reason::InvalidImageName, ..Self::new(Problem::Request, error.to_string()) }
@@ -116,3 +125,15 @@ impl fmt::Display for FetchError {
 }
 
 impl std::error::Error for FetchError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_from_outside_are_short_and_plain() {
+        let error = FetchError::new(Problem::Unusable, format!("a\u{1b}[31m\nb{}", "x".repeat(3 << 20)));
+        assert!(error.what.starts_with("a[31mbx"));
+        assert_eq!(error.what.chars().count(), WHAT_SHOWN_MAX);
+    }
+}

@@ -144,6 +144,16 @@ pub(super) fn touch(path: &Path, now: SystemTime) {
     }
 }
 
+/// Whether a path names this open file.
+fn is_at(open: &File, path: &Path) -> io::Result<bool> {
+    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(path) {
+        Ok(named) => Ok(inode(named) == inode(open.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A blob of which a part may be there.
 pub(super) struct Partial {
     /// Taken when it is given its name.
@@ -160,16 +170,20 @@ impl Partial {
     }
 
     fn open_at(files: &Files, path: &Path) -> io::Result<Self> {
-        let open = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-        match open.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let file = files.temporary()?;
-                let path = file.path().to_owned();
-                return Ok(Self { file: Some(file), hasher: Hasher::default(), path });
+        let open = loop {
+            let open = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+            match open.try_lock() {
+                // Whoever had it may have renamed or removed it between the two: then the name is another file's.
+                Ok(()) if is_at(&open, path)? => break open,
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let file = files.temporary()?;
+                    let path = file.path().to_owned();
+                    return Ok(Self { file: Some(file), hasher: Hasher::default(), path });
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
             }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+        };
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; 64 << 10];
         let mut reader = &open;

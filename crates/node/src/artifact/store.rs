@@ -76,7 +76,8 @@ pub(super) struct Inner {
     /// Files whose content was read and found to be of this digest, by their paths.
     known: Mutex<HashMap<PathBuf, Known>>,
     fetches: Flights<(Image, Policy, Keyring), Result<Artifact, FetchError>>,
-    blobs: Flights<Digest, Result<Identity, FetchError>>,
+    /// By registry: another one may be slow or wrong.
+    blobs: Flights<(String, Digest), Result<Identity, FetchError>>,
     /// Held while a file of the store is looked up or thrown away.
     pub(super) gate: Mutex<()>,
 }
@@ -212,6 +213,7 @@ impl Store {
         progress: Progress<'_>,
     ) -> Result<(Digest, Identity), FetchError> {
         check_size("an artifact", blob.size, self.0.options.artifact_bytes_max)?;
+        let key = (session.image.registry.clone(), blob.digest);
         let work = async {
             let (inner, digest) = (self.0.clone(), blob.digest);
             if let Some(file) = blocking(move || Ok(inner.whole(digest))).await? {
@@ -233,7 +235,7 @@ impl Store {
             })
             .await
         };
-        Ok((blob.digest, self.0.blobs.join(blob.digest, work).await?))
+        Ok((blob.digest, self.0.blobs.join(key, work).await?))
     }
 
     async fn partial(&self, digest: Digest) -> Result<Partial, FetchError> {
@@ -258,13 +260,14 @@ impl Store {
             let so_far = before;
             download::blob(session, &layer, &mut partial, &|done, _| progress(so_far + done, total)).await?;
             before += layer.size;
-            parts.push((partial.into_file(), is_gzip));
+            parts.push((partial, is_gzip));
         }
         let inner = self.0.clone();
         let found = blocking(move || {
-            let paths: Vec<(PathBuf, bool)> =
-                parts.iter().map(|(file, is_gzip)| (file.path().to_owned(), *is_gzip)).collect();
-            unpack(&inner.files, &paths, inner.options.artifact_bytes_max)
+            // Those that are whole stay for the next try until all are.
+            let mut layers: Vec<_> =
+                parts.into_iter().map(|(partial, is_gzip)| (partial.into_file(), is_gzip)).collect();
+            unpack(&inner.files, &mut layers, inner.options.artifact_bytes_max)
         })
         .await?;
         let entry_points = if found.len() > 1 { entry_points(session, manifest).await? } else { Vec::new() };

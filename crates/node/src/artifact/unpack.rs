@@ -1,9 +1,7 @@
 //! The WebAssembly in the layers of a container image.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write as _};
-use std::path::PathBuf;
+use std::io::{self, BufReader, Read, Seek as _, Write as _};
 
 use flate2::read::MultiGzDecoder;
 use tempfile::NamedTempFile;
@@ -16,6 +14,9 @@ use super::{Digest, Entry, FetchError, Kind, LayerError, Problem, read_layer};
 /// Most that the layers of an image unpack to: an image of one file of the largest size, and what a distribution has.
 pub(super) const UNPACKED_BYTES_MAX: u64 = 2 << 30;
 
+/// Most files of WebAssembly in an image: each is open until one is chosen.
+const WASM_FILES_MAX: usize = 64;
+
 /// A file of WebAssembly that was found.
 pub(super) struct Found {
     pub(super) file: NamedTempFile,
@@ -25,14 +26,16 @@ pub(super) struct Found {
 /// Every file of WebAssembly that stands in the image at last, by its path.
 pub(super) fn unpack(
     files: &Files,
-    layers: &[(PathBuf, bool)],
+    layers: &mut [(NamedTempFile, bool)],
     file_bytes_max: u64,
 ) -> Result<BTreeMap<String, Found>, FetchError> {
     let mut found = BTreeMap::new();
     let mut left = UNPACKED_BYTES_MAX;
-    for (path, is_gzip) in layers {
-        let file = File::open(path).map_err(|error| FetchError::disk("read", path, &error))?;
-        let file = BufReader::new(file);
+    for (layer, is_gzip) in layers {
+        // The very file whose digest was right, whatever has its name now.
+        let rewound = layer.as_file_mut().rewind();
+        rewound.map_err(|error| FetchError::disk("read", layer.path(), &error))?;
+        let file = BufReader::new(layer.as_file_mut());
         let mut reader: Box<dyn Read> =
             if *is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut counted = Counted { inner: &mut reader, bytes: 0 };
@@ -72,6 +75,11 @@ fn visit(
             }
             if size_bytes > file_bytes_max {
                 return Err(io::Error::other(format!("{path} has more than {file_bytes_max} bytes")));
+            }
+            if found.len() >= WASM_FILES_MAX {
+                return Err(io::Error::other(format!(
+                    "it has more than {WASM_FILES_MAX} files of WebAssembly"
+                )));
             }
             found.insert(path, copy(files, &head, content)?);
         }
@@ -175,6 +183,17 @@ mod tests {
         assert_eq!(see(Entry::Emptied { path: "a/b".into() }, &mut &b""[..]).ok(), Some(2));
         assert_eq!(see(Entry::Removed { path: "a".into() }, &mut &b""[..]).ok(), Some(1), "ab stays");
         assert_eq!(see(Entry::Emptied { path: String::new() }, &mut &b""[..]).ok(), Some(0));
+    }
+
+    #[test]
+    fn an_image_has_as_many_files_of_webassembly_as_its_limit() {
+        let (_dir, files) = place();
+        let mut all = BTreeMap::new();
+        for number in 0..=WASM_FILES_MAX {
+            let entry = Entry::File { path: number.to_string(), size_bytes: 8 };
+            let seen = visit(&files, &mut all, entry, &mut &MODULE[..], 8);
+            assert_eq!(seen.is_ok(), number < WASM_FILES_MAX, "{number}");
+        }
     }
 
     #[test]

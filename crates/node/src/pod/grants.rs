@@ -120,6 +120,12 @@ pub(crate) fn mounts(
         if inner.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
             return Err(format!("the mount {guest} has the subPath {sub:?}, which leads out of its volume"));
         }
+        // What is in there is the guests': a link that one of them makes would lead the next one anywhere on this machine.
+        if is_writable && !sub.is_empty() {
+            return Err(format!(
+                "the mount {guest} has a subPath of the emptyDir {name:?}, which is not supported: mount the whole volume"
+            ));
+        }
         let guest = if guest.starts_with('/') { guest.to_owned() } else { format!("/{guest}") };
         let writable = is_writable && mount["readOnly"] != true;
         let host = if sub.is_empty() { host } else { host.join(sub) };
@@ -229,12 +235,15 @@ mod tests {
         assert_eq!(mount(json!({"name": "data", "mountPath": "x", "readOnly": true})), dir("/v/data", false));
         assert_eq!(mount(json!({"name": "map", "mountPath": "/x"})), dir("/v/map", false));
         assert_eq!(
-            mount(json!({"name": "data", "mountPath": "/x", "subPath": "a/b"})),
-            dir("/v/data/a/b", true)
+            mount(json!({"name": "map", "mountPath": "/x", "subPath": "a/b"})),
+            dir("/v/map/a/b", false)
         );
         for bad in [
             json!({"name": "none", "mountPath": "/x"}),
-            json!({"name": "data", "mountPath": "/x", "subPath": "a/../../b"}),
+            json!({"name": "map", "mountPath": "/x", "subPath": "a/../../b"}),
+            // A guest may have put a link there.
+            json!({"name": "data", "mountPath": "/x", "subPath": "a"}),
+            json!({"name": "data", "mountPath": "/x", "subPath": "a", "readOnly": true}),
         ] {
             assert!(mount(bad.clone()).is_err(), "{bad}");
         }

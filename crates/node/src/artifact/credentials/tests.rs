@@ -82,3 +82,19 @@ fn what_is_wrong_is_told_without_showing_a_secret() {
     assert!(matches!(Keyring::parse(&vec![b' '; CONFIG_BYTES_MAX]), Err(KeyringError::Form { .. })));
     assert!(!format!("{:?}", basic("ada", "secret")).contains("secret"));
 }
+
+#[test]
+fn a_pattern_takes_no_longer_for_its_stars() {
+    let (pattern, word) = (format!("{}b", "*a".repeat(30)), "a".repeat(250));
+    assert!(!glob(&pattern, &word) && glob(&format!("{pattern}*"), &format!("{word}b{word}")));
+    for (pattern, word, fits) in [
+        ("*", "", true),
+        ("a*a", "a", false),
+        ("a*a", "aa", true),
+        ("a*b*c", "A-b-B-C", true),
+        ("a*b*c", "acb", false),
+        ("**", "x", true),
+    ] {
+        assert_eq!(glob(pattern, word), fits, "{pattern} {word}");
+    }
+}
