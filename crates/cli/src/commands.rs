@@ -169,7 +169,7 @@ pub fn parse_in(
         Verb::Server(typed) => Request::Server(Box::new(typed.meaning()?)),
         Verb::Up(typed) => Request::Up(Box::new(typed.meaning()?)),
         Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
-        Verb::Install(typed) => Request::Install(typed.meaning()?),
+        Verb::Install(typed) => Request::Install(typed.meaning(around)?),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
         Verb::Version(typed) => Request::Version(typed.meaning()),
         Verb::Completions(typed) => Request::Write(vec![typed.meaning()]),

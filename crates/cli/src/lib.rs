@@ -5,7 +5,6 @@
 //! guest or opens a socket; of the disk, only the names of artifacts in a directory are read.
 
 mod artifact;
-pub mod cluster;
 mod commands;
 mod data_dir;
 pub mod exit;

@@ -4,13 +4,10 @@
 //! [`anstream`], which takes them out where the output is no terminal. What comes from an artifact is
 //! untrusted, and is shown with its control characters escaped.
 
-pub mod deploy;
 pub mod doctor;
 pub mod error;
 pub mod inspect;
-pub mod status;
 pub mod version;
-mod world;
 
 use std::fmt::Write as _;
 

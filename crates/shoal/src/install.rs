@@ -16,8 +16,9 @@ const SERVICE: &str = "shoal.service";
 pub(crate) fn install(common: &Common, request: &InstallRequest) -> Result<u8, Exit> {
     let binary = std::env::current_exe()
         .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot tell where shoal is: {error}")))?;
-    let data_dir = std::path::absolute(&common.data_dir).unwrap_or_else(|_| common.data_dir.clone());
-    let unit = unit(&binary, &data_dir, &request.arguments)?;
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let (data_dir, key) = (absolute(&common.data_dir), common.key.as_deref().map(absolute));
+    let unit = unit(&binary, &Common { data_dir, key, ..common.clone() }, request)?;
     if request.dry_run {
         let _ = write!(anstream::stdout(), "{unit}");
         return Ok(exit::OK);

@@ -13,7 +13,7 @@ use shoal_node::artifact::{
 use crate::process;
 
 /// Where artifacts are kept in the data directory.
-pub(crate) fn store_dir(common: &Common) -> PathBuf {
+fn store_dir(common: &Common) -> PathBuf {
     common.data_dir.join("artifacts")
 }
 
@@ -86,8 +86,13 @@ fn image(typed: &str) -> Result<Image, Exit> {
     }
 }
 
+/// The store of the data directory, which fetches as the flags say.
+pub(crate) fn store(common: &Common, options: &RegistryOptions) -> Result<Store, Exit> {
+    Store::open(&store_dir(common), client(options)?, StoreOptions::default()).map_err(|error| failed(&error))
+}
+
 /// A client as the flags say.
-pub(crate) fn client(options: &RegistryOptions) -> Result<Client, Exit> {
+fn client(options: &RegistryOptions) -> Result<Client, Exit> {
     let authorities = options.authorities.as_deref().map(read).transpose()?;
     let options =
         ClientOptions { plain_http: options.plain_http.clone(), authorities, ..ClientOptions::default() };
@@ -100,7 +105,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Exit> {
 }
 
 /// What the files of credentials hold; those that nobody named may be missing.
-pub(crate) fn keyring(options: &RegistryOptions) -> Result<Keyring, Exit> {
+fn keyring(options: &RegistryOptions) -> Result<Keyring, Exit> {
     let mut keyring = Keyring::default();
     for file in &options.credentials {
         if !file.is_named && !file.path.exists() {
@@ -120,7 +125,7 @@ fn progress(verb: &str, name: &str) -> TransferProgress {
 }
 
 /// An error of a registry or of the store.
-pub(crate) fn failed(error: &FetchError) -> Exit {
+fn failed(error: &FetchError) -> Exit {
     let code = match error.problem {
         Problem::Request => exit::USAGE,
         Problem::Missing => exit::NO_INPUT,

@@ -1,20 +1,20 @@
 //! `shoal up`: this machine is a cluster. API server, controllers, node and edge in one process; they speak to the API as
 //! they would from anywhere, but without a socket.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use shoal_api::names::dns1123_subdomain;
 use shoal_base::drain::{Drain, Drained};
 use shoal_base::error_chain::chain;
 use shoal_cli::{Common, Exit, UpRequest, exit};
 use shoal_client::{Cache, Client, Select, kinds};
 use shoal_edge::{Cluster, Edge, Follow, Listener, MoreMetrics, Served, Settings, follow};
 use shoal_host::Host;
-use shoal_node::artifact::{self, ClientOptions, Store, StoreOptions};
 use shoal_node::{Agent, Machine};
 use shoal_runtime::{Endpoints, LimitsByKind};
 use shoal_server::{Local, Running, start};
@@ -57,9 +57,9 @@ async fn run(common: &Common, request: &UpRequest) -> Result<u8, Exit> {
     let host = Arc::new(commands::host(common, shoal_host::pool::PoolWish::default(), &ends.requests)?);
     let edge = FrontDoor::open(request, &server, &name, &host)?;
     let client = |agent| Client::new(Arc::new(Local::master(server.api.clone(), "shoal")), agent);
-    let agent = agent(common, request, &name, (&server, &edge, &host), &ends.node).await?;
-    let cluster = edge.cluster.clone();
-    let (ports, address) = (edge.edge.ports(), edge.address);
+    let address = own_address(request.ports);
+    let agent = agent((common, request), (&name, address), (&server, &edge, &host), &ends.node).await?;
+    let (cluster, ports) = (edge.cluster.clone(), edge.edge.ports());
     let published = Follow { bind: request.ports, address: Some(address.to_string()) };
     let addresses = edge.edge.local_addrs();
     let serving = edge.serve(&ends.requests)?;
@@ -68,17 +68,23 @@ async fn run(common: &Common, request: &UpRequest) -> Result<u8, Exit> {
     let watcher = client("shoal-up");
     let work = async { tokio::join!(agent.run(), followed) };
     let until_asked = async {
-        ready(&watcher, &name, &ends.node).await;
-        announce(&server, &addresses, &kubeconfig);
-        while signals.next().await != Asked::End {
-            tracing::info!(target: "shoal", "SIGHUP: nothing to read again; certificates come from Secrets");
+        tokio::select! {
+            () = asked_to_end(&mut signals) => {}
+            // A thread of the edge that ends by itself has said so, and ends the others.
+            () = ends.requests.begun() => {}
+            () = async {
+                ready(&watcher, &name, &ends.node).await;
+                announce(&server, &addresses, &kubeconfig);
+                std::future::pending::<()>().await;
+            } => {}
         }
         ends.requests.begin();
         tracing::info!(target: "shoal", "draining; a second signal ends at once");
-        let served = tokio::select! {
-            served = serving.end() => served,
-            _ = signals.next() => serve::end_at_once(),
-        };
+        tokio::spawn(async move {
+            signals.next().await;
+            serve::end_at_once()
+        });
+        let served = serving.end().await;
         ends.node.begin();
         served
     };
@@ -89,6 +95,13 @@ async fn run(common: &Common, request: &UpRequest) -> Result<u8, Exit> {
     }
     server.ended().await;
     Ok(code)
+}
+
+/// Waits for a signal to end.
+async fn asked_to_end(signals: &mut Signals) {
+    while signals.next().await != Asked::End {
+        tracing::info!(target: "shoal", "SIGHUP: nothing to read again; certificates come from Secrets");
+    }
 }
 
 /// The parts end one after the other: who is asked last is needed by those before.
@@ -107,8 +120,6 @@ struct FrontDoor {
     edge: Edge,
     cluster: Cluster,
     endpoints: Endpoints,
-    /// The address by which clients reach it.
-    address: IpAddr,
 }
 
 /// An edge that serves on threads of its own.
@@ -129,8 +140,7 @@ impl FrontDoor {
         let limits = LimitsByKind::default().serving;
         let config = serve::config(&request.edge, listeners, &limits, "shoal", metrics);
         let edge = Edge::bind(config).map_err(|error| serve::edge_error(&error))?;
-        let address = reachable(request.ports).unwrap_or_else(|| server.address.ip());
-        Ok(Self { edge, cluster, endpoints, address })
+        Ok(Self { edge, cluster, endpoints })
     }
 
     /// Accepts from now on.
@@ -159,20 +169,16 @@ impl Serving {
 
 /// The agent of this machine's node; the server asks it for logs on a socket of its own.
 async fn agent(
-    common: &Common,
-    request: &UpRequest,
-    name: &str,
+    (common, request): (&Common, &UpRequest),
+    (name, address): (&str, IpAddr),
     (server, edge, host): (&Running, &FrontDoor, &Arc<Host>),
     drain: &Drain,
 ) -> Result<Agent, Exit> {
-    let address = reachable(request.ports).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let listener = TcpListener::bind(SocketAddr::new(address, 0))
         .await
         .map_err(|error| unavailable(&format!("cannot listen on {address} for the node: {error}")))?;
     let port = listener.local_addr().map(|address| address.port()).ok();
-    let client = artifact::Client::new(ClientOptions::default())
-        .and_then(|client| Store::open(&registry::store_dir(common), client, StoreOptions::default()));
-    let artifacts = client.map_err(|error| unavailable(&error.to_string()))?;
+    let artifacts = registry::store(common, &request.registry)?;
     let config = shoal_node::Config {
         name: name.into(),
         data: common.data_dir.join(NODE_DIR),
@@ -246,13 +252,7 @@ fn write_kubeconfig(common: &Common, server: &Running) -> Result<String, Exit> {
 fn node_name(given: Option<&str>) -> Result<String, Exit> {
     let own = rustix::system::uname();
     let name = given.map_or_else(|| own.nodename().to_string_lossy().to_lowercase(), str::to_owned);
-    let is_name = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(is_name) {
+    if dns1123_subdomain(&name).is_empty() {
         return Ok(name);
     }
     Err(Exit::error(exit::USAGE, format!("`{name}` cannot name a node"))
@@ -270,9 +270,18 @@ fn free_port(address: SocketAddr) -> Result<SocketAddr, Exit> {
         .map_err(|error| unavailable(&format!("cannot listen on {address}: {error}")))
 }
 
-/// An address that others can ask for, if this is one.
-fn reachable(address: IpAddr) -> Option<IpAddr> {
-    (!address.is_unspecified()).then_some(address)
+/// The address by which this machine is reached where it listens on `address`. Where that is every address, it is the one
+/// that it would call others from; a machine without a way to others has its own only.
+fn own_address(address: IpAddr) -> IpAddr {
+    if !address.is_unspecified() {
+        return address;
+    }
+    // Connecting a UDP socket sends nothing: the kernel picks the way. The address is one that is nobody's (RFC 5737).
+    let way = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    way.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |from| from.ip())
 }
 
 fn unavailable(what: &str) -> Exit {
@@ -282,6 +291,15 @@ fn unavailable(what: &str) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_is_reached_by_an_address_of_its_own() {
+        let given = IpAddr::from([192, 0, 2, 7]);
+        assert_eq!(own_address(given), given);
+        for everywhere in ["0.0.0.0", "::"] {
+            assert!(!own_address(everywhere.parse().expect("an address")).is_unspecified());
+        }
+    }
 
     #[test]
     fn a_node_is_named_as_objects_are() {

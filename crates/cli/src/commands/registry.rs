@@ -1,4 +1,4 @@
-//! What `shoal push` and `shoal pull` know of registries.
+//! What `shoal push`, `shoal pull` and `shoal up` know of registries.
 
 use std::path::PathBuf;
 
@@ -25,8 +25,9 @@ pub struct CredentialsFile {
     pub is_named: bool,
 }
 
+/// How registries are reached.
 #[derive(Debug, clap::Args)]
-pub(crate) struct TypedRegistry {
+pub(crate) struct TypedReach {
     /// Speak plain HTTP with this registry (HOST or HOST:PORT) when it knows no TLS; may be repeated. One on this
     /// machine's loopback needs no leave
     #[arg(long, value_name = "HOST")]
@@ -34,25 +35,39 @@ pub(crate) struct TypedRegistry {
     /// Certificates of authorities to trust beside the public ones, PEM
     #[arg(long, value_name = "FILE")]
     registry_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TypedRegistry {
+    #[command(flatten)]
+    reach: TypedReach,
     /// Credentials as `docker login` writes them [env: REGISTRY_AUTH_FILE, DOCKER_CONFIG] [default:
     /// ~/.docker/config.json]
     #[arg(long, value_name = "FILE")]
     credentials: Option<PathBuf>,
 }
 
-impl TypedRegistry {
-    pub(crate) fn meaning(self, around: &Surroundings) -> Result<RegistryOptions, Exit> {
+impl TypedReach {
+    /// The options without credentials.
+    pub(crate) fn meaning(self) -> Result<RegistryOptions, Exit> {
         let is_host = |host: &&String| !host.is_empty() && !host.contains(['/', '@']);
         if let Some(wrong) = self.plain_http.iter().find(|host| !is_host(host)) {
             return Err(Exit::error(exit::USAGE, format!("`{wrong}` is no registry"))
                 .hint("give --plain-http HOST or HOST:PORT, without a scheme or a path"));
         }
+        let Self { plain_http, registry_ca: authorities } = self;
+        Ok(RegistryOptions { plain_http, authorities, credentials: Vec::new() })
+    }
+}
+
+impl TypedRegistry {
+    pub(crate) fn meaning(self, around: &Surroundings) -> Result<RegistryOptions, Exit> {
         let named = self.credentials.map(|path| CredentialsFile { path, is_named: true });
         let credentials = match named {
             Some(file) => vec![file],
             None => around.credentials().map(|path| CredentialsFile { path, is_named: false }).collect(),
         };
-        Ok(RegistryOptions { plain_http: self.plain_http, authorities: self.registry_ca, credentials })
+        Ok(RegistryOptions { credentials, ..self.reach.meaning()? })
     }
 }
 
@@ -76,8 +91,10 @@ mod tests {
         around: &Surroundings,
     ) -> Result<Vec<String>, u8> {
         let plain_http = plain_http.iter().map(ToString::to_string).collect();
-        let typed =
-            TypedRegistry { plain_http, registry_ca: None, credentials: credentials.map(PathBuf::from) };
+        let typed = TypedRegistry {
+            reach: TypedReach { plain_http, registry_ca: None },
+            credentials: credentials.map(PathBuf::from),
+        };
         let options = typed.meaning(around).map_err(|exit| exit.code())?;
         let file = |file: CredentialsFile| format!("{} {}", file.path.display(), file.is_named);
         Ok(options.credentials.into_iter().map(file).collect())

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::registry::{RegistryOptions, TypedReach};
 use super::run::serve::{EdgeOptions, TypedEdge, address, twice};
 use super::server::{ServerOptions, TypedPlace};
 use crate::exit::{self, Exit};
@@ -24,6 +25,8 @@ pub struct UpRequest {
     pub https: SocketAddr,
     /// The address of this machine on which ports of Services are opened.
     pub ports: IpAddr,
+    /// How the node reaches registries; credentials are those of the pods.
+    pub registry: RegistryOptions,
     /// How the edge works.
     pub edge: EdgeOptions,
 }
@@ -46,18 +49,20 @@ pub(crate) struct TypedUp {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     ports: IpAddr,
     #[command(flatten)]
+    registry: TypedReach,
+    #[command(flatten)]
     edge: TypedEdge,
 }
 
 impl TypedUp {
     pub(crate) fn meaning(self) -> Result<UpRequest, Exit> {
-        let Self { place, node, http, https, ports, edge } = self;
-        let (server, edge) = (place.meaning(true)?, edge.meaning()?);
+        let Self { place, node, http, https, ports, registry, edge } = self;
+        let (server, registry, edge) = (place.meaning(true)?, registry.meaning()?, edge.meaning()?);
         if let Some(twice) = twice([&http, &https, &server.listen].into_iter().chain(&edge.admin)) {
             return Err(Exit::error(exit::USAGE, format!("{twice} is given twice"))
                 .hint("give --listen, --http, --https and --admin an address of their own each"));
         }
-        Ok(UpRequest { server, node, http, https, ports, edge })
+        Ok(UpRequest { server, node, http, https, ports, registry, edge })
     }
 }
 

@@ -106,7 +106,10 @@ fn what_is_applied_is_served_scaled_updated_and_taken_away() {
     let image = built("echo");
     cluster.kubectl(&format!("set image deployment/shop web=file://{}", image.display()));
     cluster.kubectl("rollout status deployment/shop --timeout=120s");
-    wait_until("the new version", || !cluster.server.get("/").1.contains("Hello from Shoal"));
+    wait_until("the new version", || {
+        let (code, body) = cluster.server.get("/");
+        code == 200 && !body.contains("Hello from Shoal")
+    });
     cluster.kubectl("rollout undo deployment/shop");
     cluster.kubectl("rollout status deployment/shop --timeout=120s");
     cluster.wait_for(200, "Hello from Shoal");
