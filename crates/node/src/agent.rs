@@ -2,13 +2,19 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use shoal_api::object;
+use shoal_base::backoff::Backoff;
 use shoal_base::drain::Drain;
 use shoal_client::{Cache, Contact, Select, kinds};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::read::text;
@@ -17,6 +23,11 @@ use crate::shared::{Shared, Wanted};
 use crate::volume::tree::private;
 use crate::worker::{self, Worker};
 use crate::{events, node};
+
+/// Before the task of a pod that has failed begins anew.
+const ANEW_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait before that. A task that has lasted so long failed for the first time.
+const ANEW_LONGEST: Duration = Duration::from_secs(300);
 
 /// The agent of a node.
 pub struct Agent {
@@ -72,7 +83,7 @@ impl Agent {
         let own = Cache::new(config.client.clone(), kinds::NODES, "", Select::named(&config.name));
         tokio::select! {
             () = drain.begun() => {}
-            () = node::live(config.clone()) => {}
+            () = node::live(&shared, &own) => {}
             () = own.run(&drain) => {}
             () = ranges(&shared, &own) => {}
             () = pods.run(&drain) => {}
@@ -147,7 +158,33 @@ fn is_over(pod: &Value) -> bool {
 
 fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, pod: Arc<Value>, saved: Option<Saved>) {
     let uid = object::uid(&pod).to_owned();
-    let (worker, wanted) = Worker::new(shared.clone(), pod, saved);
-    shared.pods.lock().insert(uid, worker::here(wanted));
-    tasks.spawn(worker.run());
+    let (sender, wanted) = watch::channel(Wanted { pod, is_there: true });
+    shared.pods.lock().insert(uid.clone(), worker::here(sender));
+    let worker = Worker::new(shared.clone(), wanted, saved);
+    tasks.spawn(supervised(shared.clone(), uid, worker));
+}
+
+/// Runs the task of a pod to its end. One that fails begins anew, as it would after a restart of the agent: our mistake is
+/// the trouble of one pod, and not for ever.
+async fn supervised(shared: Arc<Shared>, uid: String, mut worker: Worker) {
+    let mut backoff = Backoff::new(ANEW_FIRST, ANEW_LONGEST);
+    loop {
+        let begun = Instant::now();
+        if AssertUnwindSafe(worker.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        // The panic itself has been said where it happened.
+        tracing::error!(pod = uid, "the task of a pod has failed and begins anew");
+        if begun.elapsed() >= ANEW_LONGEST {
+            backoff.reset();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.wait()) => {}
+            () = shared.drain.begun() => return,
+        }
+        match Worker::again(shared.clone(), &uid).await {
+            Some(again) => worker = again,
+            None => return,
+        }
+    }
 }

@@ -1,18 +1,22 @@
 //! One run of a container: from its image to its end.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use shoal_api::object;
 use shoal_api::time::Moment;
 use shoal_base::backoff::Backoff;
 use shoal_base::units::show_duration;
 use shoal_runtime::{
-    Command, CommandExit, Failure, FailureKind, Invoke, Output as _, Quiet, Stream, Workload, WorkloadSpec,
+    Command, CommandExit, DirGrant, Failure, FailureKind, Invoke, Output as _, Quiet, Stream, Workload,
+    WorkloadSpec,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::artifact::Policy;
 use crate::config::{FetchFailure, Fetched, Image};
@@ -25,7 +29,11 @@ use crate::pod::grants;
 use crate::pod::state::{Ended, RESTART_FIRST, RESTART_LONGEST};
 use crate::prober::{self, FINDINGS_MAX, Finding, LEAVE_TIME};
 use crate::read::{items, text};
-use crate::shared::Shared;
+use crate::shared::{Shared, plain};
+use crate::volume::tree;
+
+/// How a run ended that was stopped while it waited for what it needs.
+const NOT_STARTED: &str = "it was stopped before it had started";
 
 /// What a run says to its pod.
 pub(crate) enum Said {
@@ -39,6 +47,8 @@ pub(crate) enum Said {
         image_id: String,
         /// What answers requests, if it does.
         serves: Option<Arc<dyn Invoke>>,
+        /// Told when the disk knows that it runs; what waits for that is not run before.
+        saved: Option<oneshot::Sender<()>>,
     },
     /// What a probe has found.
     Found(Finding),
@@ -47,13 +57,13 @@ pub(crate) enum Said {
 }
 
 /// Why a run is to end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// It is not.
     #[default]
     No,
-    /// Its pod ends; requests in flight have this long.
-    Leave(Duration),
+    /// Its pod ends, or it is to run something else; requests in flight have until then.
+    Leave(Instant),
     /// It is not well, and is to be started again.
     Unwell,
 }
@@ -95,7 +105,24 @@ impl Run {
     }
 
     /// Runs the container until it ends or is stopped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let (say, name, id, begun) = (self.say.clone(), self.name().to_owned(), self.id.clone(), now());
+        if AssertUnwindSafe(self.until_it_ends()).catch_unwind().await.is_ok() {
+            return;
+        }
+        // The panic itself has been said where it happened. Whoever waits for this run must learn that it is over.
+        let ended = Ended {
+            code: 134,
+            reason: "Error".into(),
+            message: "the agent of the node failed while it ran the container".into(),
+            started: begun,
+            finished: now(),
+            id: id.clone(),
+        };
+        let _ = say.send((name, id, Said::Ended(ended))).await;
+    }
+
+    async fn until_it_ends(mut self) {
         let begun = now();
         let mut stop = self.stop.clone();
         let started = tokio::select! {
@@ -103,7 +130,7 @@ impl Run {
             _ = stop.wait_for(|stop| *stop != Stop::No) => None,
         };
         let ended = match started {
-            None => self.ended(137, "Error", "it was stopped before it had started", begun),
+            None => self.ended(137, "Error", NOT_STARTED, begun),
             Some((workload, image_id, log)) => {
                 let since = now();
                 let ended = match workload {
@@ -162,11 +189,12 @@ impl Run {
         let facts = Facts { address: self.address.clone(), ..self.shared.facts.clone() };
         let env = env::env(&self.pod, &self.spec, &sources, &facts).map_err(config)?;
         let dirs = grants::mounts(&self.spec, |name| self.volume(name)).map_err(config)?;
+        let dirs = self.with_parts(dirs).await.map_err(config)?;
         let mut granted = grants::grants(&self.pod, dirs, &self.dir.join("stores")).map_err(config)?;
-        let args = env::args(&self.spec, &env);
+        let args = env::args(&self.spec, &env).map_err(config)?;
         granted.env = env;
         for dir in &granted.dirs {
-            let made = if dir.writable { crate::volume::tree::private(&dir.host) } else { Ok(()) };
+            let made = if dir.writable { tree::private(&dir.host) } else { Ok(()) };
             made.map_err(|error| config(format!("cannot make {}: {error}", dir.guest)))?;
         }
         let log = self.log().map_err(|error| config(format!("cannot open its log: {error}")))?;
@@ -256,14 +284,48 @@ impl Run {
         Some((self.dir.join("volumes").join(name), volume["emptyDir"].is_object()))
     }
 
-    async fn started(&self, image_id: String, since: Moment, serves: Option<Arc<dyn Invoke>>) {
+    /// Puts copies in the place of parts of volumes (`subPath`) that change with their objects: a new version of a volume
+    /// takes the old one away, and the guest has the directory open. As in Kubernetes, parts stay as the container found
+    /// them.
+    async fn with_parts(&self, mut dirs: Vec<DirGrant>) -> Result<Vec<DirGrant>, String> {
+        let own = self.dir.join("parts").join(plain(self.name()));
+        let mut copies = Vec::new();
+        for (at, (mount, dir)) in items(&self.spec["volumeMounts"]).zip(&mut dirs).enumerate() {
+            let changes = self.volume(text(&mount["name"])).is_some_and(|(_, is_writable)| !is_writable);
+            if changes && !text(&mount["subPath"]).is_empty() {
+                let to = own.join(at.to_string());
+                copies.push((std::mem::replace(&mut dir.host, to.clone()), to, dir.guest.clone()));
+            }
+        }
+        let copying = tokio::task::spawn_blocking(move || {
+            // Those of the run before.
+            match std::fs::remove_dir_all(&own) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.to_string()),
+                _ => {}
+            }
+            copies.iter().try_for_each(|(from, to, guest)| {
+                tree::copy(from, to)
+                    .map_err(|error| format!("the subPath of the mount {guest} cannot be read: {error}"))
+            })
+        });
+        copying.await.map_err(|error| error.to_string())??;
+        Ok(dirs)
+    }
+
+    async fn started(
+        &self,
+        image_id: String,
+        since: Moment,
+        serves: Option<Arc<dyn Invoke>>,
+        saved: Option<oneshot::Sender<()>>,
+    ) {
         self.shared.events.normal(
             &self.pod,
             self.name(),
             "Started",
             format!("Started container {}", self.name()),
         );
-        self.say(Said::Started { since, image_id, serves }).await;
+        self.say(Said::Started { since, image_id, serves, saved }).await;
     }
 
     /// Asks the probes until the run is to stop; comes back with why.
@@ -278,9 +340,9 @@ impl Run {
         let mut stop = self.stop.clone();
         let stopped = async {
             match stop.wait_for(|stop| *stop != Stop::No).await {
-                Ok(stop) => stop.clone(),
+                Ok(stop) => *stop,
                 // The pod's task is gone: so is the process, soon.
-                Err(_) => Stop::Leave(Duration::ZERO),
+                Err(_) => Stop::Leave(Instant::now()),
             }
         };
         let asked = async {
@@ -296,39 +358,63 @@ impl Run {
 
     /// An HTTP component: it may be asked until it is to stop, and then finishes what it is at.
     async fn serve(&self, invoke: Arc<dyn Invoke>, image_id: String, since: Moment) -> Ended {
-        let invoke: Arc<dyn Invoke> = Arc::new(Metered::new(invoke, self.meter.clone()));
-        self.started(image_id, since, Some(invoke.clone())).await;
+        let metered = Arc::new(Metered::new(invoke, self.meter.clone()));
+        let invoke: Arc<dyn Invoke> = metered.clone();
+        self.started(image_id, since, Some(invoke.clone()), None).await;
         let stop = self.watch_over(Some(invoke)).await;
-        let uid = object::uid(&self.pod);
-        let endpoints = &self.shared.config.endpoints;
-        match stop {
-            Stop::Unwell => {
-                drop(endpoints.remove(uid));
-                self.ended(137, "Error", "a probe found it unwell", since)
-            }
-            Stop::Leave(grace) => {
-                let until = Instant::now() + grace;
-                tokio::time::sleep(LEAVE_TIME.min(grace)).await;
-                let replica = endpoints.replica(uid);
-                drop(endpoints.remove(uid));
-                let left = until.saturating_duration_since(Instant::now());
-                match tokio::time::timeout(left, replica.idle()).await {
-                    Ok(()) => self.ended(0, "Completed", "", since),
-                    Err(_) => self.ended(
-                        137,
-                        "Error",
-                        "requests were still in flight when its time was over",
-                        since,
-                    ),
-                }
+        let ended = match stop {
+            Stop::Unwell => self.ended(137, "Error", "a probe found it unwell", since),
+            Stop::Leave(_) if self.are_requests_done().await => self.ended(0, "Completed", "", since),
+            Stop::Leave(_) => {
+                self.ended(137, "Error", "requests were still in flight when its time was over", since)
             }
             Stop::No => self.ended(0, "Completed", "", since),
+        };
+        drop(self.shared.config.endpoints.remove(object::uid(&self.pod)));
+        // Nothing of it outlives it.
+        metered.end();
+        ended
+    }
+
+    /// Takes no new requests, and lets those in flight end until the time for that is over, which may become shorter
+    /// meanwhile. Whether all have ended.
+    async fn are_requests_done(&self) -> bool {
+        let (uid, endpoints) = (object::uid(&self.pod), &self.shared.config.endpoints);
+        let replica = endpoints.replica(uid);
+        let mut stop = self.stop.clone();
+        let done = async {
+            tokio::time::sleep(LEAVE_TIME).await;
+            drop(endpoints.remove(uid));
+            replica.idle().await;
+        };
+        let over = async {
+            loop {
+                let Stop::Leave(until) = *stop.borrow_and_update() else { return };
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => return,
+                    changed = stop.changed() => if changed.is_err() { return },
+                }
+            }
+        };
+        tokio::select! {
+            () = done => true,
+            () = over => replica.in_flight() == 0,
         }
     }
 
-    /// A command: it runs to its end, or until it is to stop.
+    /// A command: it runs to its end, or until it is to stop. Not before the disk knows that it has begun: after a power
+    /// cut it would be run again.
     async fn execute(&self, command: Box<dyn Command>, image_id: String, since: Moment, log: &Log) -> Ended {
-        self.started(image_id, since, None).await;
+        let (saved, is_saved) = oneshot::channel();
+        self.started(image_id, since, None, Some(saved)).await;
+        let mut stop = self.stop.clone();
+        let may_run = tokio::select! {
+            is_saved = is_saved => is_saved.is_ok(),
+            _ = stop.wait_for(|stop| *stop != Stop::No) => false,
+        };
+        if !may_run {
+            return self.ended(137, "Error", NOT_STARTED, since);
+        }
         let running = command.run(self.meter.command());
         tokio::select! {
             exit = running => match exit {

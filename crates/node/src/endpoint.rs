@@ -1,6 +1,8 @@
-//! What the API server asks of a node: logs, health, what pods use. The paths are those of the kubelet.
+//! What the API server asks of a node: logs, ports, health, what pods use. The paths are those of the kubelet.
 
+mod forward;
 mod logs;
+mod spdy;
 mod usage;
 
 use std::convert::Infallible;
@@ -18,12 +20,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use crate::shared::Shared;
 
-/// Connections at once: followed logs hold one each.
+/// Connections at once: followed logs and tunnels hold one each.
 const CONNECTIONS_MAX: usize = 1024;
 /// For a handshake, and for the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(15);
@@ -61,8 +63,8 @@ impl Endpoint {
                 Ok((stream, _)) => {
                     let (endpoint, tls, guard) = (self.clone(), tls.clone(), drain.guard());
                     tokio::spawn(async move {
-                        endpoint.connection(stream, tls).await;
-                        drop((permit, guard));
+                        endpoint.connection(stream, tls, Arc::new(permit)).await;
+                        drop(guard);
                     });
                 }
                 Err(error) => {
@@ -73,20 +75,21 @@ impl Endpoint {
         }
     }
 
-    async fn connection(self, stream: TcpStream, tls: TlsAcceptor) {
+    async fn connection(self, stream: TcpStream, tls: TlsAcceptor, permit: Arc<OwnedSemaphorePermit>) {
         let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await else { return };
         let is_known = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).is_some_and(may_ask);
         let drain = self.0.drain.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let endpoint = self.clone();
+            let (endpoint, permit) = (self.clone(), permit.clone());
             async move {
-                let answer = if is_known { endpoint.answer(&request).await } else { unauthorized() };
+                let answer =
+                    if is_known { endpoint.connected(request, permit).await } else { unauthorized() };
                 Ok::<_, Infallible>(answer)
             }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::select! {
             ended = connection => {
                 if let Err(error) = ended {
@@ -97,7 +100,21 @@ impl Endpoint {
         }
     }
 
-    /// Answers one request of someone who may ask.
+    /// Answers a request that came over a connection, which may become something else. The permit is that of the
+    /// connection.
+    async fn connected(
+        &self,
+        request: Request<Incoming>,
+        permit: Arc<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        match path.trim_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+            ["portForward", namespace, pod] => forward::answer(&self.0, (*namespace, *pod), request, permit),
+            _ => self.answer(&request).await,
+        }
+    }
+
+    /// Answers one request of someone who may ask, over a connection that stays as it is.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is known here");

@@ -9,6 +9,8 @@ use shoal_api::time::Moment;
 use shoal_client::{Client, Patch, kinds};
 use tokio::sync::mpsc;
 
+use crate::node::now;
+
 /// Events that wait to be written. More come only when the API is away, and then nobody reads them in time.
 const QUEUE_MAX: usize = 1024;
 /// Events that are remembered, to count those that say the same.
@@ -81,7 +83,7 @@ pub(crate) async fn write(client: Client, node: String, mut happened: mpsc::Rece
     let mut known: HashMap<Key, (String, u32)> = HashMap::new();
     while let Some(mut one) = happened.recv().await {
         one.message.truncate(one.message.floor_char_boundary(MESSAGE_BYTES_MAX));
-        let now = Moment::from_micros(jiff::Timestamp::now().as_microsecond());
+        let now = now();
         let namespace = namespace(&one.object).to_owned();
         let key: Key = (object::uid(&one.object).into(), one.field.clone(), one.reason, one.message.clone());
         if let Some((name, count)) = known.get_mut(&key) {

@@ -1,18 +1,18 @@
 //! The node's own objects: that it is there, what it has, and that it lives.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use shoal_api::object;
 use shoal_api::time::Moment;
 use shoal_base::backoff::Backoff;
-use shoal_client::{Client, Error, Patch, kinds};
+use shoal_client::{Cache, Client, Error, Patch, kinds};
 use tokio::time::Instant;
 
 use crate::config::{Config, Machine};
 use crate::read::{items, text};
+use crate::shared::Shared;
 
 /// Between renewals of the lease, as kubelets do it.
 const LEASE_EVERY: Duration = Duration::from_secs(10);
@@ -20,6 +20,8 @@ const LEASE_EVERY: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: u32 = 40;
 /// Between writings of a status in which nothing has changed.
 const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// Between writings of a status that differs from what the API has: two who do not agree about it write no oftener.
+const STATUS_AGAIN: Duration = Duration::from_secs(2);
 /// Where leases of nodes are.
 const LEASES: &str = "kube-node-lease";
 /// Memory that is kept for the agent, the edge and the system itself: not given to pods.
@@ -78,11 +80,13 @@ fn object_of(config: &Config) -> Value {
     })
 }
 
-/// Registers the node and says that it lives, for as long as the future is polled.
-pub(crate) async fn live(config: Arc<Config>) {
+/// Registers the node and says that it lives, for as long as the future is polled. `own` is the node as the API has it.
+pub(crate) async fn live(shared: &Shared, own: &Cache) {
+    let config = &*shared.config;
+    let mut changes = own.changes();
     let mut backoff = Backoff::new(Duration::from_millis(200), LEASE_EVERY);
     let mut node = loop {
-        match register(&config).await {
+        match register(config).await {
             Ok(node) => break node,
             Err(error) => {
                 tracing::debug!(%error, "the node is not registered yet");
@@ -92,17 +96,21 @@ pub(crate) async fn live(config: Arc<Config>) {
     };
     tracing::info!(node = config.name, "the node is registered");
     let mut said: Option<Instant> = None;
+    let mut renewed: Option<Instant> = None;
     loop {
-        if said.is_none_or(|said| said.elapsed() >= STATUS_EVERY) {
-            match say(&config, &node).await {
+        changes.borrow_and_update();
+        let every = if is_otherwise(&node, own, &config.name) { STATUS_AGAIN } else { STATUS_EVERY };
+        if said.is_none_or(|said| said.elapsed() >= every) {
+            match say(shared, &node).await {
                 Ok(next) => {
                     node = next;
                     said = Some(Instant::now());
                 }
                 // Somebody has removed it; it lives all the same.
-                Err(error) if error.is_not_found() => match register(&config).await {
+                Err(error) if error.is_not_found() => match register(config).await {
                     Ok(next) => {
                         node = next;
+                        said = None;
                         continue;
                     }
                     Err(error) => tracing::debug!(%error, "the node is not registered again"),
@@ -110,13 +118,46 @@ pub(crate) async fn live(config: Arc<Config>) {
                 Err(error) => tracing::debug!(%error, "the status of the node is not written"),
             }
         }
-        if let Err(error) = renew(&config.client, &config.name, object::uid(&node)).await {
-            tracing::debug!(%error, "the lease of the node is not renewed");
-            // What is not renewed may have been lost with the node itself.
-            said = said.filter(|_| error.may_pass());
+        if renewed.is_none_or(|renewed| renewed.elapsed() >= LEASE_EVERY) {
+            renewed = Some(Instant::now());
+            if let Err(error) = renew(&config.client, &config.name, object::uid(&node)).await {
+                tracing::debug!(%error, "the lease of the node is not renewed");
+                // Others may have taken it for dead meanwhile, or it may be lost with the node itself: as soon as there
+                // is a way to the API, it says how it is.
+                said = None;
+            }
         }
-        tokio::time::sleep(LEASE_EVERY).await;
+        let rest = renewed.map_or(Duration::ZERO, |renewed| LEASE_EVERY.saturating_sub(renewed.elapsed()));
+        let rest = if is_otherwise(&node, own, &config.name) { rest.min(STATUS_AGAIN) } else { rest };
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            // What nobody tells of is looked at when the lease is due.
+            Ok(()) = changes.changed(), if said.is_some() => {}
+        }
     }
+}
+
+/// Whether the API has another status of the node than what was said: somebody else has written it since.
+fn is_otherwise(said: &Value, own: &Cache, name: &str) -> bool {
+    own.get("", name)
+        .is_some_and(|seen| is_newer(&seen, said) && ours(&seen["status"]) != ours(&said["status"]))
+}
+
+/// Whether a version of an object came after another. Versions are numbers everywhere; where they are not, what is seen is
+/// right in the end.
+fn is_newer(seen: &Value, than: &Value) -> bool {
+    let version = |object: &Value| object::resource_version(object).parse::<u64>().ok();
+    version(seen).zip(version(than)).is_none_or(|(seen, than)| seen > than)
+}
+
+/// What of a status this agent writes, but for the times.
+fn ours(status: &Value) -> Value {
+    const CONDITIONS: [&str; 4] = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
+    let conditions = items(&status["conditions"]).filter(|one| CONDITIONS.contains(&text(&one["type"])));
+    let conditions: Vec<Value> =
+        conditions.map(|one| json!([one["type"], one["status"], one["reason"]])).collect();
+    let fields = ["capacity", "allocatable", "addresses", "nodeInfo", "daemonEndpoints"];
+    json!([conditions, fields.map(|field| &status[field])])
 }
 
 async fn register(config: &Config) -> Result<Value, Error> {
@@ -130,8 +171,12 @@ async fn register(config: &Config) -> Result<Value, Error> {
     }
 }
 
-async fn say(config: &Config, node: &Value) -> Result<Value, Error> {
-    let status = status(&config.machine, &config.name, config.port, &node["status"], now());
+async fn say(shared: &Shared, node: &Value) -> Result<Value, Error> {
+    let config = &*shared.config;
+    // More pods than addresses could be bound, and no Service would find them.
+    let addresses = crate::addresses::count(shared.addresses.lock().net());
+    let machine = Machine { pods_max: config.machine.pods_max.min(addresses), ..config.machine.clone() };
+    let status = status(&machine, &config.name, config.port, &node["status"], now());
     let change = Patch::Merge(json!({"status": status}));
     config.client.patch(&kinds::NODES, "", &config.name, "status", &change).await
 }
@@ -165,6 +210,26 @@ pub(crate) fn now() -> Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_write_is_not_ours() {
+        let machine = Machine { cpus: 4, ..Machine::default() };
+        let said = status(&machine, "edge-1", None, &Value::Null, Moment::from_seconds(1));
+        let later = status(&machine, "edge-1", None, &Value::Null, Moment::from_seconds(99));
+        assert_eq!(ours(&said), ours(&later), "times do not count");
+        let mut seen = said.clone();
+        seen["images"] = json!([{"names": ["x"]}]);
+        let others = json!({"type": "NetworkUnavailable", "status": "False"});
+        seen["conditions"].as_array_mut().expect("a list").push(others);
+        assert_eq!(ours(&said), ours(&seen));
+        seen["conditions"][3]["status"] = json!("Unknown");
+        assert_ne!(ours(&said), ours(&seen));
+        let at = |version: &str| json!({"metadata": {"resourceVersion": version}});
+        assert!(
+            is_newer(&at("10"), &at("9")) && !is_newer(&at("9"), &at("10")) && !is_newer(&at("9"), &at("9"))
+        );
+        assert!(is_newer(&at("a"), &at("b")));
+    }
 
     #[test]
     fn a_node_says_what_it_has_and_since_when_it_is_ready() {

@@ -100,9 +100,9 @@ async fn once(ask: &Ask, invoke: Option<&Arc<dyn Invoke>>) -> Result<(), String>
 }
 
 async fn in_process(invoke: &dyn Invoke, path: &str, headers: &[(String, String)]) -> Result<(), String> {
-    let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
-    let host = host.map_or("localhost", |(_, value)| value.as_str());
-    let request = request(&format!("http://{host}{path}"), headers)?.body(Body::empty());
+    let host = host_of(headers);
+    let uri = format!("http://{}{path}", host.unwrap_or("localhost"));
+    let request = request(&uri, host, headers)?.body(Body::empty());
     let request = request.map_err(|error| error.to_string())?;
     let call = Call {
         id: 0,
@@ -119,7 +119,8 @@ async fn over_socket(host: &str, port: u16, path: &str, headers: &[(String, Stri
     let stream = connect(host, port).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    let request = request(path, headers)?.header(http::header::HOST, "localhost").body(Empty::<Bytes>::new());
+    let host = host_of(headers).unwrap_or("localhost");
+    let request = request(path, Some(host), headers)?.body(Empty::<Bytes>::new());
     let request = request.map_err(|error| error.to_string())?;
     let answer = async {
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
@@ -134,9 +135,26 @@ async fn over_socket(host: &str, port: u16, path: &str, headers: &[(String, Stri
     }
 }
 
-fn request(uri: &str, headers: &[(String, String)]) -> Result<http::request::Builder, String> {
+/// The host that a probe names; the first, where it names several.
+fn host_of(headers: &[(String, String)]) -> Option<&str> {
+    headers.iter().find(|(name, _)| is_host(name)).map(|(_, value)| value.as_str())
+}
+
+fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case(http::header::HOST.as_str())
+}
+
+/// A request of a probe, with one `Host` or none.
+fn request(
+    uri: &str,
+    host: Option<&str>,
+    headers: &[(String, String)],
+) -> Result<http::request::Builder, String> {
     let mut request = Request::builder().uri(uri).header(http::header::USER_AGENT, "kube-probe/1.32");
-    for (name, value) in headers {
+    if let Some(host) = host {
+        request = request.header(http::header::HOST, host);
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| !is_host(name)) {
         request = request.header(name, value);
     }
     if request.headers_ref().is_none() { Err(format!("the probe cannot ask for {uri}")) } else { Ok(request) }
@@ -189,6 +207,51 @@ mod tests {
         found[3..].sort_by_key(|finding| matches!(finding, Finding::Verdict(Role::Liveness, _)));
         assert_eq!(found, expected);
         assert!(asked.load(Ordering::Relaxed) >= 6, "readiness is asked again and again");
+    }
+
+    #[tokio::test]
+    async fn a_probe_has_one_host() {
+        let table: [(&[(&str, &str)], &str); 3] = [
+            (&[], "localhost"),
+            (&[("x-one", "1"), ("hOsT", "shop.test"), ("Host", "other.test")], "shop.test"),
+            (&[("Host", "shop.test:8080")], "shop.test:8080"),
+        ];
+        for (headers, expected) in table {
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+            let port = listener.local_addr().expect("an address").port();
+            let serve = async {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let service =
+                    hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                        let hosts: Vec<_> = request.headers().get_all("host").iter().collect();
+                        assert_eq!(hosts, [expected]);
+                        Ok::<_, std::convert::Infallible>(http::Response::new(Empty::<Bytes>::new()))
+                    });
+                drop(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await,
+                );
+            };
+            let ask = Ask::Http {
+                host: String::new(),
+                port,
+                path: "/".into(),
+                is_https: false,
+                headers: headers.clone(),
+            };
+            assert_eq!(tokio::join!(once(&ask, None), serve).0, Ok(()));
+            let count = usize::from(!headers.is_empty());
+            let invoke = FakeInvoke::new(move |request: Request<Body>, _| {
+                let hosts: Vec<_> = request.headers().get_all("host").iter().collect();
+                assert_eq!(hosts, vec![expected; count]);
+                assert_eq!(request.uri().authority().map(http::uri::Authority::as_str), Some(expected));
+                async move { Ok(http::Response::new(Body::empty())) }
+            });
+            in_process(&invoke, "/", &headers).await.expect("it is well");
+        }
     }
 
     #[tokio::test]

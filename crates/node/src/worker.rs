@@ -1,5 +1,7 @@
 //! One pod: does what the plan says, and tells the API how it is.
 
+mod confirm;
+mod disk;
 mod prepare;
 mod report;
 
@@ -11,9 +13,9 @@ use serde_json::{Value, json};
 use shoal_api::object;
 use shoal_api::time::Moment;
 use shoal_base::backoff::Backoff;
-use shoal_client::{Deletion, kinds};
 use shoal_runtime::Invoke;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::container::{Run, Said, Stop};
@@ -27,9 +29,11 @@ use crate::pod::status;
 use crate::prober::Finding;
 use crate::read::{items, text};
 use crate::saved::{self, Saved};
-use crate::shared::{Here, Shared, Wanted};
+use crate::shared::{Here, Shared, Wanted, plain};
 use crate::sources::Held;
 
+use self::confirm::Confirming;
+use self::disk::Disk;
 use self::report::Report;
 
 /// What runs of one pod say and nobody has read yet.
@@ -52,6 +56,8 @@ pub(crate) struct Worker {
     saved: Sources,
     /// Whether it was started from the disk.
     is_old: bool,
+    /// Whether all that it names has been read once.
+    is_read: bool,
     sources: watch::Sender<Arc<Sources>>,
     volumes: prepare::Volumes,
     is_prepared: bool,
@@ -61,11 +67,21 @@ pub(crate) struct Worker {
     say: mpsc::Sender<(String, String, Said)>,
     said: mpsc::Receiver<(String, String, Said)>,
     report: Report,
+    disk: Disk,
+    /// Raised when there may be an address for a pod that got none.
+    freed: watch::Receiver<u64>,
+    has_asked: bool,
+    confirming: Confirming,
+    is_cleared: bool,
 }
 
 /// A run of a container.
 struct Going {
     id: String,
+    /// What it runs: the pod may name another since.
+    image: Value,
+    /// The time that it was given to end, if it is to.
+    grace: Duration,
     stop: watch::Sender<Stop>,
     serves: Option<Arc<dyn Invoke>>,
     _task: AbortOnDropHandle<()>,
@@ -73,64 +89,112 @@ struct Going {
 
 impl Worker {
     /// Begins with a pod that the API has just told of, or that was saved.
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        pod: Arc<Value>,
-        saved: Option<Saved>,
-    ) -> (Self, watch::Sender<Wanted>) {
-        let (sender, wanted) = watch::channel(Wanted { pod: pod.clone(), is_there: true });
+    pub(crate) fn new(shared: Arc<Shared>, wanted: watch::Receiver<Wanted>, saved: Option<Saved>) -> Self {
+        let pod = saved.as_ref().map_or_else(|| wanted.borrow().pod.clone(), |saved| saved.pod.clone());
         let (say, said) = mpsc::channel(SAID_MAX);
         let state = begin(&shared, &pod, saved.as_ref());
-        let held = shared.followers.hold(object::namespace(&pod), crate::pod::env::names(&pod));
-        let is_old = saved.is_some();
+        let path = saved::path(&shared.saved_dir(), &plain(object::uid(&pod)));
+        let freed = shared.addresses.lock().freed();
+        let (is_old, is_read) = (saved.is_some(), saved.as_ref().is_some_and(|saved| saved.is_read));
+        let disk = Disk::new(path, saved.as_ref());
         let saved = saved.map(|saved| saved.sources).unwrap_or_default();
-        let report = Report::new(&pod);
-        let worker = Self {
+        Self {
             wanted,
-            pod,
             state,
-            held,
+            held: shared.followers.hold(object::namespace(&pod), &pod),
+            // Until it is read anew, what was saved stays saved.
+            sources: watch::Sender::new(Arc::new(saved.clone())),
             saved,
             is_old,
+            is_read,
             say,
             said,
-            report,
+            report: Report::new(&pod),
+            disk,
+            freed,
+            has_asked: false,
+            confirming: Confirming::new(),
+            is_cleared: false,
             shared,
-            sources: watch::Sender::new(Arc::default()),
             volumes: prepare::Volumes::default(),
             is_prepared: false,
             patience: Backoff::new(PREPARE_FIRST, PREPARE_LONGEST),
             runs: BTreeMap::new(),
+            pod,
+        }
+    }
+
+    /// Begins again with a pod whose task has failed: with what the disk knows of it. None: the pod is gone from here.
+    pub(crate) async fn again(shared: Arc<Shared>, uid: &str) -> Option<Self> {
+        let wanted = shared.pods.lock().get(uid)?.wanted.subscribe();
+        let path = saved::path(&shared.saved_dir(), &plain(uid));
+        let saved = tokio::task::spawn_blocking(move || saved::read(&path)).await;
+        let saved = match saved.map_err(std::io::Error::other).and_then(|saved| saved) {
+            Ok(saved) => saved.filter(|saved| object::uid(&saved.pod) == uid),
+            Err(error) => {
+                tracing::warn!(%error, pod = uid, "a pod that begins anew cannot be read from the disk");
+                None
+            }
         };
-        (worker, sender)
+        Some(Self::new(shared, wanted, saved))
     }
 
     /// Runs the pod until it is gone, or the process ends.
     pub(crate) async fn run(mut self) {
-        let mut sources = self.shared.followers.changes();
         let drain = self.shared.drain.clone();
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             self.take(&wanted);
-            let course = self.step().await;
+            let stepped = tokio::select! {
+                stepped = self.step() => Some(stepped),
+                () = drain.begun() => None,
+            };
+            let Some((course, due)) = stepped else { return self.last().await };
             if course == Course::Gone && self.leave(wanted.is_there).await {
                 return;
             }
-            let wake = self.wake();
+            let rest = self.rest(due);
+            let lacks_address = self.state.address.is_empty();
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return },
                 Some((name, id, said)) = self.said.recv() => self.heard(&name, &id, said),
-                Ok(()) = sources.changed() => self.is_prepared = false,
+                () = self.held.changed() => self.is_prepared = false,
                 () = self.report.written() => {}
-                () = tokio::time::sleep(wake) => {}
-                () = drain.begun() => return,
+                written = self.disk.written() => if let Err(error) = written { self.unsaved(&error) },
+                Ok(()) = self.freed.changed(), if lacks_address => {}
+                () = tokio::time::sleep(rest) => {}
+                () = drain.begun() => return self.last().await,
             }
         }
+    }
+
+    /// The process ends: what the next one must know is on the disk before.
+    async fn last(&mut self) {
+        if let Err(error) = self.disk.flush().await {
+            self.unsaved(&error);
+        }
+    }
+
+    fn unsaved(&self, error: &std::io::Error) {
+        tracing::warn!(%error, pod = object::name(&self.pod), "a pod is not saved");
+        let message = format!(
+            "The node cannot save the pod on its disk, and tries again: {error}. Commands wait until it is saved, so that \
+             none runs twice"
+        );
+        self.shared.events.warning(&self.pod, "", "FailedSave", message);
     }
 
     /// Takes the newest object of the pod.
     fn take(&mut self, wanted: &Wanted) {
         self.report.seen(&wanted.pod);
+        let told = |pod: &Value| {
+            let metadata = &pod["metadata"];
+            (metadata["labels"].clone(), metadata["annotations"].clone())
+        };
+        if !Arc::ptr_eq(&self.pod, &wanted.pod) && told(&self.pod) != told(&wanted.pod) {
+            // Files of its volumes may say them.
+            self.is_prepared = false;
+        }
         self.pod = wanted.pod.clone();
         if !wanted.is_there && object::deletion_timestamp(&self.pod).is_none() {
             // It was removed without a word: it ends as if it had been deleted.
@@ -140,8 +204,8 @@ impl Worker {
         }
     }
 
-    /// Does what is to be done now.
-    async fn step(&mut self) -> Course {
+    /// Does what is to be done now. How the pod stands, and when to look again.
+    async fn step(&mut self) -> (Course, Option<Moment>) {
         let now = now();
         if self.state.ending.is_none()
             && let Ok(ending) = plan::overdue(&self.pod, &self.state, now)
@@ -149,7 +213,11 @@ impl Worker {
             self.shared.events.normal(&self.pod, "", ending.reason, ending.message.clone());
             self.state.ending = Some(ending);
         }
-        let plan = if self.report.is_over() {
+        let is_over = self.report.is_over();
+        if !is_over && object::deletion_timestamp(&self.pod).is_none() {
+            self.address();
+        }
+        let plan = if is_over {
             over(&self.state, &self.pod, self.report.known())
         } else {
             plan::plan(&self.pod, &self.state, now)
@@ -157,25 +225,57 @@ impl Worker {
         for name in &plan.stops {
             self.stop(name);
         }
-        if !plan.starts.is_empty() && self.prepare().await {
+        self.change_images();
+        if (!plan.starts.is_empty() || self.needs_volumes()) && self.prepare().await {
             for name in &plan.starts {
                 self.start(name);
             }
-        } else if !self.is_prepared && !self.runs.is_empty() {
-            self.prepare().await;
         }
         self.tell(plan.course, now);
-        plan.course
+        (plan.course, plan.wake)
+    }
+
+    /// Whether something runs that finds its volumes as they should be.
+    fn needs_volumes(&self) -> bool {
+        !self.runs.is_empty() && object::deletion_timestamp(&self.pod).is_none()
     }
 
     /// How long nothing needs to be done.
-    fn wake(&self) -> Duration {
-        let due = plan::plan(&self.pod, &self.state, now()).wake;
+    fn rest(&self, due: Option<Moment>) -> Duration {
         let until = |at: Moment| {
-            Duration::from_micros(u64::try_from(at.micros() - now().micros()).unwrap_or_default())
+            let micros = at.micros().saturating_sub(now().micros());
+            Duration::from_micros(u64::try_from(micros).unwrap_or_default())
         };
-        let due = due.map_or(LOOK_EVERY, until).min(LOOK_EVERY);
-        if self.is_prepared || self.report.is_over() { due } else { due.min(self.patience.peek()) }
+        let mut rest = due.map_or(LOOK_EVERY, until).min(LOOK_EVERY);
+        if let Some(renew) = self.volumes.renew.filter(|_| self.needs_volumes()) {
+            rest = rest.min(until(renew).max(self.patience.peek()));
+        }
+        if !self.is_prepared && !self.report.is_over() {
+            rest = rest.min(self.patience.peek());
+        }
+        rest.min(self.confirming.rest(Instant::now()))
+    }
+
+    /// Takes an address where the pod has none yet.
+    fn address(&mut self) {
+        if !self.state.address.is_empty() {
+            return;
+        }
+        // What is freed from now on is news.
+        self.freed.mark_unchanged();
+        let mut addresses = self.shared.addresses.lock();
+        let (found, net) = (addresses.take(object::uid(&self.pod)), addresses.net());
+        drop(addresses);
+        if let Some(address) = found {
+            self.state.address = address.to_string();
+            self.is_prepared = false;
+        } else if !self.has_asked {
+            let message = format!(
+                "The range {net} of this node has no free address: until another pod ends, no Service finds this one"
+            );
+            self.shared.events.warning(&self.pod, "", "NoAddress", message);
+        }
+        self.has_asked = true;
     }
 
     fn start(&mut self, name: &str) {
@@ -183,6 +283,7 @@ impl Worker {
         let container = self.state.containers.entry(name.into()).or_default();
         container.start();
         let id = format!("shoal://{}", uuid::Uuid::new_v4().simple());
+        let image = spec["image"].clone();
         let meter = Arc::new(Meter::default());
         let (stop, stopped) = watch::channel(Stop::No);
         let uid = object::uid(&self.pod).to_owned();
@@ -204,26 +305,43 @@ impl Worker {
         };
         self.shared.events.normal(&self.pod, name, "Created", format!("Created container: {name}"));
         let task = AbortOnDropHandle::new(tokio::spawn(run.run()));
-        self.runs.insert(name.into(), Going { id, stop, serves: None, _task: task });
+        let grace = Duration::MAX;
+        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, _task: task });
     }
 
-    /// Asks a run to end, once.
+    /// Asks a run to end, and again when it is to end sooner than it was asked to.
     fn stop(&mut self, name: &str) {
-        let Some(going) = self.runs.get(name) else {
+        let grace = probe::grace(&self.pod);
+        let Some(going) = self.runs.get_mut(name) else {
             // There is nothing that could end.
             if let Some(container) = self.state.containers.get_mut(name) {
                 container.is_held = false;
             }
             return;
         };
-        if *going.stop.borrow() != Stop::No {
-            return;
+        if going.leave(grace) {
+            if let Some(container) = self.state.containers.get_mut(name) {
+                container.is_ready = false;
+            }
+            self.shared.events.normal(&self.pod, name, "Killing", format!("Stopping container {name}"));
         }
-        if let Some(container) = self.state.containers.get_mut(name) {
+    }
+
+    /// Ends what runs an image that its container no longer names: it begins again with the new one, whatever its restart
+    /// policy is, as in Kubernetes.
+    fn change_images(&mut self) {
+        for (name, going) in &mut self.runs {
+            let spec = status::container(&self.pod, name);
+            let Some(container) = self.state.containers.get_mut(name) else { continue };
+            if container.is_changed || spec.is_none_or(|spec| spec["image"] == going.image) {
+                continue;
+            }
+            container.is_changed = true;
             container.is_ready = false;
+            let message = format!("Container {name} definition changed, will be restarted");
+            self.shared.events.normal(&self.pod, name, "Killing", message);
+            going.leave(probe::grace(&self.pod));
         }
-        self.shared.events.normal(&self.pod, name, "Killing", format!("Stopping container {name}"));
-        going.stop.send_replace(Stop::Leave(probe::grace(&self.pod)));
     }
 
     /// What a run says.
@@ -232,18 +350,27 @@ impl Worker {
         let Some(container) = self.state.containers.get_mut(name).filter(|_| is_current) else { return };
         match said {
             Said::Waiting(reason, message) => container.now = Now::Waiting { reason, message },
-            Said::Started { since, image_id, serves } => {
+            Said::Started { since, image_id, serves, saved } => {
                 container.now = Now::Running { since };
                 container.image_id = image_id;
                 container.id = id.into();
+                if let Some(saved) = saved {
+                    self.disk.tell(saved);
+                }
                 if let Some(going) = self.runs.get_mut(name) {
                     going.serves = serves;
                 }
             }
             Said::Found(finding) => self.found(name, finding),
             Said::Ended(ended) => {
-                container.id = id.into();
-                container.end(ended);
+                if container.is_changed && !container.is_running() {
+                    // It never ran the old image, so it is not started again, but at last.
+                    container.now = Now::default();
+                    container.is_held = false;
+                } else {
+                    container.id = id.into();
+                    container.end(ended);
+                }
                 self.runs.remove(name);
                 self.backed_off(name);
             }
@@ -301,20 +428,19 @@ impl Worker {
         let is_ending = object::deletion_timestamp(&self.pod).is_some() || self.state.ending.is_some();
         let next = status::status(&self.pod, self.report.known(), &shown, course, &self.shared.host, now);
         self.route(status::is_ready(&next) && !is_ending, is_ending);
-        if matches!(course, Course::Succeeded | Course::Failed | Course::Gone) {
-            self.shared.addresses.lock().give_back(&self.state.address);
-        }
-        let saved = Saved {
+        let serves = self.runs.iter().filter(|(_, going)| going.serves.is_some());
+        let serving = serves.map(|(name, _)| name.clone()).collect();
+        self.disk.is(&Saved {
             pod: Arc::new(with_status(&self.pod, &next)),
             sources: Sources::clone(&self.sources.borrow()),
-            serving: self
-                .runs
-                .iter()
-                .filter(|(_, going)| going.serves.is_some())
-                .map(|(name, _)| name.clone())
-                .collect(),
-        };
-        self.report.is(&self.shared, &self.pod, &next, &saved);
+            serving,
+            is_read: self.is_read,
+        });
+        self.report.is(&self.shared, &self.pod, &next);
+        // Not before the API knows: nobody else has the address while this pod still shows it.
+        if matches!(course, Course::Succeeded | Course::Failed) && self.report.is_told() {
+            self.shared.addresses.lock().give_back(&self.state.address, object::uid(&self.pod));
+        }
     }
 
     /// The state as it is shown: what waits for its restart is no longer ended.
@@ -360,41 +486,55 @@ impl Worker {
         }
     }
 
-    /// The pod is gone from here: tells the API, and clears away what it had. Whether that is done.
+    /// Nothing of the pod runs any more: clears away what it had, and tells the API that it may go. Whether that is done.
     async fn leave(&mut self, is_there: bool) -> bool {
-        if is_there {
-            if !self.report.is_told() {
-                return false;
-            }
-            let (pod, uid) = (&*self.pod, object::uid(&self.pod));
-            let (namespace, name) = (object::namespace(pod), object::name(pod));
-            let client = &self.shared.config.client;
-            match client.delete(&kinds::PODS, namespace, name, &Deletion::confirmed(uid)).await {
-                Err(error) if error.may_pass() => {
-                    tracing::debug!(%error, pod = name, "the end of a pod is not confirmed yet");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    return false;
-                }
-                Ok(_) | Err(_) => {}
-            }
+        if is_there && !self.report.is_told() {
+            return false;
+        }
+        // The API knows that it is over, or has it no more. From here on it is not run again, not even by a process that
+        // finds no API: so the assignment goes before the API is told that the pod may go.
+        self.clear().await;
+        if is_there && !self.confirmed().await {
+            return false;
         }
         let uid = object::uid(&self.pod);
+        let logs = self.shared.log_dir(uid);
+        // What was never made is no loss.
+        drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(logs)).await);
+        self.shared.logs.lock().retain(|(of, _), _| of != uid);
         drop(self.shared.config.endpoints.remove(uid));
-        self.shared.addresses.lock().give_back(&self.state.address);
+        self.shared.addresses.lock().give_back(&self.state.address, uid);
         self.shared.gone.lock().insert(uid.to_owned());
         self.shared.pods.lock().remove(uid);
-        self.report.finish().await;
-        let (file, dirs) = (
-            saved::path(&self.shared.saved_dir(), &crate::shared::plain(uid)),
-            [self.shared.pod_dir(uid), self.shared.log_dir(uid)],
-        );
-        let cleared = tokio::task::spawn_blocking(move || {
-            drop(std::fs::remove_file(file));
-            // What was never made is no loss.
-            dirs.iter().for_each(|dir| drop(std::fs::remove_dir_all(dir)));
-        });
-        drop(cleared.await);
         true
+    }
+
+    /// Takes the assignment off the disk, and the volumes.
+    async fn clear(&mut self) {
+        if self.is_cleared {
+            return;
+        }
+        self.is_cleared = true;
+        if let Err(error) = self.disk.close().await {
+            tracing::warn!(%error, pod = object::name(&self.pod), "the assignment of a pod stays on the disk");
+        }
+        let dir = self.shared.pod_dir(object::uid(&self.pod));
+        drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await);
+    }
+}
+
+impl Going {
+    /// Asks the run to end within this time. Whether it is the first time.
+    fn leave(&mut self, grace: Duration) -> bool {
+        let until = Instant::now() + grace;
+        let (is_first, until) = match *self.stop.borrow() {
+            Stop::No => (true, until),
+            Stop::Leave(before) if grace < self.grace => (false, before.min(until)),
+            Stop::Leave(_) | Stop::Unwell => return false,
+        };
+        self.grace = grace;
+        self.stop.send_replace(Stop::Leave(until));
+        is_first
     }
 }
 
@@ -429,11 +569,9 @@ fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>) -> State {
         state.started = now();
     }
     let is_over = matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed");
-    let mut addresses = shared.addresses.lock();
-    if !state.address.is_empty() {
-        addresses.keep(&state.address);
-    } else if !is_over {
-        state.address = addresses.take().map(|address| address.to_string()).unwrap_or_default();
+    let has_it = || shared.addresses.lock().keep(&state.address, object::uid(pod));
+    if !state.address.is_empty() && !is_over && !has_it() {
+        state.address.clear();
     }
     state
 }

@@ -1,6 +1,6 @@
 //! The environment of a container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -10,8 +10,11 @@ use shoal_api::object;
 use super::fields::{self, Facts};
 use crate::read::{items, text};
 
-/// Longest environment of one container, names and values: as much as a process of Linux may have.
+/// Longest environment of one container, names and values, and its arguments with it: as much as a process of Linux may
+/// have. References make much of little, so it counts while they are replaced, not only when all is there.
 pub(crate) const ENV_BYTES_MAX: usize = 2 << 20;
+/// Longest name in a reference `$(NAME)`: what is longer is looked for in vain, from each `$(` anew.
+const NAME_BYTES_MAX: usize = 1024;
 
 /// The ConfigMaps and Secrets of a namespace that a pod names; none: there is no such object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,7 +76,7 @@ pub(crate) fn keys_of(object: &Value) -> impl Iterator<Item = &String> {
 /// The environment of a container, in order; what is said later replaces what was said before.
 ///
 /// # Errors
-/// A sentence: an object or a key is missing, a path is not known.
+/// A sentence: an object or a key is missing, a path is not known, all of it is too long.
 pub(crate) fn env(
     pod: &Value,
     container: &Value,
@@ -87,73 +90,120 @@ pub(crate) fn env(
     for one in items(&container["env"]) {
         let name = text(&one["name"]);
         let value = match (one["value"].as_str(), &one["valueFrom"]) {
-            (Some(value), _) => Some(expand(value, |name| env.get(name))),
+            (Some(value), _) => {
+                Some(expand(value, |name| env.get(name), ENV_BYTES_MAX).ok_or_else(too_long)?)
+            }
             (None, Value::Null) => Some(String::new()),
             (None, from) => value_from(pod, container, from, sources, facts)?,
         };
         if let Some(value) = value {
-            env.set(name.into(), value);
+            env.set(name.into(), value)?;
         }
     }
-    let bytes: usize = env.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    if bytes > ENV_BYTES_MAX {
-        return Err(format!("the environment has {bytes} bytes, more than {ENV_BYTES_MAX}"));
-    }
-    Ok(env.0)
+    Ok(env.all)
 }
 
 /// The arguments of a container, with what its environment says in them.
-pub(crate) fn args(container: &Value, env: &[(String, String)]) -> Vec<String> {
-    let of = |name: &str| env.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str());
-    items(&container["command"])
-        .skip(1)
-        .chain(items(&container["args"]))
-        .map(|arg| expand(text(arg), of))
-        .collect()
+///
+/// # Errors
+/// A sentence: with the environment they are too long.
+pub(crate) fn args(container: &Value, env: &[(String, String)]) -> Result<Vec<String>, String> {
+    let known: HashMap<&str, &str> =
+        env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let used: usize = env.iter().map(|(name, value)| room_of(name, value)).sum();
+    let mut room = ENV_BYTES_MAX.saturating_sub(used);
+    let mut args = Vec::new();
+    for arg in items(&container["command"]).skip(1).chain(items(&container["args"])) {
+        let arg = expand(text(arg), |name| known.get(name).copied(), room).ok_or_else(too_long)?;
+        // Each has an end of its own.
+        room = room.checked_sub(arg.len() + 1).ok_or_else(too_long)?;
+        args.push(arg);
+    }
+    Ok(args)
 }
 
-/// Replaces `$(NAME)` by what is known of it. `$$` is a dollar; what is not known stays as it is.
-pub(crate) fn expand<'a>(text: &str, of: impl Fn(&str) -> Option<&'a str>) -> String {
-    let mut out = String::with_capacity(text.len());
+/// Replaces `$(NAME)` by what is known of it. `$$` is a dollar; what is not known stays as it is. None: that would be more
+/// than `bytes_max` bytes.
+fn expand<'a>(text: &str, of: impl Fn(&str) -> Option<&'a str>, bytes_max: usize) -> Option<String> {
+    let mut out = String::with_capacity(text.len().min(bytes_max));
+    let mut put = |piece: &str| {
+        out.push_str(piece);
+        // One piece is no longer than one variable.
+        (out.len() <= bytes_max).then_some(())
+    };
     let mut rest = text;
     while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
+        put(&rest[..at])?;
         let after = &rest[at + 1..];
         if let Some(escaped) = after.strip_prefix('$') {
-            out.push('$');
+            put("$")?;
             rest = escaped;
             continue;
         }
-        let named = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-        match named.and_then(|(name, beyond)| Some((of(name)?, beyond))) {
+        match reference(after).and_then(|(name, beyond)| Some((of(name)?, beyond))) {
             Some((value, beyond)) => {
-                out.push_str(value);
+                put(value)?;
                 rest = beyond;
             }
             None => {
-                out.push('$');
+                put("$")?;
                 rest = after;
             }
         }
     }
-    out.push_str(rest);
-    out
+    put(rest)?;
+    Some(out)
 }
 
+/// `(NAME)` at the front of a text: the name, and what comes behind it.
+fn reference(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('(')?;
+    let end = inner.bytes().take(NAME_BYTES_MAX + 1).position(|byte| byte == b')')?;
+    Some((&inner[..end], &inner[end + 1..]))
+}
+
+/// An environment in the making, which is never longer than it may be.
 #[derive(Default)]
-struct Env(Vec<(String, String)>);
+struct Env {
+    all: Vec<(String, String)>,
+    /// Where each name is in it.
+    places: HashMap<String, usize>,
+    bytes: usize,
+}
 
 impl Env {
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|at| self.all[*at].1.as_str())
     }
 
-    fn set(&mut self, name: String, value: String) {
-        match self.0.iter_mut().find(|(one, _)| *one == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+    fn set(&mut self, name: String, value: String) -> Result<(), String> {
+        let place = self.places.get(&name).copied();
+        let before = place.map_or(0, |at| room_of(&name, &self.all[at].1));
+        let bytes = self.bytes - before + room_of(&name, &value);
+        if bytes > ENV_BYTES_MAX {
+            return Err(too_long());
         }
+        self.bytes = bytes;
+        if let Some(at) = place {
+            self.all[at].1 = value;
+        } else {
+            self.places.insert(name.clone(), self.all.len());
+            self.all.push((name, value));
+        }
+        Ok(())
     }
+}
+
+/// What a variable takes of the room for all: an equals sign and an end, too.
+const fn room_of(name: &str, value: &str) -> usize {
+    name.len() + value.len() + 2
+}
+
+fn too_long() -> String {
+    format!(
+        "the environment and the arguments have more than {ENV_BYTES_MAX} bytes once all references in them are replaced: \
+         give the container less, or a volume instead"
+    )
 }
 
 fn env_from(from: &Value, sources: &Sources, env: &mut Env) -> Result<(), String> {
@@ -173,7 +223,7 @@ fn env_from(from: &Value, sources: &Sources, env: &mut Env) -> Result<(), String
             // A name with an equals sign could not be told from its value.
             if !name.is_empty() && !name.contains(['=', '\0']) {
                 let value = value_of(object, source, key).unwrap_or_default();
-                env.set(name, String::from_utf8_lossy(&value).into_owned());
+                env.set(name, String::from_utf8_lossy(&value).into_owned())?;
             }
         }
     }
@@ -230,46 +280,56 @@ fn key_ref(
 
 /// Every ConfigMap and Secret that a pod names, once.
 pub(crate) fn names(pod: &Value) -> Names {
-    let spec = &pod["spec"];
+    of(&references(pod), |_| true)
+}
+
+/// Those of them without which it cannot be.
+pub(crate) fn needed(pod: &Value) -> Names {
+    of(&references(pod), |is_optional| !is_optional)
+}
+
+fn of(all: &[(Source, &str, bool)], wanted: impl Fn(bool) -> bool) -> Names {
     let mut names = Names::default();
-    let containers = items(&spec["initContainers"]).chain(items(&spec["containers"]));
-    for container in containers {
-        for from in items(&container["envFrom"]) {
-            names.config_map(&from["configMapRef"]["name"]);
-            names.secret(&from["secretRef"]["name"]);
-        }
-        for from in items(&container["env"]).map(|one| &one["valueFrom"]) {
-            names.config_map(&from["configMapKeyRef"]["name"]);
-            names.secret(&from["secretKeyRef"]["name"]);
+    for (source, name, is_optional) in all {
+        let list = match source {
+            Source::ConfigMap => &mut names.config_maps,
+            Source::Secret => &mut names.secrets,
+        };
+        if wanted(*is_optional) && !name.is_empty() && !list.iter().any(|one| one == name) {
+            list.push((*name).to_owned());
         }
     }
-    for volume in items(&spec["volumes"]) {
-        names.config_map(&volume["configMap"]["name"]);
-        names.secret(&volume["secret"]["secretName"]);
-        for source in items(&volume["projected"]["sources"]) {
-            names.config_map(&source["configMap"]["name"]);
-            names.secret(&source["secret"]["name"]);
-        }
-    }
-    items(&spec["imagePullSecrets"]).for_each(|one| names.secret(&one["name"]));
     names
 }
 
-impl Names {
-    fn config_map(&mut self, name: &Value) {
-        add(&mut self.config_maps, name);
+/// Everything in which a pod names an object: which kind, its name, and whether it may be missing.
+fn references<'p>(pod: &'p Value) -> Vec<(Source, &'p str, bool)> {
+    let spec = &pod["spec"];
+    let mut all = Vec::new();
+    let mut add = |source, reference: &'p Value, field: &str| {
+        all.push((source, text(&reference[field]), reference["optional"] == true));
+    };
+    for container in items(&spec["initContainers"]).chain(items(&spec["containers"])) {
+        for from in items(&container["envFrom"]) {
+            add(Source::ConfigMap, &from["configMapRef"], "name");
+            add(Source::Secret, &from["secretRef"], "name");
+        }
+        for from in items(&container["env"]).map(|one| &one["valueFrom"]) {
+            add(Source::ConfigMap, &from["configMapKeyRef"], "name");
+            add(Source::Secret, &from["secretKeyRef"], "name");
+        }
     }
-
-    fn secret(&mut self, name: &Value) {
-        add(&mut self.secrets, name);
+    for volume in items(&spec["volumes"]) {
+        add(Source::ConfigMap, &volume["configMap"], "name");
+        add(Source::Secret, &volume["secret"], "secretName");
+        for source in items(&volume["projected"]["sources"]) {
+            add(Source::ConfigMap, &source["configMap"], "name");
+            add(Source::Secret, &source["secret"], "name");
+        }
     }
-}
-
-fn add(list: &mut Vec<String>, name: &Value) {
-    let name = text(name);
-    if !name.is_empty() && !list.iter().any(|one| one == name) {
-        list.push(name.into());
-    }
+    // A registry that needs no credentials needs no object with them either: others are asked first and say so.
+    all.extend(items(&spec["imagePullSecrets"]).map(|one| (Source::Secret, text(&one["name"]), true)));
+    all
 }
 
 #[cfg(test)]
@@ -355,6 +415,53 @@ mod tests {
     }
 
     #[test]
+    fn references_that_multiply_end_at_the_limit() {
+        // Each variable is the one before it, ten times: the last would have 10^30 bytes.
+        let tenfold =
+            |n: usize| json!({"name": format!("V{}", n + 1), "value": format!("$(V{n})").repeat(10)});
+        let mut all = vec![json!({"name": "V0", "value": "x"})];
+        all.extend((0..30).map(tenfold));
+        let told = read(&json!({"env": all})).expect_err("it is too long");
+        assert!(told.starts_with("the environment and the arguments have more than 2097152 bytes"), "{told}");
+        // One value by itself.
+        let one = json!({"env": [{"name": "A", "value": "x".repeat(1 << 20)}, {"name": "B", "value": "$(A)".repeat(300_000)}]});
+        assert!(read(&one).is_err());
+        // An object that is read again and again.
+        let from = |n: usize| json!({"prefix": format!("P{n}_"), "configMapRef": {"name": "large"}});
+        let large = json!({"data": {"a": "x".repeat(1 << 20)}});
+        let sources =
+            Sources { config_maps: [("large".to_owned(), Arc::new(large))].into(), ..Sources::default() };
+        let all = |count: usize| {
+            let container = json!({"envFrom": (0..count).map(from).collect::<Vec<_>>()});
+            env(&pod(&container), &container, &sources, &Facts::default())
+        };
+        assert!(all(1).is_ok() && all(2000).is_err());
+    }
+
+    #[test]
+    fn arguments_share_the_limit_of_the_environment() {
+        let env = [("A".to_owned(), "x".repeat(ENV_BYTES_MAX / 2 - 3))];
+        let with = |given: &[String]| args(&json!({"command": ["guest"], "args": given}), &env);
+        let half = ENV_BYTES_MAX / 2 - 1;
+        assert_eq!(with(&["y".repeat(half)]).map(|args| args[0].len()), Ok(half));
+        assert!(with(&["y".repeat(half + 1)]).is_err());
+        assert!(with(&["$(A)".into()]).is_ok());
+        assert!(with(&["$(A)$(A)".into()]).is_err());
+        assert!(with(&["$(A)".into(), "$(A)".into()]).is_err());
+        let few = args(&json!({"args": ["$(A)$$(A)", "$(B)", "$("]}), &[("A".to_owned(), "1".to_owned())]);
+        assert_eq!(few, Ok(vec!["1$(A)".to_owned(), "$(B)".to_owned(), "$(".to_owned()]));
+    }
+
+    #[test]
+    fn names_of_references_have_their_limit() {
+        for (length, is_found) in [(NAME_BYTES_MAX, true), (NAME_BYTES_MAX + 1, false)] {
+            let text = format!("$({})", "n".repeat(length));
+            let expected = if is_found { "v" } else { &text };
+            assert_eq!(expand(&text, |_| Some("v"), 1 << 20).as_deref(), Some(expected), "{length}");
+        }
+    }
+
+    #[test]
     fn all_names_of_a_pod_are_found_once() {
         let mut pod = pod(&json!({
             "envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "s"}}],
@@ -370,5 +477,10 @@ mod tests {
             secrets: vec!["s".into(), "t".into(), "pull".into()],
         };
         assert_eq!(names(&pod), expected);
+        // One that is optional here and needed there is needed.
+        pod["spec"]["volumes"][0]["secret"]["optional"] = json!(true);
+        pod["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["optional"] = json!(true);
+        let expected = Names { config_maps: vec!["a".into(), "b".into()], secrets: vec!["s".into()] };
+        assert_eq!(needed(&pod), expected);
     }
 }

@@ -60,6 +60,11 @@ pub(crate) fn grants(pod: &Value, dirs: Vec<DirGrant>, stores: &std::path::Path)
     })
 }
 
+/// The ports on which the guests of a pod may listen; what is no port counts for nothing here.
+pub(crate) fn listens(pod: &Value) -> Vec<u16> {
+    list(pod, LISTEN).filter_map(|port| port.parse().ok()).collect()
+}
+
 /// How much a container may use: the defaults, its memory limit and its pod's annotations.
 ///
 /// # Errors
@@ -192,6 +197,7 @@ mod tests {
         let grants = grants(&pod, Vec::new(), Path::new("/data")).expect("they are granted");
         assert_eq!(grants.outbound.0.len(), 2);
         assert_eq!(grants.listen, [9000]);
+        assert_eq!(listens(&pod), [9000]);
         assert_eq!(grants.config, [("color".to_owned(), "blue".to_owned())]);
         assert_eq!(grants.key_value[0].place, StorePlace::Path("/data/keyvalue-default.db".into()));
         assert_eq!(instances(&pod), Ok(Instances::Reused(NonZeroU32::new(7).expect("seven"))));

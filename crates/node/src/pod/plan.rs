@@ -145,7 +145,7 @@ impl Planner<'_> {
         if container.is_held {
             return Standing::Going;
         }
-        let Some(ended) = container.ended() else {
+        let Some(ended) = container.ended().filter(|_| !container.is_changed) else {
             self.plan.starts.push(name.into());
             return Standing::Going;
         };
@@ -205,6 +205,10 @@ mod tests {
         container
     }
 
+    fn changed(container: Container) -> Container {
+        Container { is_changed: true, ..container }
+    }
+
     fn state(containers: &[(&str, Container)]) -> State {
         let containers = containers.iter().map(|(name, one)| ((*name).to_owned(), one.clone())).collect();
         State { containers, ..State::default() }
@@ -232,6 +236,10 @@ mod tests {
             ("Never", state(&[("a", ended(0, 0)), ("b", ended(3, 0))]), "Failed"),
             ("Never", state(&[("a", ended(3, 0)), ("b", running())]), "Going"),
             ("Never", state(&[("a", ended(0, 0)), ("b", ended(0, 0))]), "Succeeded"),
+            // What ended for another image to run starts again, whatever the policy and at once.
+            ("Never", state(&[("a", changed(ended(0, 0))), ("b", ended(0, 0))]), "Going +a"),
+            ("Never", state(&[("a", changed(ended(3, 0))), ("b", running())]), "Going +a"),
+            ("Always", state(&[("a", changed(ended(1, 1))), ("b", changed(running()))]), "Going +a"),
         ];
         for (policy, state, expected) in table {
             assert_eq!(shown(&pod(policy), &state, 2), expected, "{policy} {state:?}");

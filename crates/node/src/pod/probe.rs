@@ -164,12 +164,16 @@ impl Tally {
     }
 }
 
-/// Whether a pod asks for more time to end than containers get from its object.
+/// Longest time to end that is meant: nobody waits for it, and moments so far away can still be counted.
+const GRACE_SECONDS_MAX: u64 = 10 * 365 * 86_400;
+
+/// How long the containers of a pod may take to end.
 pub(crate) fn grace(pod: &Value) -> Duration {
     let asked = pod["metadata"]["deletionGracePeriodSeconds"].as_u64();
     let own = || pod["spec"]["terminationGracePeriodSeconds"].as_u64();
     let is_deleted = object::deletion_timestamp(pod).is_some();
-    Duration::from_secs(asked.filter(|_| is_deleted).or_else(own).unwrap_or(30))
+    let seconds = asked.filter(|_| is_deleted).or_else(own).unwrap_or(30);
+    Duration::from_secs(seconds.min(GRACE_SECONDS_MAX))
 }
 
 #[cfg(test)]
@@ -197,6 +201,22 @@ mod tests {
         assert_eq!(liveness.ask, Ask::Tcp { host: String::new(), port: 9 });
         assert!(matches!(of(&container, Role::Startup).map(|probe| probe.ask), Some(Ask::Never(_))));
         assert_eq!(of(&json!({}), Role::Startup), None);
+    }
+
+    #[test]
+    fn the_time_to_end_is_that_of_the_deletion_and_can_be_counted() {
+        let pod = |own: u64, asked: u64, is_deleted: bool| {
+            let deleted = if is_deleted { json!("2026-01-01T00:00:00Z") } else { json!(null) };
+            json!({"metadata": {"deletionTimestamp": deleted, "deletionGracePeriodSeconds": asked},
+                "spec": {"terminationGracePeriodSeconds": own}})
+        };
+        assert_eq!(grace(&pod(7, 3, true)).as_secs(), 3);
+        assert_eq!(grace(&pod(7, 3, false)).as_secs(), 7);
+        assert_eq!(grace(&json!({})).as_secs(), 30);
+        for long in [GRACE_SECONDS_MAX + 1, i64::MAX.unsigned_abs(), u64::MAX] {
+            assert_eq!(grace(&pod(long, long, true)).as_secs(), GRACE_SECONDS_MAX);
+            assert!(std::time::Instant::now().checked_add(grace(&pod(long, 0, false))).is_some());
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(crate) struct Container {
     pub(crate) due: Option<Moment>,
     /// Whether something was started for it that has not ended.
     pub(crate) is_held: bool,
+    /// Whether what was started for it ends because it is to run something else: then it starts again, at once.
+    pub(crate) is_changed: bool,
 }
 
 /// How a container is.
@@ -99,10 +101,16 @@ pub(crate) struct Ended {
     pub(crate) id: String,
 }
 
+impl Default for Now {
+    fn default() -> Self {
+        Self::Waiting { reason: "ContainerCreating", message: String::new() }
+    }
+}
+
 impl Default for Container {
     fn default() -> Self {
         Self {
-            now: Now::Waiting { reason: "ContainerCreating", message: String::new() },
+            now: Now::default(),
             last: None,
             restarts: 0,
             is_started: false,
@@ -112,6 +120,7 @@ impl Default for Container {
             backoff: Backoff::new(RESTART_FIRST, RESTART_LONGEST),
             due: None,
             is_held: false,
+            is_changed: false,
         }
     }
 }
@@ -151,9 +160,10 @@ impl Container {
             self.last = Some(ended.clone());
             self.restarts = self.restarts.saturating_add(1);
         }
-        self.now = Now::Waiting { reason: "ContainerCreating", message: String::new() };
+        self.now = Now::default();
         self.due = None;
         self.is_held = true;
+        self.is_changed = false;
     }
 }
 

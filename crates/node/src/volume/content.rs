@@ -12,6 +12,8 @@ use crate::read::{items, text};
 
 /// Longest content of one volume: projected ones can hold several objects of a megabyte.
 pub(crate) const CONTENT_BYTES_MAX: usize = 16 << 20;
+/// Longest content of all volumes of one pod, which the agent has in memory while the pod runs.
+pub(crate) const POD_BYTES_MAX: usize = 64 << 20;
 /// The mode of files for which nobody says one.
 const MODE: u32 = 0o644;
 
@@ -36,6 +38,16 @@ pub(crate) struct File {
 /// Tokens of ServiceAccounts, by the volume and the path that they are for.
 pub(crate) type Tokens = BTreeMap<(String, String), String>;
 
+impl Content {
+    /// Bytes that the agent holds for it.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Files(files) => files.values().map(|file| file.bytes.len()).sum(),
+        }
+    }
+}
+
 impl std::fmt::Debug for File {
     /// Never what is in it: it may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,7 +69,7 @@ pub(crate) fn content(
     if volume["emptyDir"].is_object() {
         return Ok(Content::Empty);
     }
-    let mut files = Files { pod, sources, facts, mode: MODE, all: BTreeMap::new() };
+    let mut files = Files { pod, volume, sources, facts, mode: MODE, all: BTreeMap::new(), bytes: 0 };
     if let Some(map) = volume.get("configMap") {
         files.mode = mode(&map["defaultMode"], MODE);
         files.object(Source::ConfigMap, map, text(&map["name"]))?;
@@ -70,15 +82,10 @@ pub(crate) fn content(
     } else if let Some(projected) = volume.get("projected") {
         files.mode = mode(&projected["defaultMode"], MODE);
         for source in items(&projected["sources"]) {
-            files.projected(source, text(&volume["name"]), tokens)?;
+            files.projected(source, tokens)?;
         }
     } else {
         return Err(unsupported(volume));
-    }
-    let bytes: usize = files.all.values().map(|file| file.bytes.len()).sum();
-    if bytes > CONTENT_BYTES_MAX {
-        let name = text(&volume["name"]);
-        return Err(format!("volume {name:?} would hold {bytes} bytes, more than {CONTENT_BYTES_MAX}"));
     }
     Ok(Content::Files(files.all))
 }
@@ -109,14 +116,17 @@ fn unsupported(volume: &Value) -> String {
 
 struct Files<'a> {
     pod: &'a Value,
+    volume: &'a Value,
     sources: &'a Sources,
     facts: &'a Facts,
     mode: u32,
     all: BTreeMap<String, File>,
+    /// Of all that was read for it: one key may be named any number of times.
+    bytes: usize,
 }
 
 impl Files<'_> {
-    fn projected(&mut self, source: &Value, volume: &str, tokens: &Tokens) -> Result<(), String> {
+    fn projected(&mut self, source: &Value, tokens: &Tokens) -> Result<(), String> {
         if let Some(map) = source.get("configMap") {
             return self.object(Source::ConfigMap, map, text(&map["name"]));
         }
@@ -128,7 +138,7 @@ impl Files<'_> {
         }
         if let Some(token) = source.get("serviceAccountToken") {
             let path = text(&token["path"]);
-            let key = (volume.to_owned(), path.to_owned());
+            let key = (text(&self.volume["name"]).to_owned(), path.to_owned());
             let token = tokens.get(&key).ok_or_else(|| format!("there is no token for {path} yet"))?;
             return self.add(path, token.clone().into_bytes(), self.mode);
         }
@@ -188,6 +198,11 @@ impl Files<'_> {
         if path.is_empty() || path.starts_with("..") || !is_plain || path.ends_with('/') {
             return Err(format!("the path {path:?} does not stay in its volume"));
         }
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > CONTENT_BYTES_MAX {
+            let name = text(&self.volume["name"]);
+            return Err(format!("volume {name:?} would hold more than {CONTENT_BYTES_MAX} bytes"));
+        }
         self.all.insert(path.into(), File { bytes, mode });
         Ok(())
     }
@@ -224,6 +239,25 @@ mod tests {
                 Ok(files.iter().map(of).collect::<Vec<_>>().join(" "))
             }
         }
+    }
+
+    #[test]
+    fn a_volume_ends_at_its_limit_while_it_is_read() {
+        let map = json!({"data": {"a": "x".repeat(1 << 20)}});
+        let sources =
+            Sources { config_maps: [("map".to_owned(), Arc::new(map))].into(), ..Sources::default() };
+        let read = |count: usize| {
+            let files: Vec<Value> =
+                (0..count).map(|n| json!({"key": "a", "path": format!("f{n}")})).collect();
+            let volume = json!({"name": "m", "configMap": {"name": "map", "items": files}});
+            content(&json!({}), &volume, &sources, &Facts::default(), &Tokens::new())
+                .map(|content| content.bytes())
+        };
+        assert_eq!(read(16), Ok(CONTENT_BYTES_MAX));
+        let more = Err("volume \"m\" would hold more than 16777216 bytes".to_owned());
+        assert_eq!(read(17), more);
+        // A hundred gigabytes are never read.
+        assert_eq!(read(100_000), more);
     }
 
     #[test]

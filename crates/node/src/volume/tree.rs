@@ -43,6 +43,26 @@ pub(crate) fn private(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
+/// Copies a directory of a volume as it is now.
+///
+/// # Errors
+/// It is no directory, or the disk refuses.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    // All of it is of the version that is shown now, even when another comes meanwhile.
+    let from = fs::canonicalize(from)?;
+    private(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
 fn write(dir: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
     private(dir)?;
     for (path, file) in files {
@@ -126,6 +146,20 @@ mod tests {
         assert!(!before.exists(), "the old version is gone");
         let dots = fs::read_dir(&dir).expect("a directory").count() - seen(&dir).len();
         assert_eq!(dots, 2, "the version and the link to it");
+    }
+
+    #[test]
+    fn a_copy_stays_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (volume, part) = (dir.path().join("volume"), dir.path().join("parts/0"));
+        show(&volume, &files(&[("x/y", "1"), ("x/z/w", "2"), ("a", "3")])).expect("shown");
+        copy(&volume.join("x"), &part).expect("copied");
+        show(&volume, &files(&[("x/y", "4")])).expect("shown");
+        assert_eq!(seen(&part), ["y", "z"]);
+        assert_eq!(fs::read_to_string(part.join("y")).expect("a file"), "1");
+        assert_eq!(fs::read_to_string(part.join("z/w")).expect("a file"), "2");
+        copy(&volume.join("x/y"), &dir.path().join("parts/1")).expect_err("it is no directory");
+        copy(&volume.join("none"), &dir.path().join("parts/2")).expect_err("there is none");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Telling how a pod is: to the API, as long as it takes; to the disk, at once.
+//! Telling the API how a pod is, as long as it takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use shoal_api::object;
 use shoal_base::backoff::Backoff;
 use shoal_client::{Error, Patch, kinds};
-use tokio::task::JoinHandle;
 
-use crate::saved::{self, Saved};
-use crate::shared::{Shared, plain};
+use crate::shared::Shared;
 
 /// Before a status is written again that could not be written.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// The longest wait before that.
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// So often in a row the API refuses a status before the pod ends without it having been told.
+const REFUSALS_MAX: u32 = 8;
 
 /// What has been told of a pod, and what is being told.
 pub(super) struct Report {
@@ -28,8 +28,7 @@ pub(super) struct Report {
     writing: Option<BoxFuture<'static, Result<Value, Error>>>,
     backoff: Backoff,
     is_told: bool,
-    saved: String,
-    saving: Option<JoinHandle<()>>,
+    refusals: u32,
 }
 
 impl Report {
@@ -40,8 +39,7 @@ impl Report {
             writing: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
             is_told: true,
-            saved: String::new(),
-            saving: None,
+            refusals: 0,
         }
     }
 
@@ -68,14 +66,13 @@ impl Report {
         matches!(self.known["phase"].as_str(), Some("Succeeded" | "Failed"))
     }
 
-    /// Whether the API knows all that there is to tell.
+    /// Whether the API knows all that there is to tell, or will not hear of it.
     pub(super) fn is_told(&self) -> bool {
-        self.is_told
+        self.is_told || self.refusals >= REFUSALS_MAX
     }
 
     /// How the pod is now.
-    pub(super) fn is(&mut self, shared: &Arc<Shared>, pod: &Arc<Value>, status: &Value, saved: &Saved) {
-        self.save(shared, object::uid(pod), saved);
+    pub(super) fn is(&mut self, shared: &Arc<Shared>, pod: &Arc<Value>, status: &Value) {
         let Some(change) = crate::pod::status::change(&self.known, status) else {
             self.is_told = self.writing.is_none();
             return;
@@ -98,26 +95,11 @@ impl Report {
         );
     }
 
-    /// Resolves when something has been written, to the API or to the disk, or could not be.
+    /// Resolves when something has been written, or could not be.
     pub(super) async fn written(&mut self) {
-        let to_api = async {
-            match &mut self.writing {
-                Some(writing) => writing.await,
-                None => std::future::pending().await,
-            }
-        };
-        let to_disk = async {
-            match &mut self.saving {
-                Some(saving) => saving.await,
-                None => std::future::pending().await,
-            }
-        };
-        let written = tokio::select! {
-            written = to_api => written,
-            _ = to_disk => {
-                self.saving = None;
-                return;
-            }
+        let written = match &mut self.writing {
+            Some(writing) => writing.await,
+            None => std::future::pending().await,
         };
         self.writing = None;
         match written {
@@ -125,6 +107,7 @@ impl Report {
                 object::resource_version(&pod).clone_into(&mut self.version);
                 self.known = pod["status"].take();
                 self.backoff.reset();
+                self.refusals = 0;
             }
             // It is gone, or another has its name: the watch will say so.
             Err(error) if error.is_not_found() || error.is_conflict() => {
@@ -133,32 +116,9 @@ impl Report {
             }
             Err(error) => {
                 tracing::debug!(%error, "the status of a pod is not written yet");
+                self.refusals = if error.may_pass() { 0 } else { self.refusals.saturating_add(1) };
                 self.backoff.wait();
             }
         }
-    }
-
-    /// Waits until nothing is being written to the disk.
-    pub(super) async fn finish(&mut self) {
-        if let Some(saving) = self.saving.take() {
-            drop(saving.await);
-        }
-    }
-
-    fn save(&mut self, shared: &Shared, uid: &str, saved: &Saved) {
-        if self.saving.is_some() {
-            return;
-        }
-        let text = saved.to_text();
-        if text == self.saved {
-            return;
-        }
-        self.saved.clone_from(&text);
-        let path = saved::path(&shared.saved_dir(), &plain(uid));
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = saved::write(&path, &text) {
-                tracing::warn!(%error, path = %path.display(), "a pod is not saved");
-            }
-        }));
     }
 }

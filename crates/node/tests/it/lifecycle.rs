@@ -21,6 +21,7 @@ async fn a_node_registers_and_lives() {
     let node = world.client.get(&kinds::NODES, "", "edge-1").await.expect("a node");
     assert!(is_true(&node, "Ready"), "{node}");
     assert_eq!(node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"], 10250);
+    assert_eq!(node["status"]["capacity"]["pods"], "253", "no more pods than addresses");
     let lease = world.client.get(&kinds::LEASES, "kube-node-lease", "edge-1").await.expect("a lease");
     assert_eq!(lease["spec"]["holderIdentity"], "edge-1");
     // The cluster says out of which range pods get their addresses; they follow.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod artifact;
+mod faults;
 mod lifecycle;
 mod logs;
 mod offline;

@@ -53,3 +53,29 @@ async fn volumes_are_directories_that_change_with_their_objects() {
     world.patch("web", json!({"metadata": {"annotations": {"x": "y"}}})).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_part_of_a_volume_stays_as_the_container_found_it() {
+    let world = World::start().await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "shop"}, "data": {"a": "1"}});
+    world.client.create(&kinds::CONFIG_MAPS, &map).await.expect("made");
+    let items = json!([{"key": "a", "path": "part/a"}]);
+    let spec = json!({
+        "volumes": [{"name": "map", "configMap": {"name": "m", "items": items}}],
+        "containers": [container("web", "/run", &json!({"volumeMounts": [
+            {"name": "map", "mountPath": "/all"}, {"name": "map", "mountPath": "/part", "subPath": "part"},
+        ]}))],
+    });
+    world.pod("web", spec).await;
+    world.until_pod("web", "running", has_phase("Running")).await;
+    let dirs = world.loaded.lock()[0].grants.dirs.clone();
+    // As a guest has them: open.
+    let part = std::fs::File::open(&dirs[1].host).expect("a directory");
+    let change = Patch::Merge(json!({"data": {"a": "2"}}));
+    world.client.patch(&kinds::CONFIG_MAPS, "shop", "m", "", &change).await.expect("patched");
+    let all = dirs[0].host.join("part/a");
+    world.until("the new text", || std::fs::read_to_string(&all).is_ok_and(|text| text == "2")).await;
+    let through = format!("/proc/self/fd/{}/a", std::os::fd::AsRawFd::as_raw_fd(&part));
+    assert_eq!(std::fs::read_to_string(through).expect("it is still there"), "1");
+    world.end().await;
+}

@@ -1,17 +1,19 @@
 //! A node in a directory of its own, with an API in memory. What an image does, its name says:
-//! `/http`, `/exit-3`, `/run` (until it is stopped), `/say-WORD` (then exits), `/refuse`.
+//! `/http`, `/hang` (never answers), `/exit-3`, `/run` (until it is stopped), `/say-WORD` (then exits), `/panic`, `/refuse`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use shoal_base::drain::{Drain, Drained};
 use shoal_client::fake::Fake;
-use shoal_client::{Client, Patch, kinds};
+use shoal_client::{Client, Error, Patch, Transport, kinds};
 use shoal_node::{Agent, Config, Fetch, FetchFailure, Fetched, Image, Machine};
 use shoal_runtime::fake::{FakeInvoke, FakeRuntime, command};
 use shoal_runtime::{Body, CommandExit, Endpoints, Refusal, Stream, Workload, WorkloadSpec};
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub(crate) endpoint: shoal_node::endpoint::Endpoint,
     /// What was loaded, newest last.
     pub(crate) loaded: Arc<Mutex<Vec<WorkloadSpec>>>,
+    /// Commands that have begun, newest last.
+    pub(crate) begun: Arc<Mutex<Vec<String>>>,
     dir: TempDir,
     drain: Drain,
     running: JoinHandle<()>,
@@ -47,7 +51,33 @@ impl Fetch for Images {
     }
 }
 
-fn load(spec: &WorkloadSpec) -> Result<Workload, Refusal> {
+/// An API in memory that answers some requests otherwise.
+struct Odd<F> {
+    api: Fake,
+    answer: F,
+}
+
+impl<F> Transport for Odd<F>
+where
+    F: Fn(&http::Request<Bytes>) -> Option<(u16, Value)> + Send + Sync + 'static,
+{
+    fn send(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> BoxFuture<'static, Result<http::Response<shoal_client::Body>, Error>> {
+        let Some((status, value)) = (self.answer)(&request) else { return self.api.send(request) };
+        let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed_unsync();
+        let answer = http::Response::builder().status(status).body(body).expect("an answer");
+        Box::pin(async move { Ok(answer) })
+    }
+
+    fn server(&self) -> &str {
+        "the odd one"
+    }
+}
+
+fn load(spec: &WorkloadSpec, begun: &Arc<Mutex<Vec<String>>>) -> Result<Workload, Refusal> {
+    let (begins, own) = (begun.clone(), spec.name.clone());
     let name = spec.artifact.to_string_lossy().into_owned();
     let output = spec.output.clone().expect("a pod has a log");
     if let Some(word) = name.strip_prefix("/say-") {
@@ -56,7 +86,10 @@ fn load(spec: &WorkloadSpec) -> Result<Workload, Refusal> {
     }
     if let Some(code) = name.strip_prefix("/exit-") {
         let code = code.parse().expect("a code");
-        return Ok(command(async move { CommandExit::Code(code) }));
+        return Ok(command(async move {
+            begins.lock().push(own);
+            CommandExit::Code(code)
+        }));
     }
     match name.as_str() {
         "/http" => {
@@ -65,7 +98,12 @@ fn load(spec: &WorkloadSpec) -> Result<Workload, Refusal> {
                 Ok(http::Response::builder().status(status).body(Body::whole("hello")).expect("an answer"))
             }))))
         }
-        "/run" => Ok(command(std::future::pending())),
+        "/hang" => Ok(Workload::Http(Arc::new(FakeInvoke::new(|_, _| std::future::pending())))),
+        "/run" => Ok(command(async move {
+            begins.lock().push(own);
+            std::future::pending().await
+        })),
+        "/panic" => Ok(command(async { panic!("the guest was too much for us") })),
         _ => Err(Refusal::new(format!("`{name}` is no WebAssembly")).hint("build it first")),
     }
 }
@@ -73,18 +111,34 @@ fn load(spec: &WorkloadSpec) -> Result<Workload, Refusal> {
 impl World {
     /// A node that has just started, and its API.
     pub(crate) async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().expect("a directory"), Fake::new(), true).await
+        Self::start_with(|_| ()).await
     }
 
-    async fn start_in(dir: TempDir, api: Fake, wait: bool) -> Self {
-        let loaded = Arc::new(Mutex::new(Vec::new()));
-        let seen = loaded.clone();
+    /// A node that is given something else.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a directory"), Fake::new(), true, change).await
+    }
+
+    /// A node whose API answers some requests otherwise: with this status and object.
+    pub(crate) async fn start_at<F>(answer: F) -> Self
+    where
+        F: Fn(&http::Request<Bytes>) -> Option<(u16, Value)> + Send + Sync + 'static,
+    {
+        let api = Fake::new();
+        let odd = Client::new(Arc::new(Odd { api: api.clone(), answer }), "test");
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::start_in(dir, api, true, |config| config.client = odd).await
+    }
+
+    async fn start_in(dir: TempDir, api: Fake, wait: bool, change: impl FnOnce(&mut Config)) -> Self {
+        let (loaded, begun) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (seen, begins) = (loaded.clone(), begun.clone());
         let runtime = FakeRuntime::new(move |spec: &WorkloadSpec| {
             seen.lock().push(spec.clone());
-            load(spec)
+            load(spec, &begins)
         });
         let endpoints = Endpoints::default();
-        let config = Config {
+        let mut config = Config {
             name: "edge-1".into(),
             data: dir.path().join("node"),
             client: api.client(),
@@ -100,11 +154,13 @@ impl World {
             labels: BTreeMap::new(),
             port: Some(10250),
         };
+        change(&mut config);
         let drain = Drain::new();
         let agent = Agent::new(config, drain.clone()).expect("an agent");
         let endpoint = agent.endpoint();
         let running = tokio::spawn(agent.run());
-        let world = Self { client: api.client(), api, endpoints, endpoint, loaded, dir, drain, running };
+        let world =
+            Self { client: api.client(), api, endpoints, endpoint, loaded, begun, dir, drain, running };
         if wait {
             world.until("the node", || world.api.requests().iter().any(|one| one.contains("leases"))).await;
         }
@@ -117,7 +173,7 @@ impl World {
         let (dir, api) = (self.dir, self.api);
         assert_eq!(self.drain.finish(WITHIN).await, Drained::Clean);
         tokio::time::timeout(WITHIN, self.running).await.expect("it ends").expect("it ends well");
-        Self::start_in(dir, api, false).await
+        Self::start_in(dir, api, false, |_| ()).await
     }
 
     /// Ends the agent.
@@ -139,6 +195,18 @@ impl World {
     /// The pod, as the API has it.
     pub(crate) async fn get(&self, name: &str) -> Option<Value> {
         self.client.get(&kinds::PODS, "shop", name).await.ok()
+    }
+
+    /// Waits until an event begins so.
+    pub(crate) async fn until_event(&self, what: &str) {
+        let told = async {
+            while !self.reasons().await.iter().any(|one| one.starts_with(what)) {
+                self.moment().await;
+            }
+        };
+        if tokio::time::timeout(WITHIN, told).await.is_err() {
+            panic!("never: {what}; {:#?}", self.reasons().await);
+        }
     }
 
     /// Waits until the pod is as wanted.

@@ -1,7 +1,10 @@
 //! `shoal up`: from `kubectl apply` to an answer, and what happens to both when something changes, breaks or ends.
 
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 
+use crate::client::Client;
 use crate::process::{Place, Server, built, wait_until};
 
 /// A Deployment with its Service and an Ingress, of the built guest `GUEST`.
@@ -81,6 +84,46 @@ impl Cluster {
     }
 }
 
+/// `kubectl port-forward`, until it is dropped.
+struct Forwarding {
+    kubectl: Child,
+    address: SocketAddr,
+}
+
+impl Forwarding {
+    /// Forwards a port of this machine to port 80 of a pod, with more variables of the environment.
+    fn start(cluster: &Cluster, pod: &str, env: &[(&str, &str)]) -> Self {
+        let mut kubectl = Command::new("kubectl")
+            .args(["port-forward", pod, ":80"])
+            .env("KUBECONFIG", cluster.place.path("data").join("kubeconfig"))
+            .env("HOME", cluster.place.path(""))
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl");
+        let mut line = String::new();
+        BufReader::new(kubectl.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        let address = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split_once(" -> 80"));
+        let Some(address) = address.and_then(|(address, _)| address.parse().ok()) else {
+            let mut why = String::new();
+            let _ = kubectl.kill();
+            kubectl.stderr.take().expect("a pipe").read_to_string(&mut why).expect("UTF-8");
+            panic!("kubectl forwards nothing: {line} {why}");
+        };
+        Self { kubectl, address }
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        // It has ended already where it could not go on.
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
+    }
+}
+
 fn start(place: &Place) -> Server {
     let mut command = place.shoal();
     command.args(["up", "--listen", "127.0.0.1:0", "--http", "0", "--https", "0", "--node", "here"]);
@@ -142,4 +185,29 @@ fn an_artifact_that_is_not_there_is_named_in_the_pod() {
     wait_until("a reason", || cluster.kubectl("get pods").contains("ImagePull"));
     let events = || cluster.kubectl("get events -o jsonpath='{.items[*].message}'");
     wait_until("an event that names the file", || events().contains("/nowhere/app.wasm"));
+}
+
+#[test]
+fn a_port_of_a_pod_is_forwarded() {
+    let Some(cluster) = Cluster::up() else { return };
+    cluster.apply_shop("hello");
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    let pod = cluster.kubectl("get pods -o name");
+    let pod = pod.lines().next().expect("a pod");
+    // As kubectl does it since 1.31, through WebSocket, and as it did before.
+    for through in ["true", "false"] {
+        let env = [("KUBECTL_PORT_FORWARD_WEBSOCKETS", through)];
+        let forwarding = Forwarding::start(&cluster, pod, &env);
+        // Two connections at the same time, and a second request on each.
+        let mut clients = [Client::connect(forwarding.address), Client::connect(forwarding.address)];
+        for client in &mut clients {
+            for _ in 0..2 {
+                let answer = client.send("GET", "/", &[], b"").expect("an answer");
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                assert!(answer.text().contains("Hello from Shoal"), "{}", answer.text());
+            }
+        }
+    }
+    let (status, _, lines) = cluster.server.stop();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
 }

@@ -1,0 +1,210 @@
+//! Telling the disk how a pod is, and whoever must not go on before it knows.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_base::backoff::Backoff;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::saved::{self, Saved};
+
+/// Before a file is written again that could not be written.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// The longest wait before that: a disk that is full may have room again.
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// What the disk knows of a pod.
+pub(super) struct Disk {
+    path: PathBuf,
+    /// What is on the disk; empty: nothing.
+    known: Arc<str>,
+    /// What is to be there.
+    newest: Arc<str>,
+    writing: Option<(Arc<str>, JoinHandle<io::Result<()>>)>,
+    /// Those who are told when what is being written is there.
+    told: Vec<oneshot::Sender<()>>,
+    /// Those who are told when the version after that is.
+    waiting: Vec<oneshot::Sender<()>>,
+    backoff: Backoff,
+    /// When what has failed is tried again.
+    again: Option<Instant>,
+    is_closed: bool,
+}
+
+impl Disk {
+    /// `saved` is what the file has, if there is one.
+    pub(super) fn new(path: PathBuf, saved: Option<&Saved>) -> Self {
+        let known: Arc<str> = saved.map(Saved::to_text).unwrap_or_default().into();
+        Self {
+            path,
+            newest: known.clone(),
+            known,
+            writing: None,
+            told: Vec::new(),
+            waiting: Vec::new(),
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
+            again: None,
+            is_closed: false,
+        }
+    }
+
+    /// Tells when what [`Disk::is`] says next is on the disk.
+    pub(super) fn tell(&mut self, who: oneshot::Sender<()>) {
+        self.waiting.push(who);
+    }
+
+    /// How the pod is now.
+    pub(super) fn is(&mut self, saved: &Saved) {
+        if self.is_closed {
+            return;
+        }
+        let text = saved.to_text();
+        if *self.newest != *text {
+            self.newest = text.into();
+        }
+        self.begin();
+    }
+
+    /// Resolves when something has been written, or is to be tried again.
+    ///
+    /// # Errors
+    /// The disk refuses. It will be tried again.
+    pub(super) async fn written(&mut self) -> io::Result<()> {
+        match (self.writing.is_some(), self.again) {
+            (true, _) => self.end().await,
+            (false, Some(again)) => {
+                tokio::time::sleep_until(again).await;
+                self.again = None;
+                Ok(())
+            }
+            (false, None) => std::future::pending().await,
+        }
+    }
+
+    /// Writes what is not written yet, and waits for it.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        loop {
+            self.end().await?;
+            if self.newest == self.known || self.is_closed {
+                return Ok(());
+            }
+            self.again = None;
+            self.begin();
+        }
+    }
+
+    /// Takes the file away; from now on nothing is written.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        self.is_closed = true;
+        // What could not be written need not be there.
+        drop(self.end().await);
+        self.again = None;
+        let path = self.path.clone();
+        let removed = tokio::task::spawn_blocking(move || saved::remove(&path)).await;
+        removed.map_err(io::Error::other).and_then(|removed| removed)
+    }
+
+    fn begin(&mut self) {
+        if self.writing.is_some() || self.again.is_some() {
+            return;
+        }
+        if self.newest == self.known {
+            // Whoever listens no more has been stopped.
+            self.waiting.drain(..).for_each(|who| _ = who.send(()));
+            return;
+        }
+        self.told.append(&mut self.waiting);
+        let (path, text) = (self.path.clone(), self.newest.clone());
+        let writing = tokio::task::spawn_blocking(move || saved::write(&path, &text));
+        self.writing = Some((self.newest.clone(), writing));
+    }
+
+    /// Waits for what is being written, if anything is. May be dropped and called again.
+    async fn end(&mut self) -> io::Result<()> {
+        let Some((_, writing)) = &mut self.writing else { return Ok(()) };
+        let done = writing.await.map_err(io::Error::other).and_then(|done| done);
+        let written = self.writing.take();
+        match done {
+            Ok(()) => {
+                self.known = written.map(|(text, _)| text).unwrap_or_default();
+                self.told.drain(..).for_each(|who| _ = who.send(()));
+                self.backoff.reset();
+                Ok(())
+            }
+            Err(error) => {
+                self.waiting.append(&mut self.told);
+                self.again = Some(Instant::now() + self.backoff.wait());
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    fn saved(phase: &str) -> Saved {
+        let pod = json!({"metadata": {"name": "job", "uid": "u"}, "status": {"phase": phase}});
+        Saved { pod: Arc::new(pod), ..Saved::default() }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_when_the_disk_knows_and_not_before() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved::path(dir.path(), "u");
+        // Where the next version is written, nothing can be written.
+        let in_the_way = path.with_extension("next");
+        std::fs::create_dir(&in_the_way).expect("made");
+        let mut disk = Disk::new(path.clone(), None);
+        let (who, mut told) = oneshot::channel();
+        disk.tell(who);
+        disk.is(&saved("Running"));
+        disk.written().await.expect_err("the disk refuses");
+        disk.is(&saved("Running"));
+        assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+        assert!(!path.exists());
+        std::fs::remove_dir(&in_the_way).expect("removed");
+        // The wait before the next try, then the try.
+        disk.written().await.expect("it is tried again");
+        disk.is(&saved("Running"));
+        disk.written().await.expect("the disk takes it");
+        assert_eq!(told.try_recv(), Ok(()));
+        assert_eq!(saved::read(&path).expect("a file"), Some(saved("Running")));
+        // What is there already is told at once.
+        let (who, mut told) = oneshot::channel();
+        disk.tell(who);
+        disk.is(&saved("Running"));
+        assert_eq!(told.try_recv(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn the_last_word_is_written_before_the_end_and_none_after_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved::path(dir.path(), "u");
+        let mut disk = Disk::new(path.clone(), None);
+        for phase in ["Pending", "Running", "Succeeded"] {
+            disk.is(&saved(phase));
+        }
+        disk.flush().await.expect("written");
+        assert_eq!(saved::read(&path).expect("a file"), Some(saved("Succeeded")));
+        disk.is(&saved("Failed"));
+        disk.close().await.expect("removed");
+        disk.is(&saved("Running"));
+        disk.flush().await.expect("there is nothing to write");
+        assert!(!path.exists());
+    }
+}
