@@ -19,7 +19,7 @@ pub struct Told {
     pub lines: Vec<String>,
     /// What did not hold; none: all did.
     pub failure: Option<String>,
-    /// What was written last, for a failure.
+    /// All that was written, a line each.
     pub trace: Vec<String>,
 }
 
@@ -50,7 +50,8 @@ fn live(cluster: &mut Cluster, chance: &mut Chance, lines: &mut Vec<String>) -> 
     if chance.hits(500) {
         say(cluster, "deployment api replicas=2 recreate".into())?;
     }
-    if chance.hits(500) {
+    let works = chance.hits(500);
+    if works {
         say(cluster, "job work completions=5 parallelism=2".into())?;
     }
     if chance.hits(800) {
@@ -64,8 +65,15 @@ fn live(cluster: &mut Cluster, chance: &mut Chance, lines: &mut Vec<String>) -> 
         if let Some(line) = event(chance, nodes) {
             say(cluster, line)?;
         }
+        if let Some(line) = works.then(|| event_of_job(chance)).flatten() {
+            say(cluster, line)?;
+        }
     }
     say(cluster, "resume web".into())?;
+    if works {
+        say(cluster, "parallelism work 2".into())?;
+        say(cluster, "continue work".into())?;
+    }
     say(cluster, "calm".into())?;
     settle(cluster)
 }
@@ -85,6 +93,16 @@ fn event(chance: &mut Chance, nodes: u64) -> Option<String> {
     })
 }
 
+/// What happens to the Job next.
+fn event_of_job(chance: &mut Chance) -> Option<String> {
+    Some(match chance.below(8) {
+        0 => format!("parallelism work {}", chance.below(5)),
+        1 => "suspend work".into(),
+        2 | 3 => "continue work".into(),
+        _ => return None,
+    })
+}
+
 fn settle(cluster: &mut Cluster) -> Result<(), String> {
     let mut left = CALM_SECONDS_MAX;
     while let Err(why) = cluster.has_settled() {
@@ -94,10 +112,10 @@ fn settle(cluster: &mut Cluster) -> Result<(), String> {
         left -= 1;
         cluster.step()?;
     }
-    cluster.take_trace();
+    let before = cluster.trace().len();
     cluster.tick(STILL_SECONDS)?;
-    let busy: Vec<String> =
-        cluster.take_trace().into_iter().filter(|line| !line.contains(" Lease ")).collect();
+    let busy: Vec<&String> =
+        cluster.trace()[before..].iter().filter(|line| !line.contains(" Lease ")).collect();
     // Statuses may be written once more; a control loop that never rests writes again and again.
     if busy.len() > 20 {
         return Err(format!("it does not rest: {} writes in a minute, as {:?}", busy.len(), &busy[..3]));

@@ -7,10 +7,11 @@ use serde_json::Value;
 use shoal_api::object;
 use shoal_api::quantity::Quantity;
 use shoal_api::time::Moment;
+use shoal_control::controllers::pods::{has_ended, is_ready};
 use shoal_control::known::{DEPLOYMENT, JOB, NODE, POD, REPLICA_SET};
 use shoal_control::plan::{Write, after};
 use shoal_control::snapshot::{Snapshot as _, controller_of, is_deleted};
-use shoal_control::world::World;
+use shoal_control::world::{Changed, World};
 
 /// For so long after a change of a Deployment its former size counts as well: a rollout may still go by it.
 const MEMORY_SECONDS: i64 = 90;
@@ -23,8 +24,18 @@ const DISTURBED_SECONDS: i64 = 120;
 pub(crate) struct Checker {
     /// Sizes of each Deployment, by its name, and when each was asked for.
     sizes: BTreeMap<String, Vec<(Moment, Size)>>,
+    /// How the pods of each Job ended, by its identity.
+    ends: BTreeMap<String, Ends>,
     disturbed: Option<Moment>,
     violation: Option<String>,
+}
+
+/// Identities of pods that ended.
+#[derive(Default)]
+struct Ends {
+    succeeded: BTreeSet<String>,
+    /// They failed, or somebody other than their Job took them away: it lets go of its own first.
+    failed: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -79,6 +90,40 @@ impl Checker {
         }
     }
 
+    /// Notes how pods of Jobs end.
+    pub(crate) fn saw(&mut self, changes: &[Changed]) {
+        for (_, _, pod) in changes.iter().filter(|(kind, ..)| *kind == *POD) {
+            let Some(owner) = controller_of(pod).filter(|owner| owner["kind"] == "Job") else { continue };
+            let ends = self.ends.entry(owner["uid"].as_str().unwrap_or_default().to_owned()).or_default();
+            let uid = object::uid(pod).to_owned();
+            if pod["status"]["phase"] == "Succeeded" {
+                ends.succeeded.insert(uid);
+            } else if pod["status"]["phase"] == "Failed"
+                || (is_deleted(pod) && object::finalizers(pod).next().is_some())
+            {
+                ends.failed.insert(uid);
+            }
+        }
+    }
+
+    /// A Job counts no more ends than there were.
+    fn counts(&self, job: &Value) -> Result<(), String> {
+        let none = Ends::default();
+        let ends = self.ends.get(object::uid(job)).unwrap_or(&none);
+        for (field, seen) in [("succeeded", &ends.succeeded), ("failed", &ends.failed)] {
+            let uncounted = job["status"]["uncountedTerminatedPods"][field].as_array().map_or(0, Vec::len);
+            let counted = job["status"][field].as_u64().unwrap_or_default();
+            if counted + uncounted as u64 > seen.len() as u64 {
+                return Err(format!(
+                    "job {} counts {counted} and {uncounted} pods that {field}, {} did",
+                    object::name(job),
+                    seen.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The bounds of a Deployment: the loosest of those that count.
     fn bounds(&self, name: &str, now: Moment) -> Option<(i64, i64)> {
         let sizes = self.sizes.get(name)?;
@@ -108,6 +153,7 @@ impl Checker {
                 ));
             }
         }
+        world.list(&JOB, None).iter().try_for_each(|job| self.counts(job))?;
         room(world)
     }
 }
@@ -124,16 +170,6 @@ fn size(deployment: &Value) -> Size {
         unavailable = 1;
     }
     Size { least: wanted - unavailable.min(wanted), most: wanted + surge }
-}
-
-/// Whether a pod says that it is ready.
-pub(crate) fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|known| known["type"] == "Ready" && known["status"] == "True")
-}
-
-fn has_ended(pod: &Value) -> bool {
-    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
 fn deployment_of(world: &World, pod: &Value) -> Option<String> {

@@ -174,6 +174,11 @@ impl Cluster {
         (0..seconds).try_for_each(|_| self.step())
     }
 
+    /// What was written since [`Cluster::take_trace`], a line each.
+    pub fn trace(&self) -> &[String] {
+        &self.trace
+    }
+
     /// What was written since this was last asked, a line each.
     pub fn take_trace(&mut self) -> Vec<String> {
         std::mem::take(&mut self.trace)
@@ -248,6 +253,7 @@ impl Api<'_> {
         let before = self.checker.before(who, &write, self.world);
         let done = self.world.write(write);
         if let Some(batch) = batch(self.world, self.snapshot, self.revision) {
+            self.checker.saw(&batch.changes);
             self.pending.push(batch);
             self.trace.push(format!("{} {who} {told}", self.world.now().to_time()));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status, object};
-use shoal_control::plan::{Controller, Key, Plan, Watched, Write, after};
+use shoal_control::plan::{Controller, Glance, Key, Plan, Write, after};
 use shoal_control::snapshot::{Resource, Snapshot};
 use shoal_control::world::Changed;
 
@@ -15,6 +15,9 @@ use crate::fault::{Chance, Faults};
 
 /// Plans of one controller in one step: more than it needs, and few enough that others come between.
 const PLANS_PER_STEP_MAX: usize = 8;
+
+/// Writes of one plan that are carried out at the same time at most, as by the driver of the server.
+const WRITES_AT_ONCE: usize = 64;
 
 /// Longest wait after failures, in seconds.
 const BACKOFF_SECONDS_MAX: i64 = 16;
@@ -111,8 +114,15 @@ impl Keeper {
             self.view.objects = batch.after.clone();
         }
         for (kind, was, is) in batch.changes.iter() {
-            self.wake(kind, was.as_deref());
-            self.wake(kind, Some(is));
+            let now = batch.after.get(&Key::of(kind, is));
+            let is_there = now.is_some_and(|now| object::uid(now) == object::uid(is));
+            if let Some(was) = was {
+                self.wake(kind, was, is_there);
+            }
+            // Of an object that is gone only how it was is heard.
+            if is_there {
+                self.wake(kind, is, true);
+            }
         }
     }
 
@@ -121,7 +131,7 @@ impl Keeper {
         let all: Vec<(GroupVersionKind, Arc<Value>)> =
             self.view.objects.iter().map(|(key, object)| (key.kind.clone(), object.clone())).collect();
         for (kind, object) in all {
-            self.wake(&kind, Some(&object));
+            self.wake(&kind, &object, true);
         }
         self.ready.extend(self.controller.initial());
     }
@@ -131,16 +141,17 @@ impl Keeper {
         self.seen = api.revision();
     }
 
-    fn wake(&mut self, kind: &GroupVersionKind, object: Option<&Value>) {
-        let Some(object) = object else { return };
-        for interest in self.controller.interests() {
-            let watches = match &interest.of {
-                Watched::Kind(known) => known == kind,
-                Watched::Every => true,
-            };
-            if watches {
-                self.ready.extend((interest.keys)(&self.view, kind, object));
-            }
+    fn wake(&mut self, kind: &GroupVersionKind, object: &Value, is_there: bool) {
+        let interests = self.controller.interests();
+        let mut meant = interests.iter().filter(|interest| interest.watches(kind)).peekable();
+        if meant.peek().is_none() {
+            return;
+        }
+        let text = object.to_string();
+        let (namespace, name) = (object::namespace(object), object::name(object));
+        let glance = Glance { namespace, name, is_there, text: text.as_bytes() };
+        for interest in meant.filter(|interest| (interest.concerns)(&self.view, kind, &glance)) {
+            self.ready.extend((interest.keys)(&self.view, kind, object));
         }
     }
 
@@ -149,15 +160,18 @@ impl Keeper {
         let requeue = plan.requeue_at;
         let wrote = !plan.writes.is_empty();
         let outcome = carry_out(self.controller.name(), plan, api);
+        if wrote {
+            self.catch_up(api);
+        }
         if let Err(status) = &outcome
             && !["Conflict", "NotFound", "AlreadyExists"].contains(&status.reason)
         {
             let plan = self.controller.failed(&self.view, key, api.now(), std::slice::from_ref(status));
+            let wrote = !plan.writes.is_empty();
             // A failure that cannot be written down is planned for again like any other.
-            let _ = carry_out(self.controller.name(), plan, api);
-        }
-        if wrote {
-            self.catch_up(api);
+            if carry_out(self.controller.name(), plan, api).is_ok() && wrote {
+                self.catch_up(api);
+            }
         }
         self.later.remove(key);
         match outcome {
@@ -177,8 +191,30 @@ impl Keeper {
     }
 }
 
+/// Carries out writes in groups: those that do not need each other are on their way at the same time, and arrive in
+/// any order. The first failure is given back; what comes after its group is not done, unless it holds nothing up.
 fn carry_out(name: &'static str, plan: Plan, api: &mut Api<'_>) -> Result<(), Status> {
-    plan.writes.into_iter().try_for_each(|write: Write| api.write(name, write).map(|_| ()))
+    let mut writes = plan.writes.into_iter().peekable();
+    let mut outcome = Ok(());
+    while let Some(first) = writes.next() {
+        let holds_up = first.holds_up();
+        let mut group = vec![first];
+        while let Some(next) = writes.next_if(|next| {
+            group.len() < WRITES_AT_ONCE && group.last().is_some_and(|last: &Write| last.goes_with(next))
+        }) {
+            group.push(next);
+        }
+        let mut done = Ok(());
+        while !group.is_empty() {
+            let write = group.swap_remove(api.chance.index(group.len()));
+            done = done.and(api.write(name, write).map(|_| ()));
+        }
+        if done.is_err() && holds_up {
+            return done;
+        }
+        outcome = outcome.and(done);
+    }
+    outcome
 }
 
 impl Snapshot for View {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use shoal_api::object;
 use shoal_api::time::Moment;
+use shoal_control::controllers::pods::{has_ended, is_ready};
 use shoal_control::known::{LEASE, NODE, POD};
-use shoal_control::plan::{Key, Write, after};
+use shoal_control::plan::{Write, after};
 use shoal_control::snapshot::{Snapshot as _, is_deleted};
 
-use crate::check::is_ready;
 use crate::cluster::Api;
 
 /// Between two renewals of the lease, in seconds.
@@ -93,8 +93,7 @@ impl Hollow {
                 }),
             ),
             Some(node) => {
-                let known = node["status"]["conditions"].as_array().into_iter().flatten();
-                if known.clone().any(|known| known["type"] == "Ready" && known["status"] == "True") {
+                if is_ready(&node) {
                     return Some(());
                 }
                 Write::patch_status(&NODE, &node, &json!({"conditions": [ready]}))
@@ -135,19 +134,10 @@ impl Hollow {
 
     fn end(&self, pod: &Value, api: &mut Api<'_>) {
         let finalized = object::finalizers(pod).next().is_some();
-        if finalized && pod["status"]["phase"] != "Failed" && pod["status"]["phase"] != "Succeeded" {
+        if finalized && !has_ended(pod) {
             let _ = api.write("node", Write::patch_status(&POD, pod, &json!({"phase": "Failed"})));
             return;
         }
-        let _ = api.write(
-            "node",
-            Write::Delete {
-                key: Key::of(&POD, pod),
-                uid: object::uid(pod).into(),
-                resource_version: None,
-                propagation: None,
-                grace_period_seconds: Some(0),
-            },
-        );
+        let _ = api.write("node", Write::delete_at_once(&POD, pod));
     }
 }

@@ -12,12 +12,12 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use shoal_api::object;
+use shoal_api::{GroupVersionKind, object};
+use shoal_control::controllers::pods::is_ready;
 use shoal_control::known::{DEPLOYMENT, JOB, NODE, POD};
 use shoal_control::plan::Propagation;
 use shoal_control::snapshot::Snapshot as _;
 
-use crate::check::is_ready;
 use crate::cluster::Cluster;
 use crate::fault::Faults;
 
@@ -65,15 +65,21 @@ pub fn act(cluster: &mut Cluster, line: &str) -> Result<String, String> {
             let job = job(name, options)?;
             cluster.user(|world| world.apply(job));
         }
-        ["image", name, image] => change(cluster, name, |spec| {
+        ["parallelism", name, count] => {
+            let count = number(count)?;
+            change(cluster, &JOB, name, |spec| spec["parallelism"] = json!(count))?;
+        }
+        ["suspend", name] => change(cluster, &JOB, name, |spec| spec["suspend"] = json!(true))?,
+        ["continue", name] => change(cluster, &JOB, name, |spec| spec["suspend"] = json!(false))?,
+        ["image", name, image] => change(cluster, &DEPLOYMENT, name, |spec| {
             spec["template"]["spec"]["containers"][0]["image"] = json!(image);
         })?,
         ["scale", name, count] => {
             let count = number(count)?;
-            change(cluster, name, |spec| spec["replicas"] = json!(count))?;
+            change(cluster, &DEPLOYMENT, name, |spec| spec["replicas"] = json!(count))?;
         }
-        ["pause", name] => change(cluster, name, |spec| spec["paused"] = json!(true))?,
-        ["resume", name] => change(cluster, name, |spec| spec["paused"] = json!(false))?,
+        ["pause", name] => change(cluster, &DEPLOYMENT, name, |spec| spec["paused"] = json!(true))?,
+        ["resume", name] => change(cluster, &DEPLOYMENT, name, |spec| spec["paused"] = json!(false))?,
         ["delete", name] => {
             if cluster.world.get(&DEPLOYMENT, NAMESPACE, name).is_none() {
                 return Err(format!("there is no deployment {name:?}"));
@@ -93,11 +99,16 @@ pub fn act(cluster: &mut Cluster, line: &str) -> Result<String, String> {
     Ok(String::new())
 }
 
-fn change(cluster: &mut Cluster, name: &str, change: impl FnOnce(&mut Value)) -> Result<(), String> {
-    if cluster.world.get(&DEPLOYMENT, NAMESPACE, name).is_none() {
-        return Err(format!("there is no deployment {name:?}"));
+fn change(
+    cluster: &mut Cluster,
+    kind: &GroupVersionKind,
+    name: &str,
+    change: impl FnOnce(&mut Value),
+) -> Result<(), String> {
+    if cluster.world.get(kind, NAMESPACE, name).is_none() {
+        return Err(format!("there is no {} {name:?}", kind.kind));
     }
-    cluster.user(|world| world.change(&DEPLOYMENT, NAMESPACE, name, |object| change(&mut object["spec"])));
+    cluster.user(|world| world.change(kind, NAMESPACE, name, |object| change(&mut object["spec"])));
     Ok(())
 }
 

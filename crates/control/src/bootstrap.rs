@@ -14,8 +14,11 @@ use crate::known::{
 /// Namespaces that every cluster has.
 pub const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Label of what belongs to the system.
-const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+/// The one of them in which nodes renew their leases.
+pub(crate) const NODE_LEASES: &str = NAMESPACES[1];
+
+/// Annotation of objects whose spec Shoal keeps; `false` leaves it to the user.
+pub(crate) const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// An object that every cluster has, and what of it is kept as it was made.
 #[derive(Clone, Debug, PartialEq)]

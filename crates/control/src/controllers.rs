@@ -13,7 +13,7 @@ pub mod mirror;
 pub mod namespace;
 pub mod nodes;
 pub mod pod_garbage;
-pub(crate) mod pods;
+pub mod pods;
 pub mod policies;
 pub mod protection;
 pub mod quota;

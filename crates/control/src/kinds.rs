@@ -40,7 +40,7 @@ mod meta;
 mod namespace;
 mod network_policy;
 mod node;
-mod pod;
+pub(crate) mod pod;
 mod quota;
 mod rbac;
 mod resources;

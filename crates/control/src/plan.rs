@@ -6,8 +6,9 @@
 //!
 //! What a driver promises:
 //! - it plans for one key of one controller at a time, on a snapshot that holds all it wrote for this key before;
-//! - it carries out writes in their order and stops at the first that fails; neighbours that make or delete objects
-//!   of one kind, or bind pods, it may carry out at the same time (see [`Write::goes_with`]);
+//! - it carries out writes in their order and stops at the first that fails, unless nothing depends on that one (see
+//!   [`Write::holds_up`]); neighbours that make or delete objects of one kind, or bind pods, it may carry out at the
+//!   same time (see [`Write::goes_with`]);
 //! - after a conflict, a missing object or one that exists already it plans again; after any other failure it
 //!   asks [`Controller::failed`] once, and plans again later and later.
 
@@ -289,6 +290,12 @@ impl Write {
         }
     }
 
+    /// Whether what comes after it in a plan must not be done when it failed. A pod that gets no node is nobody
+    /// else's concern: all others would wait for it.
+    pub fn holds_up(&self) -> bool {
+        !matches!(self, Self::Bind { .. })
+    }
+
     /// Makes an object.
     pub fn create(kind: &GroupVersionKind, object: Value) -> Self {
         Self::Create { kind: kind.clone(), object }
@@ -330,19 +337,40 @@ impl Write {
         }
     }
 
+    /// Deletes a pod, or whatever else would end at its own pace, without waiting for that.
+    pub fn delete_at_once(kind: &GroupVersionKind, object: &Value) -> Self {
+        Self::Delete {
+            key: Key::of(kind, object),
+            uid: object::uid(object).into(),
+            resource_version: None,
+            propagation: None,
+            grace_period_seconds: Some(0),
+        }
+    }
+
     /// Changes some fields of the status by a merge patch; holds as long as the object is what was read.
     pub fn patch_status(kind: &GroupVersionKind, object: &Value, status: &Value) -> Self {
-        let metadata = json!({
-            "uid": object["metadata"]["uid"], "resourceVersion": object["metadata"]["resourceVersion"],
-        });
-        let patch = json!({"metadata": metadata, "status": status});
+        let patch = json!({"metadata": as_read(object), "status": status});
         Self::Patch { key: Key::of(kind, object), subresource: "status", patch }
+    }
+
+    /// Changes some fields of the spec by a merge patch; holds as long as the object is what was read.
+    pub fn patch_spec(kind: &GroupVersionKind, object: &Value, spec: &Value) -> Self {
+        let patch = json!({"metadata": as_read(object), "spec": spec});
+        Self::Patch { key: Key::of(kind, object), subresource: "", patch }
+    }
+
+    /// Lets go of an object that a finalizer holds; holds as long as the object is what was read.
+    pub fn drop_finalizer(kind: &GroupVersionKind, object: &Value, finalizer: &str) -> Self {
+        let kept: Vec<&str> = object::finalizers(object).filter(|held| *held != finalizer).collect();
+        Self::patch_metadata(kind, object, json!({"finalizers": kept}))
     }
 
     /// Changes some fields of `metadata`; holds as long as the object is what was read.
     pub fn patch_metadata(kind: &GroupVersionKind, object: &Value, mut metadata: Value) -> Self {
-        metadata["uid"] = object["metadata"]["uid"].clone();
-        metadata["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+        for (field, value) in as_read(object).as_object().into_iter().flatten() {
+            metadata[field] = value.clone();
+        }
         Self::Patch { key: Key::of(kind, object), subresource: "", patch: json!({"metadata": metadata}) }
     }
 }
@@ -390,6 +418,12 @@ impl Event {
             "firstTimestamp": time, "lastTimestamp": time, "eventTime": null, "count": 1,
         })
     }
+}
+
+/// What a change by a merge patch says of the object that was read.
+fn as_read(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]})
 }
 
 /// A reference to an object, as events and endpoints carry it.

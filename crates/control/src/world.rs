@@ -234,23 +234,26 @@ impl World {
         for event in plan.events {
             self.tell(name, event);
         }
-        let mut events = plan.told.into_iter().peekable();
+        let mut failures = Vec::new();
         for (at, write) in plan.writes.into_iter().enumerate() {
-            let told = told(&write);
+            let (told, holds_up) = (told(&write), write.holds_up());
             match self.write(write) {
                 Ok(named) => {
                     self.story.push(format!("{name}: {told}"));
-                    while let Some((_, event)) = events.next_if(|(of, _)| *of == at) {
-                        self.tell(name, event.named(&named));
+                    for (_, event) in plan.told.iter().filter(|(of, _)| *of == at) {
+                        self.tell(name, event.clone().named(&named));
                     }
                 }
                 Err(status) => {
                     self.story.push(format!("{name}: {told}: {status}"));
-                    return vec![status];
+                    failures.push(status);
+                    if holds_up {
+                        break;
+                    }
                 }
             }
         }
-        Vec::new()
+        failures
     }
 
     fn tell(&mut self, name: &str, event: Event) {
@@ -265,69 +268,65 @@ impl World {
     /// # Errors
     /// As the server's: conflicts, objects that are not there or are there already.
     pub fn write(&mut self, write: Write) -> Result<String, Status> {
-        let named = match &write {
-            Write::Create { kind, object } => return self.create(kind, object.clone()),
-            Write::Update { object, .. } => object::name(object).to_owned(),
-            Write::Patch { key, .. } | Write::Delete { key, .. } => key.name.clone(),
-            Write::Sign { key, .. } | Write::MintToken { key, .. } => key.name.clone(),
-            Write::Bind { pod, .. } => pod.name.clone(),
-        };
-        self.change_by(write).map(|()| named)
-    }
-
-    fn change_by(&mut self, write: Write) -> Result<(), Status> {
         match write {
-            Write::Create { kind, object } => self.create(&kind, object).map(|_| ()),
+            Write::Create { kind, object } => self.create(&kind, object),
             Write::Bind { pod, uid, node } => {
-                self.check(&pod, &uid, None)?;
-                let mut object = Value::clone(&self.objects[&pod]);
-                object["spec"]["nodeName"] = json!(node);
-                self.store(&pod, object);
-                Ok(())
+                self.edit(pod, (Some(&uid), None), |object| object["spec"]["nodeName"] = json!(node))
             }
             Write::Update { kind, object, .. } => {
-                let key = Key::of(&kind, &object);
-                self.check(&key, object::uid(&object), Some(object::resource_version(&object)))?;
-                self.store(&key, object);
-                Ok(())
+                let (uid, version) =
+                    (object::uid(&object).to_owned(), object::resource_version(&object).to_owned());
+                self.edit(Key::of(&kind, &object), (Some(&uid), Some(&version)), |known| *known = object)
             }
             Write::Patch { key, patch, .. } => {
-                let version = object::resource_version(&patch).to_string();
-                self.check(&key, object::uid(&patch), Some(&version))?;
-                let mut object = Value::clone(&self.objects[&key]);
-                merge(&mut object, patch);
-                self.store(&key, object);
-                Ok(())
+                let (uid, version) =
+                    (object::uid(&patch).to_owned(), object::resource_version(&patch).to_owned());
+                self.edit(key, (Some(&uid), Some(&version)), |object| merge(object, patch))
             }
             Write::Delete { key, uid, resource_version, propagation, grace_period_seconds } => {
-                self.check(&key, &uid, resource_version.as_deref())?;
+                self.check(&key, (Some(&uid), resource_version.as_deref()))?;
                 let at_once = grace_period_seconds == Some(0);
                 if let Some(status) = self.refused.get(&(false, key.kind.clone())) {
                     return Err(status.clone());
                 }
-                self.remove_within(&key, propagation, at_once)
+                self.remove_within(&key, propagation, at_once).map(|()| key.name)
             }
-            Write::Sign { key, .. } => {
-                let mut object = Value::clone(&self.objects[&key]);
-                object["status"]["certificate"] = json!("c2lnbmVk");
-                self.store(&key, object);
-                Ok(())
+            Write::Sign { key, resource_version } => {
+                self.edit(key, (None, Some(&resource_version)), |object| {
+                    object["status"]["certificate"] = json!("c2lnbmVk");
+                })
             }
-            Write::MintToken { key, account_uid, .. } => {
-                let mut object = Value::clone(&self.objects[&key]);
-                object["metadata"]["annotations"]["kubernetes.io/service-account.uid"] = json!(account_uid);
-                object["data"] = json!({"ca.crt": "Y2E=", "namespace": "bnM=", "token": "dA=="});
-                self.store(&key, object);
-                Ok(())
+            Write::MintToken { key, resource_version, account_uid } => {
+                self.edit(key, (None, Some(&resource_version)), |object| {
+                    object["metadata"]["annotations"]["kubernetes.io/service-account.uid"] =
+                        json!(account_uid);
+                    object["data"] = json!({"ca.crt": "Y2E=", "namespace": "bnM=", "token": "dA=="});
+                })
             }
         }
     }
 
-    fn check(&self, key: &Key, uid: &str, version: Option<&str>) -> Result<(), Status> {
+    /// Changes an object that is still what was read; gives its name.
+    fn edit(
+        &mut self,
+        key: Key,
+        read: (Option<&str>, Option<&str>),
+        change: impl FnOnce(&mut Value),
+    ) -> Result<String, Status> {
+        self.check(&key, read)?;
+        let mut object = Value::clone(&self.objects[&key]);
+        change(&mut object);
+        self.store(&key, object);
+        Ok(key.name)
+    }
+
+    /// Whether an object is there, with this identity and this version where they are given.
+    fn check(&self, key: &Key, (uid, version): (Option<&str>, Option<&str>)) -> Result<(), Status> {
         let named = Named { group: &key.kind.group, name: &key.kind.kind };
         let Some(object) = self.objects.get(key) else { return Err(Status::not_found(named, &key.name)) };
-        let fresh = version.is_none_or(|version| version == object::resource_version(object));
-        if fresh && uid == object::uid(object) { Ok(()) } else { Err(Status::modified(named, &key.name)) }
+        let is_read = version.is_none_or(|version| version == object::resource_version(object))
+            && uid.is_none_or(|uid| uid == object::uid(object));
+        if is_read { Ok(()) } else { Err(Status::modified(named, &key.name)) }
     }
 
     fn create(&mut self, kind: &GroupVersionKind, mut object: Value) -> Result<String, Status> {
@@ -367,7 +366,7 @@ impl World {
         propagation: Option<Propagation>,
         at_once: bool,
     ) -> Result<(), Status> {
-        self.check(key, object::uid(self.objects.get(key).map_or(&Value::Null, |o| o)), None)?;
+        self.check(key, (None, None))?;
         let mut object = Value::clone(&self.objects[key]);
         let finalizer = match propagation {
             Some(Propagation::Foreground) => Some("foregroundDeletion"),

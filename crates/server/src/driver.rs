@@ -95,6 +95,15 @@ struct Hands {
 }
 
 impl Hands {
+    /// Carries out writes that do not need each other. A failure that holds nothing up is inside the answer.
+    async fn write_group(&self, group: (Vec<Write>, Vec<Vec<Event>>)) -> Result<Result<(), Status>, Status> {
+        let holds_up = group.0.iter().any(Write::holds_up);
+        match self.write(group.0, group.1).await {
+            Err(status) if holds_up => Err(status),
+            done => Ok(done),
+        }
+    }
+
     /// Carries out writes that do not need each other; tells of those that are done. The first failure is returned.
     async fn write(&self, writes: Vec<Write>, mut told: Vec<Vec<Event>>) -> Result<(), Status> {
         let done = match <[Write; 1]>::try_from(writes) {
@@ -174,13 +183,14 @@ async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Ke
 
 async fn carry_out(api: &Api, hands: &Hands, plan: Plan) -> Result<(), Status> {
     let has_writes = !plan.writes.is_empty();
+    let mut outcome = Ok(());
     let mut told = plan.told.into_iter().peekable();
     let mut group: (Vec<Write>, Vec<Vec<Event>>) = Default::default();
     for (at, write) in plan.writes.into_iter().enumerate() {
         let ends = group.0.last().is_some_and(|last| !last.goes_with(&write));
         if ends || group.0.len() == WRITES_AT_ONCE {
-            let (writes, events) = std::mem::take(&mut group);
-            hands.write(writes, events).await?;
+            let group = std::mem::take(&mut group);
+            outcome = outcome.and(hands.write_group(group).await?);
         }
         group.0.push(write);
         group
@@ -188,8 +198,9 @@ async fn carry_out(api: &Api, hands: &Hands, plan: Plan) -> Result<(), Status> {
             .push(std::iter::from_fn(|| told.next_if(|(of, _)| *of == at)).map(|(_, event)| event).collect());
     }
     if !group.0.is_empty() {
-        hands.write(group.0, group.1).await?;
+        outcome = outcome.and(hands.write_group(group).await?);
     }
+    outcome?;
     for event in plan.events {
         hands.tell(event);
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use shoal_api::{Status, object};
 
 use super::{Attributes, Operation};
+use crate::kinds::pod::MIRROR;
 use crate::known::POD;
 use crate::snapshot::{Snapshot, items, text};
 
@@ -72,7 +73,6 @@ impl Request<'_> {
 
     /// A node makes only the pods that mirror files of its own.
     fn mirror_pod(&self) -> Option<String> {
-        const MIRROR: &str = "kubernetes.io/config.mirror";
         let (pod, node) = (self.object, self.node);
         if object::annotation(pod, MIRROR).is_none() {
             return Some(format!(

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shoal_api::{Status, names, object};
 
 use super::{Attributes, Operation, items_mut, list_mut};
+use crate::kinds::pod::MIRROR;
 use crate::known::SERVICE_ACCOUNT;
 use crate::snapshot::{Snapshot, items, text};
 
@@ -17,8 +18,6 @@ const VOLUME: &str = "kube-api-access-";
 
 /// Lifetime of a token, in seconds: an hour, and what tells such tokens from others in logs.
 const TOKEN_SECONDS: u32 = 3607;
-
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Annotation of accounts whose pods may use only the Secrets that they list.
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";

@@ -20,6 +20,9 @@ pub use expand::LABEL;
 /// Annotation of what an App made: the hash of what it asked for.
 const EXPANDED: &str = "shoal.dev/expanded";
 
+/// Fields of specs that an App may stop asking for; all others it asks for at all times.
+const OPTIONAL: [&str; 1] = ["tls"];
+
 /// Expands Apps.
 pub struct Apps;
 
@@ -92,7 +95,6 @@ fn keep(world: &dyn Snapshot, app: &Value, wanted: Wanted, plan: &mut Plan) -> R
     let Wanted { kind, object } = wanted;
     let (namespace, name) = (object::namespace(app), object::name(app));
     let known = world.get(kind, namespace, name);
-    let ours = |known: &Value| controller_of(known).is_some_and(|owner| owner["uid"] == *object::uid(app));
     match (known, object) {
         (None, None) => {}
         (None, Some(object)) => {
@@ -101,11 +103,11 @@ fn keep(world: &dyn Snapshot, app: &Value, wanted: Wanted, plan: &mut Plan) -> R
             plan.write_and_tell(Write::create(kind, object), event);
         }
         (Some(known), None) => {
-            if ours(&known) && !is_deleted(&known) {
+            if is_ours(app, &known) && !is_deleted(&known) {
                 plan.writes.push(Write::delete(kind, &known, None));
             }
         }
-        (Some(known), Some(_)) if !ours(&known) => {
+        (Some(known), Some(_)) if !is_ours(app, &known) => {
             return Err(format!(
                 "{} {name:?} exists and does not belong to this app: delete it, or give the app another name",
                 kind.kind
@@ -118,6 +120,11 @@ fn keep(world: &dyn Snapshot, app: &Value, wanted: Wanted, plan: &mut Plan) -> R
         }
     }
     Ok(())
+}
+
+/// Whether an App made an object: this App, not one that had its name before.
+fn is_ours(app: &Value, object: &Value) -> bool {
+    controller_of(object).is_some_and(|owner| owner["uid"] == *object::uid(app))
 }
 
 /// Whether an object is as its App asked: it was asked for the same, and says it still.
@@ -135,6 +142,9 @@ fn is_kept(known: &Value, wanted: &Value, app: &Value) -> bool {
 /// What is not ours to say stays: what the server gave, and the number of replicas where the load decides it.
 fn updated(known: &Value, mut wanted: Value, app: &Value) -> Value {
     let mut new = known.clone();
+    if let Some(spec) = new["spec"].as_object_mut() {
+        spec.retain(|field, _| !OPTIONAL.contains(&field.as_str()) || wanted["spec"].get(field).is_some());
+    }
     if let Some(replicas) = kept_replicas(known, app).filter(|_| is_scaled(app)) {
         wanted["spec"]["replicas"] = json!(replicas);
     }

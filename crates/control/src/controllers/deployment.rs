@@ -161,7 +161,8 @@ impl Step<'_> {
     }
 
     fn old_pods_run(&self) -> bool {
-        let counted = self.sets.old.iter().map(Set::status_replicas).sum::<i64>() > 0;
+        // One that has not seen that it wants none may be about to make some.
+        let counted = self.sets.old.iter().any(|set| set.status_replicas() > 0 || !set.has_seen());
         let runs = |set: &Set| {
             let pods = self.world.owned_of(object::uid(&set.object), &POD);
             pods.iter().any(|pod| !pods::has_ended(pod))

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, object};
 
+use crate::controllers::pods::is_ready;
 use crate::controllers::slices::{self, Group, Slices};
 use crate::known::{ENDPOINT_SLICE, ENDPOINTS, NODE, POD, SERVICE};
 use crate::plan::{Controller, Interest, Key, Plan, Write};
@@ -167,11 +168,6 @@ fn destinations(world: &dyn Snapshot, service: &Value) -> Vec<Destination> {
             Destination { ports: ports(service, &pod), pod, serving, terminating, ready }
         })
         .collect()
-}
-
-fn is_ready(pod: &Value) -> bool {
-    items(&pod["status"]["conditions"])
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn addresses(pod: &Value) -> impl Iterator<Item = IpAddr> {

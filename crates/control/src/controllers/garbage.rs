@@ -179,7 +179,7 @@ fn orphan(world: &dyn Snapshot, key: &Key, owner: &Value) -> Plan {
         plan.writes.push(Write::patch_metadata(kind, dependent, json!({"ownerReferences": kept})));
     }
     if owned.len() <= DEPENDENTS_PER_PLAN_MAX {
-        plan.writes.push(without_finalizer(key, owner, ORPHAN));
+        plan.writes.push(Write::drop_finalizer(&key.kind, owner, ORPHAN));
     }
     plan
 }
@@ -195,15 +195,10 @@ fn foreground(world: &dyn Snapshot, key: &Key, owner: &Value) -> Plan {
     };
     let blocking: Vec<_> = owned.iter().filter(|(_, dependent)| blocking(dependent)).collect();
     if blocking.is_empty() {
-        plan.writes.push(without_finalizer(key, owner, FOREGROUND));
+        plan.writes.push(Write::drop_finalizer(&key.kind, owner, FOREGROUND));
     }
     // Those that are left are planned for by their own keys: this owner's deletion woke them.
     plan
-}
-
-fn without_finalizer(key: &Key, object: &Value, finalizer: &str) -> Write {
-    let kept: Vec<&str> = object::finalizers(object).filter(|held| *held != finalizer).collect();
-    Write::patch_metadata(&key.kind, object, json!({"finalizers": kept}))
 }
 
 fn waits_for_dependents(object: &Value) -> bool {

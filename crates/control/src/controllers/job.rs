@@ -1,6 +1,8 @@
 //! Jobs: pods that run to their end, so many of them, so many at a time, and not too often when they fail.
 //!
-//! A pod that has ended is counted once: it keeps a finalizer until its end stands in the Job's status.
+//! A pod that has ended is counted once: it keeps a finalizer until its identity stands in the Job's status, and its
+//! identity stands there until the finalizer is seen to be gone. What the Job takes away by itself is let go first, and
+//! not counted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +29,21 @@ const BACKOFF_SECONDS_MIN: i64 = 10;
 /// Longest wait after a failure, in seconds, as in Kubernetes.
 const BACKOFF_SECONDS_MAX: i64 = 600;
 
+/// The condition of a Job that ended well, and the one that says before that it will.
+const COMPLETE: (&str, &str) = ("Complete", "SuccessCriteriaMet");
+
+/// The condition of a Job that failed, and the one that says before that it will.
+const FAILED: (&str, &str) = ("Failed", "FailureTarget");
+
+/// Why a Job fails: too many of its pods did.
+const BACKOFF_EXCEEDED: &str = "BackoffLimitExceeded";
+
+/// Why a Job fails: it takes too long.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
+/// Most ends that stand in a status by the identities of pods, as in Kubernetes: it is one object with all of them.
+pub const UNCOUNTED_MAX: usize = 500;
+
 /// Runs Jobs.
 pub struct Jobs;
 
@@ -34,14 +51,38 @@ pub struct Jobs;
 struct Run<'a> {
     job: &'a Arc<Value>,
     active: Vec<Arc<Value>>,
-    terminating: usize,
-    /// Ends that are not counted yet.
-    uncounted: Vec<Arc<Value>>,
-    succeeded: i64,
-    failed: i64,
+    terminating: Vec<Arc<Value>>,
+    /// Ends that will stand in the status as counted: those of pods that nothing holds any more.
+    counted: Ends,
+    /// Ends that will stand there by the identity of the pod, until its finalizer is seen to be gone.
+    uncounted: Uncounted,
+    /// Ends for which there is no room in the status yet.
+    left: Ends,
+    /// Pods whose end will stand in the status, and which still have their finalizer.
+    noted: Vec<Arc<Value>>,
     /// When the last pod failed.
     last_failure: Option<Moment>,
     indexes: BTreeSet<i64>,
+}
+
+/// How many pods ended well, and how many did not.
+struct Ends {
+    succeeded: i64,
+    failed: i64,
+}
+
+/// Identities of pods.
+struct Uncounted {
+    succeeded: BTreeSet<String>,
+    failed: BTreeSet<String>,
+}
+
+/// What a Job has come to.
+struct Verdict {
+    /// `Complete` or `Failed`.
+    kind: &'static str,
+    reason: String,
+    message: String,
 }
 
 impl Controller for Jobs {
@@ -86,42 +127,126 @@ impl Controller for Jobs {
 
 /// Whether a Job has come to its end.
 fn is_finished(job: &Value) -> bool {
-    ["Complete", "Failed"]
-        .iter()
-        .any(|kind| condition(job, kind).is_some_and(|known| known["status"] == "True"))
+    [COMPLETE, FAILED].iter().any(|(end, _)| is_true(job, end))
+}
+
+fn is_true(job: &Value, kind: &str) -> bool {
+    condition(job, kind).is_some_and(|known| known["status"] == "True")
+}
+
+/// What was decided about a Job before: that stays, whatever becomes of its pods.
+fn decided(job: &Value) -> Option<Verdict> {
+    let (kind, known) = [COMPLETE, FAILED].into_iter().find_map(|(end, target)| {
+        condition(job, target).filter(|known| known["status"] == "True").map(|known| (end, known))
+    })?;
+    Some(Verdict { kind, reason: text(&known["reason"]).into(), message: text(&known["message"]).into() })
+}
+
+/// Whether a pod is made anew only when the one before has ended, and not as soon as that is being deleted.
+fn waits_for_ends(job: &Value) -> bool {
+    job["spec"]["podReplacementPolicy"] == "Failed" || !job["spec"]["podFailurePolicy"].is_null()
+}
+
+impl Uncounted {
+    fn read(job: &Value) -> Self {
+        let uids = |field: &str| {
+            let known = items(&job["status"]["uncountedTerminatedPods"][field]);
+            known.map(|uid| text(uid).to_owned()).collect()
+        };
+        Self { succeeded: uids("succeeded"), failed: uids("failed") }
+    }
+
+    fn len(&self) -> usize {
+        self.succeeded.len() + self.failed.len()
+    }
+
+    fn has(&self, uid: &str) -> bool {
+        self.succeeded.contains(uid) || self.failed.contains(uid)
+    }
+
+    /// As it stands in the status: empty lists are left out.
+    fn show(&self) -> Value {
+        let mut shown = json!({});
+        for (field, uids) in [("succeeded", &self.succeeded), ("failed", &self.failed)] {
+            if !uids.is_empty() {
+                shown[field] = json!(uids);
+            }
+        }
+        shown
+    }
 }
 
 impl<'a> Run<'a> {
     fn of(job: &'a Arc<Value>, pods: &[Arc<Value>]) -> Self {
+        let status = &job["status"];
         let mut run = Self {
             job,
             active: Vec::new(),
-            terminating: 0,
-            uncounted: Vec::new(),
-            succeeded: number(&job["status"]["succeeded"]),
-            failed: number(&job["status"]["failed"]),
+            terminating: Vec::new(),
+            counted: Ends { succeeded: number(&status["succeeded"]), failed: number(&status["failed"]) },
+            uncounted: Uncounted::read(job),
+            left: Ends { succeeded: 0, failed: 0 },
+            noted: Vec::new(),
             last_failure: None,
-            indexes: read_indexes(text(&job["status"]["completedIndexes"])),
+            indexes: read_indexes(text(&status["completedIndexes"])),
         };
+        run.count_released(pods);
         for pod in pods {
-            let tracked = object::finalizers(pod).any(|held| held == TRACKING);
-            // A pod that is deleted before it ends has failed, once nothing of it runs.
-            let ended = pods::has_ended(pod);
-            if ended && pods::phase(pod) == "Failed" {
+            if pods::phase(pod) == "Failed" {
                 run.last_failure = run.last_failure.max(Some(ended_at(pod)));
             }
-            if ended && tracked {
-                run.uncounted.push(pod.clone());
-            } else if !ended && is_deleted(pod) {
-                run.terminating += 1;
-                if tracked {
-                    run.uncounted.push(pod.clone());
-                }
-            } else if !ended {
-                run.active.push(pod.clone());
+            if !pods::has_ended(pod) {
+                let list = if is_deleted(pod) { &mut run.terminating } else { &mut run.active };
+                list.push(pod.clone());
             }
+            run.note(pod);
         }
         run
+    }
+
+    /// Ends that were noted before are counted when their pod has lost its finalizer: it cannot be noted again.
+    fn count_released(&mut self, pods: &[Arc<Value>]) {
+        let held: BTreeSet<&str> =
+            pods.iter().filter(|pod| is_tracked(pod)).map(|pod| object::uid(pod)).collect();
+        for (uids, count) in [
+            (&mut self.uncounted.succeeded, &mut self.counted.succeeded),
+            (&mut self.uncounted.failed, &mut self.counted.failed),
+        ] {
+            let before = uids.len();
+            uids.retain(|uid| held.contains(uid.as_str()));
+            *count += i64::try_from(before - uids.len()).unwrap_or_default();
+        }
+    }
+
+    /// Notes how a pod ended, unless that is known.
+    fn note(&mut self, pod: &Arc<Value>) {
+        let succeeded = pods::phase(pod) == "Succeeded";
+        // Of a pod that is being deleted nothing is expected any more, nor of any once the Job has failed.
+        let lost = is_deleted(pod) && (!waits_for_ends(self.job) || is_true(self.job, FAILED.1));
+        if !is_tracked(pod) || !(pods::has_ended(pod) || lost) {
+            return;
+        }
+        let uid = object::uid(pod);
+        if succeeded && self.is_indexed() {
+            // An index is there once, however often it is noted.
+            let all = 0..self.completions().unwrap_or_default();
+            self.indexes.extend(index_of(pod).filter(|index| all.contains(index)));
+        } else if !self.uncounted.has(uid) {
+            let full = self.uncounted.len() >= UNCOUNTED_MAX;
+            let (uids, left) = if succeeded {
+                (&mut self.uncounted.succeeded, &mut self.left.succeeded)
+            } else {
+                (&mut self.uncounted.failed, &mut self.left.failed)
+            };
+            if full {
+                *left += 1;
+                return;
+            }
+            uids.insert(uid.to_owned());
+        }
+        if self.noted.len() < UNCOUNTED_MAX {
+            self.noted.push(pod.clone());
+        }
     }
 
     fn is_indexed(&self) -> bool {
@@ -132,33 +257,44 @@ impl<'a> Run<'a> {
         self.job["spec"]["completions"].as_i64()
     }
 
-    fn go(mut self, now: Moment, plan: &mut Plan) {
-        self.count();
-        let suspended = self.job["spec"]["suspend"] == true;
-        let mut status = self.status(now, suspended);
-        if let Some((kind, reason, message)) = self.verdict(now, &status, plan) {
-            self.end(kind, reason, message, now, &mut status, plan);
-        } else if suspended {
-            self.suspend(now, &mut status, plan);
-        } else {
-            self.resume(now, &mut status, plan);
-            self.match_parallelism(now, plan);
+    /// All ends, counted or not.
+    fn ends(&self) -> Ends {
+        let count = |uids: &BTreeSet<String>| i64::try_from(uids.len()).unwrap_or(i64::MAX);
+        Ends {
+            succeeded: if self.is_indexed() {
+                i64::try_from(self.indexes.len()).unwrap_or(i64::MAX)
+            } else {
+                self.counted.succeeded + count(&self.uncounted.succeeded) + self.left.succeeded
+            },
+            failed: self.counted.failed + count(&self.uncounted.failed) + self.left.failed,
         }
-        self.write(status, plan);
     }
 
-    /// Takes in the ends of pods.
-    fn count(&mut self) {
-        for pod in &self.uncounted {
-            if pods::phase(pod) == "Succeeded" {
-                let index = index_of(pod);
-                if !self.is_indexed() || index.is_none_or(|index| self.indexes.insert(index)) {
-                    self.succeeded += 1;
-                }
-            } else if pods::has_ended(pod) || self.job["spec"]["suspend"] != true {
-                // A pod that a suspension took away has not failed.
-                self.failed += 1;
+    /// First the status that says how pods ended and what the Job has come to, then the pods that it says it of let
+    /// go, then what follows for others: whatever is done half is known by the next plan.
+    fn go(self, now: Moment, plan: &mut Plan) {
+        let suspended = self.job["spec"]["suspend"] == true;
+        let mut status = self.status(now, suspended);
+        let verdict = self.verdict(now, &status, suspended, plan);
+        match &verdict {
+            Some(verdict) => self.end(verdict, now, &mut status, plan),
+            None if suspended => suspend(self.job, now, &mut status, plan),
+            None => resume(self.job, now, &mut status, plan),
+        }
+        if status != self.job["status"] {
+            let mut new = Value::clone(self.job);
+            new["status"] = status;
+            plan.writes.push(Write::status(&JOB, new));
+        }
+        release(&self.noted, plan);
+        match &verdict {
+            // What is stopped because the Job failed has failed.
+            Some(verdict) if verdict.kind == FAILED.0 => {
+                self.active.iter().take(PODS_PER_PLAN_MAX).for_each(|pod| self.delete(pod, plan));
             }
+            Some(_) => self.withdraw(&self.active, plan),
+            None if suspended => self.withdraw(&self.active, plan),
+            None => self.match_parallelism(now, plan),
         }
     }
 
@@ -174,7 +310,8 @@ impl<'a> Run<'a> {
             status.entry("startTime").or_insert_with(|| json!(now.to_time()));
         }
         let ready = self.active.iter().filter(|pod| pods::is_ready(pod)).count();
-        for (field, count) in [("succeeded", self.succeeded), ("failed", self.failed)] {
+        let succeeded = if self.is_indexed() { self.ends().succeeded } else { self.counted.succeeded };
+        for (field, count) in [("succeeded", succeeded), ("failed", self.counted.failed)] {
             if count > 0 {
                 status.insert(field.into(), json!(count));
             }
@@ -183,8 +320,8 @@ impl<'a> Run<'a> {
             status.insert("active".into(), json!(self.active.len()));
         }
         status.insert("ready".into(), json!(ready));
-        status.insert("terminating".into(), json!(self.terminating));
-        status.insert("uncountedTerminatedPods".into(), json!({}));
+        status.insert("terminating".into(), json!(self.terminating.len()));
+        status.insert("uncountedTerminatedPods".into(), self.uncounted.show());
         if self.is_indexed() && !self.indexes.is_empty() {
             status.insert("completedIndexes".into(), json!(show_indexes(&self.indexes)));
         }
@@ -192,66 +329,62 @@ impl<'a> Run<'a> {
     }
 
     /// Whether the Job is at its end, and how.
-    fn verdict(
-        &self,
-        now: Moment,
-        status: &Value,
-        plan: &mut Plan,
-    ) -> Option<(&'static str, &'static str, &'static str)> {
+    fn verdict(&self, now: Moment, status: &Value, suspended: bool, plan: &mut Plan) -> Option<Verdict> {
+        if let Some(verdict) = decided(self.job) {
+            return Some(verdict);
+        }
+        let is = |kind: &'static str, reason: &str, message: &str| {
+            Some(Verdict { kind, reason: reason.into(), message: message.into() })
+        };
+        let ends = self.ends();
         let limit = self.job["spec"]["backoffLimit"].as_i64().unwrap_or(6);
         let restarts: i64 = (self.active.iter())
             .filter(|_| self.job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure")
             .flat_map(|pod| items(&pod["status"]["containerStatuses"]))
             .map(|container| number(&container["restartCount"]))
             .sum();
-        if self.failed > limit || (restarts > 0 && restarts >= limit.max(1)) {
-            return Some(("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"));
+        if ends.failed > limit || (restarts > 0 && restarts >= limit.max(1)) {
+            return is(FAILED.0, BACKOFF_EXCEEDED, "Job has reached the specified backoff limit");
         }
-        let deadline = self.job["spec"]["activeDeadlineSeconds"].as_i64();
+        let deadline = self.job["spec"]["activeDeadlineSeconds"].as_i64().filter(|_| !suspended);
         if let (Some(seconds), Some(start)) = (deadline, read_time(&status["startTime"])) {
             let end = after(start, seconds);
             if end <= now {
-                let message = "Job was active longer than specified deadline";
-                return Some(("Failed", "DeadlineExceeded", message));
+                return is(FAILED.0, DEADLINE_EXCEEDED, "Job was active longer than specified deadline");
             }
             plan.requeue(end);
         }
         let done = match self.completions() {
-            Some(wanted) => self.succeeded >= wanted,
+            Some(wanted) => ends.succeeded >= wanted,
             // One success is enough for all: nothing new begins, and the rest comes to its end.
-            None => self.succeeded > 0 && self.active.is_empty() && self.terminating == 0,
+            None => ends.succeeded > 0 && self.active.is_empty() && self.terminating.is_empty(),
         };
-        done.then_some(("Complete", "CompletionsReached", "Reached expected number of succeeded pods"))
+        if done {
+            return is(COMPLETE.0, "CompletionsReached", "Reached expected number of succeeded pods");
+        }
+        None
     }
 
-    fn end(
-        &self,
-        kind: &'static str,
-        reason: &'static str,
-        message: &'static str,
-        now: Moment,
-        status: &mut Value,
-        plan: &mut Plan,
-    ) {
-        for pod in &self.active {
-            self.delete(pod, plan);
-        }
-        let first = if kind == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
-        add_condition(status, first, "True", reason, message, now);
+    /// Writes down what the Job has come to; the end itself when nothing of it runs and all is counted.
+    fn end(&self, verdict: &Verdict, now: Moment, status: &mut Value, plan: &mut Plan) {
+        let Verdict { kind, reason, message } = verdict;
+        let (end, target) = if *kind == COMPLETE.0 { COMPLETE } else { FAILED };
+        add_condition(status, target, "True", reason, message, now);
         let object = status.as_object_mut().expect("a status is an object");
         object.remove("active");
         object.insert("ready".into(), json!(0));
-        // The Job ends when nothing of it runs any more.
-        if !self.active.is_empty() || self.terminating > 0 {
-            object.insert("terminating".into(), json!(self.terminating + self.active.len()));
+        let running = self.terminating.len() + self.active.len();
+        if running > 0 || self.uncounted.len() > 0 {
+            object.insert("terminating".into(), json!(running));
             return;
         }
-        add_condition(status, kind, "True", reason, message, now);
-        let event = if kind == "Complete" {
+        add_condition(status, end, "True", reason, message, now);
+        let event = if end == COMPLETE.0 {
             status["completionTime"] = json!(now.to_time());
             Event::normal(&JOB, self.job, "Completed", "Job completed".into())
         } else {
-            Event::warning(&JOB, self.job, reason, message.into())
+            let known = [BACKOFF_EXCEEDED, DEADLINE_EXCEEDED].into_iter().find(|known| known == reason);
+            Event::warning(&JOB, self.job, known.unwrap_or(FAILED.0), message.clone())
         };
         plan.events.push(event);
         if let Some(seconds) = self.job["spec"]["ttlSecondsAfterFinished"].as_i64() {
@@ -259,53 +392,31 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn suspend(&self, now: Moment, status: &mut Value, plan: &mut Plan) {
-        for pod in &self.active {
-            self.delete(pod, plan);
-        }
-        let object = status.as_object_mut().expect("a status is an object");
-        object.remove("startTime");
-        if add_condition(status, "Suspended", "True", "JobSuspended", "Job suspended", now) {
-            plan.events.push(Event::normal(&JOB, self.job, "Suspended", "Job suspended".into()));
-        }
-    }
-
-    fn resume(&self, now: Moment, status: &mut Value, plan: &mut Plan) {
-        let was = condition(self.job, "Suspended").is_some_and(|known| known["status"] == "True");
-        if was && add_condition(status, "Suspended", "False", "JobResumed", "Job resumed", now) {
-            status["startTime"] = json!(now.to_time());
-            plan.events.push(Event::normal(&JOB, self.job, "Resumed", "Job resumed".into()));
-        }
-    }
-
     /// As many pods as may run at a time, and no more than are still needed.
     fn match_parallelism(&self, now: Moment, plan: &mut Plan) {
         let parallelism = self.job["spec"]["parallelism"].as_i64().unwrap_or(1);
+        let ends = self.ends();
         let wanted = match self.completions() {
-            Some(completions) => (completions - self.succeeded).min(parallelism),
+            Some(completions) => (completions - ends.succeeded).min(parallelism),
             // Those that run come to their end.
-            None if self.succeeded > 0 => return,
+            None if ends.succeeded > 0 => return,
             None => parallelism,
         };
         let wanted = usize::try_from(wanted).unwrap_or_default();
         if self.active.len() > wanted {
-            for pod in &self.active[wanted..] {
-                self.delete(pod, plan);
-            }
+            self.withdraw(&self.active[wanted..], plan);
             return;
         }
-        let there = self.active.len() + self.terminating;
-        let missing = wanted.saturating_sub(there).min(PODS_PER_PLAN_MAX);
+        let ending = if waits_for_ends(self.job) { self.terminating.len() } else { 0 };
+        let missing = wanted.saturating_sub(self.active.len() + ending).min(PODS_PER_PLAN_MAX);
         if missing == 0 {
             return;
         }
-        let fresh = self.uncounted.iter().any(|pod| pods::phase(pod) == "Failed");
-        let last = if fresh { Some(self.last_failure.unwrap_or(now)) } else { self.last_failure };
-        if let Some(last) = last {
-            let exponent = u32::try_from(self.failed - 1).unwrap_or(0).min(10);
+        if let Some(last) = self.last_failure {
+            let exponent = u32::try_from(ends.failed - 1).unwrap_or(0).min(10);
             let wait = (BACKOFF_SECONDS_MIN << exponent).min(BACKOFF_SECONDS_MAX);
             let begin = after(last, wait);
-            if self.failed > 0 && begin > now {
+            if ends.failed > 0 && begin > now {
                 plan.requeue(begin);
                 return;
             }
@@ -324,7 +435,9 @@ impl<'a> Run<'a> {
             }
             return;
         }
-        let running: BTreeSet<i64> = self.active.iter().filter_map(|pod| index_of(pod)).collect();
+        let ending = self.terminating.iter().filter(|_| waits_for_ends(self.job));
+        let running: BTreeSet<i64> =
+            self.active.iter().chain(ending).filter_map(|pod| index_of(pod)).collect();
         let all = 0..self.completions().unwrap_or_default();
         let free = all.filter(|index| !self.indexes.contains(index) && !running.contains(index));
         for index in free.take(count) {
@@ -332,30 +445,45 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Deletes a pod; one that nobody runs is counted no more.
+    /// Takes pods away that have done nothing wrong: they are let go first, so that their end is not counted.
+    fn withdraw(&self, pods: &[Arc<Value>], plan: &mut Plan) {
+        let pods = &pods[..pods.len().min(PODS_PER_PLAN_MAX)];
+        release(pods, plan);
+        pods.iter().for_each(|pod| self.delete(pod, plan));
+    }
+
     fn delete(&self, pod: &Value, plan: &mut Plan) {
         let message = format!("Deleted pod: {}", object::name(pod));
         let event = Event::normal(&JOB, self.job, "SuccessfulDelete", message);
         plan.write_and_tell(pods::delete(pod), event);
     }
+}
 
-    /// First the status that counts the ends, then the pods that are counted let go.
-    fn write(&self, status: Value, plan: &mut Plan) {
-        if status != self.job["status"] {
-            let mut new = Value::clone(self.job);
-            new["status"] = status;
-            plan.writes.push(Write::status(&JOB, new));
-        }
-        release(&self.uncounted, plan);
+fn suspend(job: &Value, now: Moment, status: &mut Value, plan: &mut Plan) {
+    let object = status.as_object_mut().expect("a status is an object");
+    object.remove("startTime");
+    if add_condition(status, "Suspended", "True", "JobSuspended", "Job suspended", now) {
+        plan.events.push(Event::normal(&JOB, job, "Suspended", "Job suspended".into()));
     }
 }
 
-/// Pods that are counted, or whose Job counts no more, may go.
-fn release(pods: &[Arc<Value>], plan: &mut Plan) {
-    for pod in pods.iter().filter(|pod| object::finalizers(pod).any(|held| held == TRACKING)) {
-        let others: Vec<&str> = object::finalizers(pod).filter(|held| *held != TRACKING).collect();
-        plan.writes.push(Write::patch_metadata(&POD, pod, json!({"finalizers": others})));
+fn resume(job: &Value, now: Moment, status: &mut Value, plan: &mut Plan) {
+    if is_true(job, "Suspended")
+        && add_condition(status, "Suspended", "False", "JobResumed", "Job resumed", now)
+    {
+        status["startTime"] = json!(now.to_time());
+        plan.events.push(Event::normal(&JOB, job, "Resumed", "Job resumed".into()));
     }
+}
+
+fn is_tracked(pod: &Value) -> bool {
+    object::finalizers(pod).any(|held| held == TRACKING)
+}
+
+/// Pods whose end is noted, or of no interest, may go.
+fn release(pods: &[Arc<Value>], plan: &mut Plan) {
+    let tracked = pods.iter().filter(|pod| is_tracked(pod));
+    plan.writes.extend(tracked.map(|pod| Write::drop_finalizer(&POD, pod, TRACKING)));
 }
 
 /// A Job that has ended goes after the time that it says.

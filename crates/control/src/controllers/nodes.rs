@@ -9,7 +9,8 @@ use shoal_api::object;
 use shoal_api::quantity::Quantity;
 use shoal_api::time::Moment;
 
-use super::pods::{condition, created, has_ended};
+use super::pods::{condition, created, has_ended, is_ready};
+use crate::bootstrap::NODE_LEASES;
 use crate::known::{LEASE, NODE, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Write, after, read_time};
 use crate::snapshot::{Snapshot, is_deleted, items, text};
@@ -19,9 +20,6 @@ pub const GRACE_SECONDS: i64 = 40;
 
 /// Only a node that was heard of within so many seconds, two renewals, proves that this side hears at all.
 const LIVE_SECONDS: i64 = 20;
-
-/// Where nodes renew their leases.
-const LEASES: &str = "kube-node-lease";
 
 /// Addresses of all pods: enough for 32,768 nodes of the usual size, clear of the network of Services.
 const PODS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 128, 0, 0), 9);
@@ -51,8 +49,8 @@ const TAINTS: [(&str, &str, &str); 6] = [
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
 ];
 
-/// Taint of a node that was cordoned.
-const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Taint of a node that was cordoned: nothing new shall run there.
+pub(super) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// Notices nodes that are lost, and taints them by what they say of themselves.
 pub struct NodeLifecycle {
@@ -80,7 +78,7 @@ impl Controller for NodeLifecycle {
         let mut plan = Plan::default();
         let late = after(heard_of(world, &node).max(self.since), GRACE_SECONDS + 1);
         if now >= late {
-            if give_up(world, &node, now, &mut plan) {
+            if give_up(&node, now, &mut plan) {
                 return plan;
             }
         } else {
@@ -90,11 +88,7 @@ impl Controller for NodeLifecycle {
             |other: &Arc<Value>| is_ready(other) && after(heard_of(world, other), LIVE_SECONDS) >= now;
         let evicts = world.list(&NODE, None).iter().any(lives);
         if let Some(taints) = tainted(&node, evicts, now) {
-            let patch = json!({
-                "metadata": {"uid": node["metadata"]["uid"], "resourceVersion": node["metadata"]["resourceVersion"]},
-                "spec": {"taints": taints},
-            });
-            plan.writes.push(Write::Patch { key: key.clone(), subresource: "", patch });
+            plan.writes.push(Write::patch_spec(&NODE, &node, &json!({"taints": taints})));
         }
         if !is_ready(&node) {
             unready_pods(world, &node, now, &mut plan);
@@ -105,21 +99,18 @@ impl Controller for NodeLifecycle {
     }
 }
 
-fn is_ready(node: &Value) -> bool {
-    condition(node, "Ready").is_some_and(|ready| ready["status"] == "True")
-}
-
 /// The last sign of life: of the lease, of the status, or that the node was made.
 fn heard_of(world: &dyn Snapshot, node: &Value) -> Moment {
-    let lease = world.get(&LEASE, LEASES, object::name(node));
+    let lease = world.get(&LEASE, NODE_LEASES, object::name(node));
     let renewed = lease.and_then(|lease| read_time(&lease["spec"]["renewTime"]));
     let posted = condition(node, "Ready").and_then(|ready| read_time(&ready["lastHeartbeatTime"]));
     let signs = [renewed, posted, Some(created(node))];
     signs.into_iter().flatten().max().unwrap_or_default()
 }
 
-/// Nothing that a lost node said is known any more. Says whether that is news.
-fn give_up(world: &dyn Snapshot, node: &Arc<Value>, now: Moment, plan: &mut Plan) -> bool {
+/// Nothing that a lost node said is known any more. Says whether that is news: when it is written, the node is
+/// planned for again, and its pods with it.
+fn give_up(node: &Arc<Value>, now: Moment, plan: &mut Plan) -> bool {
     let mut conditions: Vec<Value> = items(&node["status"]["conditions"]).cloned().collect();
     let time = json!(now.to_time());
     for kind in CONDITIONS {
@@ -144,7 +135,6 @@ fn give_up(world: &dyn Snapshot, node: &Arc<Value>, now: Moment, plan: &mut Plan
     if is_ready(node) {
         let message = format!("Node {} status is now: NodeNotReady", object::name(node));
         plan.events.push(Event::normal(&NODE, node, "NodeNotReady", message));
-        unready_pods(world, node, now, plan);
     }
     plan.writes.push(Write::patch_status(&NODE, node, &json!({"conditions": conditions})));
     true
@@ -152,8 +142,7 @@ fn give_up(world: &dyn Snapshot, node: &Arc<Value>, now: Moment, plan: &mut Plan
 
 /// Pods of a node that is lost serve nobody.
 fn unready_pods(world: &dyn Snapshot, node: &Value, now: Moment, plan: &mut Plan) {
-    let here =
-        |pod: &&Arc<Value>| pod["spec"]["nodeName"] == *object::name(node) && super::pods::is_ready(pod);
+    let here = |pod: &&Arc<Value>| pod["spec"]["nodeName"] == *object::name(node) && is_ready(pod);
     for pod in world.list(&POD, None).iter().filter(here) {
         let mut conditions: Vec<Value> = items(&pod["status"]["conditions"]).cloned().collect();
         for ready in conditions.iter_mut().filter(|known| known["type"] == "Ready") {
@@ -241,11 +230,7 @@ impl Controller for PodRanges {
         };
         let first = Ipv4Addr::from_bits(PODS.0.to_bits() + (free << (32 - RANGE_BITS_MAX)));
         let range = format!("{first}/{bits}");
-        let patch = json!({
-            "metadata": {"uid": node["metadata"]["uid"], "resourceVersion": node["metadata"]["resourceVersion"]},
-            "spec": {"podCIDR": range, "podCIDRs": [range]},
-        });
-        Plan::write(Write::Patch { key: key.clone(), subresource: "", patch })
+        Plan::write(Write::patch_spec(&NODE, &node, &json!({"podCIDR": range, "podCIDRs": [range]})))
     }
 }
 

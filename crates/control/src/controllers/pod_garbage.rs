@@ -67,7 +67,8 @@ impl Controller for PodGarbage {
         let node = text(&pod["spec"]["nodeName"]);
         if node.is_empty() {
             // Nobody else would end a pod that is being deleted and never ran.
-            return if is_deleted(&pod) { Plan::write(at_once(&pod)) } else { Plan::default() };
+            let ends = is_deleted(&pod).then(|| Plan::write(Write::delete_at_once(&POD, &pod)));
+            return ends.unwrap_or_default();
         }
         if world.get(&NODE, "", node).is_some() {
             missing.remove(object::uid(&pod));
@@ -97,19 +98,8 @@ fn orphaned(pod: &Value, node: &str, now: Moment) -> Plan {
         plan.writes.push(write);
     }
     let message = format!("Node {node} is gone and did not come back");
-    plan.write_and_tell(at_once(pod), Event::normal(&POD, pod, "NodeGone", message));
+    plan.write_and_tell(Write::delete_at_once(&POD, pod), Event::normal(&POD, pod, "NodeGone", message));
     plan
-}
-
-/// Deletes a pod without waiting for its node.
-fn at_once(pod: &Value) -> Write {
-    Write::Delete {
-        key: Key::of(&POD, pod),
-        uid: object::uid(pod).into(),
-        resource_version: None,
-        propagation: None,
-        grace_period_seconds: Some(0),
-    }
 }
 
 /// The oldest of those that have ended go.
@@ -120,6 +110,7 @@ fn too_many(world: &dyn Snapshot) -> Plan {
     if excess > 0 {
         pods.sort_by_cached_key(|pod| (created(pod), object::uid(pod).to_owned()));
     }
-    let writes = pods.iter().take(excess.min(DELETED_PER_PLAN_MAX)).map(|pod| at_once(pod));
+    let gone = pods.iter().take(excess.min(DELETED_PER_PLAN_MAX));
+    let writes = gone.map(|pod| Write::delete_at_once(&POD, pod));
     Plan { writes: writes.collect(), ..Plan::default() }
 }

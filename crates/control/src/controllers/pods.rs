@@ -17,7 +17,7 @@ pub(crate) fn phase(pod: &Value) -> &str {
 }
 
 /// Whether a pod has ended for good.
-pub(crate) fn has_ended(pod: &Value) -> bool {
+pub fn has_ended(pod: &Value) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
@@ -31,8 +31,8 @@ pub(crate) fn condition<'v>(object: &'v Value, kind: &str) -> Option<&'v Value> 
     items(&object["status"]["conditions"]).find(|condition| condition["type"] == kind)
 }
 
-/// Whether a pod says that it is ready.
-pub(crate) fn is_ready(pod: &Value) -> bool {
+/// Whether a pod or a node says that it is ready.
+pub fn is_ready(pod: &Value) -> bool {
     condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 

@@ -1,7 +1,7 @@
 //! Claims that pods use, and volumes that claims have, are kept until nobody does: a finalizer, which admission has put there,
 //! holds them after their deletion, and is taken away here.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, object};
 
@@ -59,8 +59,7 @@ fn release(world: &dyn Snapshot, key: &Key, finalizer: &str, is_used: impl FnOnc
     if !is_deleted(&held) || !is_ours || is_used(&held) {
         return Plan::default();
     }
-    let kept: Vec<&str> = object::finalizers(&held).filter(|one| *one != finalizer).collect();
-    Plan::write(Write::patch_metadata(&key.kind, &held, json!({"finalizers": kept})))
+    Plan::write(Write::drop_finalizer(&key.kind, &held, finalizer))
 }
 
 /// The claims of a pod.
@@ -80,6 +79,8 @@ fn claim_names(pod: &Value) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

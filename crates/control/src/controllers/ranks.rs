@@ -9,10 +9,8 @@ use shoal_api::object;
 use shoal_api::time::Moment;
 
 use super::pods::{created, is_ready, number, phase, ready_since};
+use crate::kinds::pod::DELETION_COST;
 use crate::snapshot::items;
-
-/// Annotation of a pod: what its deletion costs; the cheapest goes first.
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// What decides, in this order; the smallest goes first.
 type Rank = (bool, u8, bool, i64, Reverse<usize>, u32, Reverse<i64>, u32, String);

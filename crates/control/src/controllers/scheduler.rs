@@ -21,6 +21,7 @@ use shoal_api::object;
 use shoal_api::time::Moment;
 
 use self::ask::Ask;
+pub(super) use self::ask::Toleration;
 use self::cluster::Cluster;
 use self::filters::Reason;
 use self::topology::Others;
@@ -114,10 +115,10 @@ fn plan(cluster: &mut Cluster, now: Moment) -> Plan {
     let mut tables: HashMap<*const Ask, Table> = HashMap::new();
     // Places of pods, and of the nodes that they get.
     let mut placed: Vec<(usize, usize)> = Vec::new();
-    let mut refused = 0;
+    let mut refusals: Vec<(usize, String)> = Vec::new();
     let minded = cluster.pods.values().any(|pod| !pod.ask.anti_affinity.is_empty());
     for place in waiting {
-        if placed.len() == PODS_PER_PLAN_MAX || refused == REFUSALS_PER_PLAN_MAX {
+        if placed.len() == PODS_PER_PLAN_MAX || refusals.len() == REFUSALS_PER_PLAN_MAX {
             // What is written now wakes the scheduler again; what is left is asked then.
             plan.requeue(now);
             break;
@@ -134,8 +135,13 @@ fn plan(cluster: &mut Cluster, now: Moment) -> Plan {
                 cluster.assume(place, node);
                 placed.push((place, node));
             }
-            Err(why) => refused += usize::from(plan.refuse(&cluster.pods[&place].object, &why, now)),
+            Err(why) if is_known(&cluster.pods[&place].object, &why) => {}
+            Err(why) => refusals.push((place, why)),
         }
+    }
+    // Pods that get a node do not wait for those that get none.
+    for (place, why) in refusals {
+        plan.refuse(&cluster.pods[&place].object, why, now);
     }
     for (place, _) in placed {
         cluster.forget(place);
@@ -201,6 +207,13 @@ fn refusals(cluster: &Cluster, ask: &Ask, others: Option<&Others>) -> Vec<Vec<Re
     cluster.nodes.iter().map(|node| filters::refusal(ask, node, others)).collect()
 }
 
+/// Whether a pod says already why it waits.
+fn is_known(pod: &Value, why: &str) -> bool {
+    condition(pod, "PodScheduled").is_some_and(|known| {
+        known["status"] == "False" && known["reason"] == "Unschedulable" && known["message"] == why
+    })
+}
+
 impl Plan {
     fn bind(&mut self, pod: &Value, node: &str) {
         let (namespace, name) = (object::namespace(pod), object::name(pod));
@@ -209,13 +222,9 @@ impl Plan {
         self.write_and_tell(write, Event::normal(&POD, pod, "Scheduled", message));
     }
 
-    /// Tells why a pod waits, unless that is known. Says whether it was not.
-    fn refuse(&mut self, pod: &Value, why: &str, now: Moment) -> bool {
+    /// Tells why a pod waits.
+    fn refuse(&mut self, pod: &Value, why: String, now: Moment) {
         let known = condition(pod, "PodScheduled");
-        let same = |known: &&Value| known["status"] == "False" && known["reason"] == "Unschedulable";
-        if known.filter(same).is_some_and(|known| known["message"] == why) {
-            return false;
-        }
         let since =
             known.filter(|known| known["status"] == "False").map(|known| &known["lastTransitionTime"]);
         let mut conditions: Vec<Value> = items(&pod["status"]["conditions"]).cloned().collect();
@@ -229,7 +238,6 @@ impl Plan {
             None => conditions.push(new),
         }
         let write = Write::patch_status(&POD, pod, &json!({"conditions": conditions}));
-        self.write_and_tell(write, Event::warning(&POD, pod, "FailedScheduling", why.to_owned()));
-        true
+        self.write_and_tell(write, Event::warning(&POD, pod, "FailedScheduling", why));
     }
 }

@@ -4,13 +4,10 @@ use serde_json::Value;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, object};
 
-use crate::bootstrap::{Kept, SystemObject};
+use crate::bootstrap::{AUTOUPDATE, Kept, SystemObject};
 use crate::known::NAMESPACE;
 use crate::plan::{Controller, Interest, Key, Plan, Write};
 use crate::snapshot::{Snapshot, is_deleted};
-
-/// Annotation of objects whose spec Shoal keeps; `false` leaves it to the user.
-const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// Keeps the objects of [`crate::bootstrap`].
 pub struct SystemObjects {

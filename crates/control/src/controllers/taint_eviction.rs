@@ -6,6 +6,7 @@ use shoal_api::time::Moment;
 
 use super::nodes::pods_on;
 use super::pods;
+use super::scheduler::Toleration;
 use crate::known::{NODE, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Write, after, read_time};
 use crate::snapshot::{Snapshot, items, text};
@@ -73,11 +74,7 @@ fn leaves_at(pod: &Value, node: &Value) -> Option<Moment> {
 }
 
 fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let (key, effect) = (text(&toleration["key"]), text(&toleration["effect"]));
-    let exists = toleration["operator"] == "Exists";
-    (effect.is_empty() || effect == "NoExecute")
-        && (taint["key"] == key || (key.is_empty() && exists))
-        && (exists || text(&toleration["value"]) == text(&taint["value"]))
+    Toleration::of(toleration).covers(text(&taint["key"]), text(&taint["value"]), "NoExecute")
 }
 
 fn evict(pod: &Value, now: Moment) -> Plan {

@@ -19,10 +19,10 @@ mod volumes;
 pub(crate) mod warnings;
 
 /// Marks a pod that a node runs on its own.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// How costly it is to delete this pod rather than another of its set.
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+pub(crate) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// What of a pod can change, as messages say it.
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,\

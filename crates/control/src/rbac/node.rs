@@ -6,9 +6,7 @@ use serde_json::Value;
 use shoal_api::object;
 
 use super::{Attributes, Decision, Rule, User, bootstrap};
-
-/// Leases of nodes live here.
-const LEASES: &str = "kube-node-lease";
+use crate::bootstrap::NODE_LEASES;
 
 /// Which objects the pods of each node use, kept up to date by object events.
 #[derive(Clone, Debug)]
@@ -245,8 +243,8 @@ fn own_lease(node: &str, attributes: &Attributes<'_>) -> Result<(), String> {
     if !matches!(attributes.verb, "get" | "create" | "update" | "patch" | "delete") {
         return Err("can only get, create, update, patch, or delete a node lease".into());
     }
-    if attributes.namespace != LEASES {
-        return Err(format!("can only access leases in the {LEASES:?} system namespace"));
+    if attributes.namespace != NODE_LEASES {
+        return Err(format!("can only access leases in the {NODE_LEASES:?} system namespace"));
     }
     // The name of what is created is not known here: admission checks it.
     if attributes.verb != "create" && attributes.name != node {

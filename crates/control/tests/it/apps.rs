@@ -528,3 +528,52 @@ fn an_app_with_a_schedule_is_a_cron_job() {
         "what nothing runs is not said to run"
     );
 }
+
+#[test]
+fn an_app_whose_certificate_is_taken_away_has_none() {
+    let mut world = world(whole());
+    assert!(get(&world, &INGRESS).expect("it is there")["spec"]["tls"].is_array());
+    world.change(&INGRESS, "demo", "shop", |ingress| ingress["spec"]["ingressClassName"] = json!("edge"));
+    world.change(&APP, "demo", "shop", |app| {
+        app["spec"]["routes"][0].as_object_mut().expect("a route").remove("tlsSecretName");
+    });
+    expect![[r#"
+        app-controller: update Ingress demo/shop
+        app-controller: status App demo/shop
+    "#]]
+    .assert_eq(&world.settle());
+    let ingress = get(&world, &INGRESS).expect("it is there");
+    assert!(ingress["spec"].get("tls").is_none(), "{ingress}");
+    assert_eq!(ingress["spec"]["ingressClassName"], "edge", "what the app never asks for stays");
+    assert_eq!(world.settle(), "");
+}
+
+#[test]
+fn what_an_app_of_the_same_name_left_behind_is_not_its_own() {
+    let mut world = world(json!({"component": "hello.wasm"}));
+    let pod = object::name(&world.list(&POD, Some("demo"))[0]).to_owned();
+    world.change(&POD, "demo", &pod, |pod| {
+        pod["status"] = json!({"conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room",
+        }]});
+    });
+    // How the reference is written besides makes no difference.
+    world.change(&DEPLOYMENT, "demo", "shop", |deployment| {
+        deployment["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = json!(false);
+    });
+    world.settle();
+    assert!(conditions(&world).starts_with("0/1 "), "{}", conditions(&world));
+    assert!(conditions(&world).contains("no room"), "{}", conditions(&world));
+    // The App is deleted and made anew, before what it had made is cleaned away.
+    world.delete(&APP, "demo", "shop", None);
+    let mut second = app(json!({"component": "hello.wasm"}));
+    second["metadata"]["uid"] = json!("second");
+    world.apply(second);
+    world.settle();
+    expect![[r#"
+        0/0 "http://shop.demo"
+        Ready False Starting: 0 of 0 replicas serve.
+        Progressing True Expanding: The Deployment is about to begin.
+        Failed True NameTaken: Deployment "shop" exists and does not belong to this app: delete it, or give the app another name
+    "#]].assert_eq(&conditions(&world));
+}

@@ -37,6 +37,16 @@ fn world() -> World {
     world
 }
 
+/// A world where a Deployment of `web:1` has all its pods, and they are ready.
+fn settled(replicas: i64, strategy: Value) -> World {
+    let mut world = world();
+    world.apply(web(replicas, strategy));
+    world.settle();
+    ready(&mut world, "web:1", usize::MAX);
+    world.settle();
+    world
+}
+
 /// Pods of an image become ready, at most so many; controllers answer.
 fn ready(world: &mut World, image: &str, most: usize) {
     let now = world.now().to_time();
@@ -177,11 +187,7 @@ fn a_deployment_comes_up() {
 
 #[test]
 fn a_rollout_goes_step_by_step_and_back_again() {
-    let mut world = world();
-    world.apply(web(4, rolling(json!(1), json!(1))));
-    world.settle();
-    ready(&mut world, "web:1", 9);
-    world.settle();
+    let mut world = settled(4, rolling(json!(1), json!(1)));
     world.tick(10);
     set_image(&mut world, "web:2");
     let mut told = events(&world.settle());
@@ -242,11 +248,7 @@ fn a_rollout_goes_step_by_step_and_back_again() {
 #[test]
 fn enough_pods_are_available_at_any_time() {
     for (surge, unavailable) in [(0, 1), (1, 0), (2, 3), (0, 10), (10, 10)] {
-        let mut world = world();
-        world.apply(web(10, rolling(json!(surge), json!(unavailable))));
-        world.settle();
-        ready(&mut world, "web:1", 99);
-        world.settle();
+        let mut world = settled(10, rolling(json!(surge), json!(unavailable)));
         set_image(&mut world, "web:2");
         let mut steps = 0;
         loop {
@@ -302,11 +304,7 @@ fn a_rollout_that_stands_still_is_told_of() {
 
 #[test]
 fn a_pause_holds_a_rollout_but_not_the_number() {
-    let mut world = world();
-    world.apply(web(4, rolling(json!(2), json!(0))));
-    world.settle();
-    ready(&mut world, "web:1", 9);
-    world.settle();
+    let mut world = settled(4, rolling(json!(2), json!(0)));
     set_image(&mut world, "web:2");
     world.settle();
     world.change(&DEPLOYMENT, DEMO, "web", |web| web["spec"]["paused"] = json!(true));
@@ -368,11 +366,7 @@ fn a_pause_holds_a_rollout_but_not_the_number() {
 
 #[test]
 fn recreate_waits_for_the_old_pods_to_go() {
-    let mut world = world();
-    world.apply(web(2, json!({"type": "Recreate"})));
-    world.settle();
-    ready(&mut world, "web:1", 9);
-    world.settle();
+    let mut world = settled(2, json!({"type": "Recreate"}));
     for pod in world.list(&POD, Some(DEMO)) {
         world.change(&POD, DEMO, object::name(&pod), |pod| {
             pod["metadata"]["finalizers"] = json!(["demo/hold"]);
@@ -607,4 +601,81 @@ fn a_plan_makes_and_deletes_so_many_pods() {
         world.change(&REPLICA_SET, DEMO, "rs", |set| set["spec"]["replicas"] = json!(0));
         assert_eq!(ReplicaSets.plan(&world, &key, world.now()).writes.len(), PODS_PER_PLAN_MAX);
     }
+}
+
+/// The ReplicaSet of an image.
+fn set_of(world: &World, image: &str) -> String {
+    let of = |set: &Value| set["spec"]["template"]["spec"]["containers"][0]["image"] == image;
+    let sets = world.list(&REPLICA_SET, Some(DEMO));
+    object::name(sets.iter().find(|set| of(set)).expect("there is one")).to_owned()
+}
+
+/// What the Deployment does next with sets, in words.
+fn next(world: &World) -> String {
+    let key = Key::new(&DEPLOYMENT, DEMO, "web");
+    let events = Deployments.plan(world, &key, world.now()).events;
+    events.iter().map(|event| short(&event.message) + "\n").collect()
+}
+
+/// A set has seen what it should be, and counts so many pods as available.
+fn seen(world: &mut World, set: &str, available: i64) {
+    world.change(&REPLICA_SET, DEMO, set, |set| {
+        set["status"]["observedGeneration"] = set["metadata"]["generation"].clone();
+        set["status"]["availableReplicas"] = json!(available);
+    });
+}
+
+fn resize(world: &mut World, set: &str, replicas: i64) {
+    world.change(&REPLICA_SET, DEMO, set, |set| set["spec"]["replicas"] = json!(replicas));
+}
+
+#[test]
+fn counts_from_before_a_set_was_resized_are_not_relied_on() {
+    let mut world = settled(3, rolling(json!(1), json!(0)));
+    set_image(&mut world, "web:2");
+    world.settle();
+    let (old, new) = (set_of(&world, "web:1"), set_of(&world, "web:2"));
+    seen(&mut world, &new, 1);
+    check(&next(&world), expect!["Scaled down replica set web from 3 to 2\n"]);
+    // It was told to shrink, did, and was told to grow again before it had said so: one pod is there, not three.
+    resize(&mut world, &old, 1);
+    resize(&mut world, &old, 3);
+    check(&next(&world), expect![""]);
+    seen(&mut world, &old, 3);
+    check(&next(&world), expect!["Scaled down replica set web from 3 to 2\n"]);
+    // Of more than the newest wants, because they could not be deleted, the excess replaces nothing.
+    seen(&mut world, &new, 2);
+    check(&next(&world), expect!["Scaled down replica set web from 3 to 2\n"]);
+    // The same where the newest set has all its pods, as far as it can tell.
+    resize(&mut world, &old, 1);
+    seen(&mut world, &old, 1);
+    resize(&mut world, &new, 3);
+    world.change(&REPLICA_SET, DEMO, &new, |set| set["status"]["availableReplicas"] = json!(3));
+    world.change(&DEPLOYMENT, DEMO, "web", |web| web["spec"]["paused"] = json!(true));
+    check(&next(&world), expect![""]);
+    seen(&mut world, &new, 3);
+    check(&next(&world), expect!["Scaled down replica set web from 1 to 0\n"]);
+}
+
+#[test]
+fn recreate_waits_until_the_old_set_knows_that_it_wants_nothing() {
+    let mut world = World::new(vec![Box::new(Deployments)]);
+    world.apply(namespace(DEMO));
+    world.apply(web(2, json!({"type": "Recreate"})));
+    world.settle();
+    let old = set_of(&world, "web:1");
+    set_image(&mut world, "web:2");
+    check(
+        &events(&world.settle()),
+        expect![[r#"
+            Normal ScalingReplicaSet about web: Scaled down replica set web from 2 to 0
+        "#]],
+    );
+    seen(&mut world, &old, 0);
+    check(
+        &events(&world.settle()),
+        expect![[r#"
+            Normal ScalingReplicaSet about web: Scaled up replica set web from 0 to 2
+        "#]],
+    );
 }

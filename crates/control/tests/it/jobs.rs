@@ -3,15 +3,30 @@
 use expect_test::expect;
 use serde_json::{Value, json};
 use shoal_api::{Status, object};
-use shoal_control::controllers::job::Jobs;
+use shoal_control::controllers::job::{Jobs, UNCOUNTED_MAX};
 use shoal_control::known::{JOB, POD};
+use shoal_control::plan::{Controller as _, Key};
 use shoal_control::snapshot::Snapshot as _;
 use shoal_control::world::World;
 
 use crate::support::{namespace, object as bare};
 
 fn world(spec: Value) -> World {
-    let mut world = World::new(vec![Box::new(Jobs)]);
+    with_job(World::new(vec![Box::new(Jobs)]), spec)
+}
+
+/// The same where pods run on a node, which lets them go in its own time.
+fn world_with_a_node(spec: Value) -> World {
+    let mut world = with_job(World::new(vec![Box::new(Jobs)]).with_grace(), spec);
+    world.settle();
+    for pod in world.list(&POD, None) {
+        world.change(&POD, "demo", object::name(&pod), |pod| pod["spec"]["nodeName"] = json!("n1"));
+    }
+    world.settle();
+    world
+}
+
+fn with_job(mut world: World, spec: Value) -> World {
     world.apply(namespace("demo"));
     let mut job = bare("batch/v1", "Job", "j");
     job["spec"] = json!({
@@ -64,11 +79,11 @@ fn status(world: &World) -> String {
 fn a_job_runs_its_pods_to_their_end() {
     let mut world = world(json!({"completions": 3, "parallelism": 2}));
     expect![[r#"
-        job-controller: create Pod demo/j-
-        job-controller: event Normal SuccessfulCreate about j: Created pod: j-5
-        job-controller: create Pod demo/j-
-        job-controller: event Normal SuccessfulCreate about j: Created pod: j-7
         job-controller: status Job demo/j
+        job-controller: create Pod demo/j-
+        job-controller: event Normal SuccessfulCreate about j: Created pod: j-6
+        job-controller: create Pod demo/j-
+        job-controller: event Normal SuccessfulCreate about j: Created pod: j-8
         job-controller: status Job demo/j
     "#]]
     .assert_eq(&world.settle());
@@ -107,9 +122,10 @@ fn failures_wait_longer_and_longer_and_end_a_job() {
     assert_eq!(waits, [10, 20]);
     end(&mut world, "Failed", 1);
     expect![[r#"
+        job-controller: status Job demo/j
+        job-controller: patch Pod demo/j-20 {"metadata":{"finalizers":[]}}
         job-controller: event Warning BackoffLimitExceeded about j: Job has reached the specified backoff limit
         job-controller: status Job demo/j
-        job-controller: patch Pod demo/j-18 {"metadata":{"finalizers":[]}}
     "#]].assert_eq(&world.settle());
     expect![[r#"
         {"conditions":null,"failed":3,"ready":0,"startTime":"2026-01-01T00:00:00Z","terminating":0,"uncountedTerminatedPods":{}}
@@ -123,11 +139,11 @@ fn a_job_has_a_deadline_and_goes_when_it_is_old() {
     let mut world = world(json!({"activeDeadlineSeconds": 30, "ttlSecondsAfterFinished": 60}));
     world.settle();
     expect![[r#"
-        job-controller: delete Pod demo/j-5
-        job-controller: event Normal SuccessfulDelete about j: Deleted pod: j-5
         job-controller: status Job demo/j
+        job-controller: delete Pod demo/j-6
+        job-controller: event Normal SuccessfulDelete about j: Deleted pod: j-6
         job-controller: status Job demo/j
-        job-controller: patch Pod demo/j-5 {"metadata":{"finalizers":[]}}
+        job-controller: patch Pod demo/j-6 {"metadata":{"finalizers":[]}}
         job-controller: event Warning DeadlineExceeded about j: Job was active longer than specified deadline
         job-controller: status Job demo/j
     "#]]
@@ -225,4 +241,144 @@ fn a_job_whose_pods_cannot_be_made_says_so() {
     world.allow_all();
     world.tick(2);
     assert_eq!(running(&world), 1);
+}
+
+#[test]
+fn an_end_is_counted_once_wherever_the_work_is_broken_off() {
+    let key = Key::new(&JOB, "demo", "j");
+    for (phase, more) in
+        [("Succeeded", json!({})), ("Failed", json!({})), ("Succeeded", json!({"completionMode": "Indexed"}))]
+    {
+        for done in 0..4 {
+            let mut spec = json!({"completions": 3, "parallelism": 3});
+            spec.as_object_mut().expect("a spec").extend(more.as_object().cloned().expect("fields"));
+            let mut world = world(spec);
+            world.settle();
+            end(&mut world, phase, 1);
+            // The first writes of the plan are done, and nobody learns of it.
+            for write in Jobs.plan(&world, &key, world.now()).writes.into_iter().take(done) {
+                world.write(write).expect("it is written");
+            }
+            world.settle();
+            let job = world.get(&JOB, "demo", "j").expect("it is there");
+            assert_eq!(job["status"][phase.to_lowercase()], 1, "{phase} after {done} writes: {job}");
+            assert_eq!(job["status"]["uncountedTerminatedPods"], json!({}));
+            assert_eq!(running(&world), 2, "a pod that failed is made anew later: {phase}");
+        }
+    }
+}
+
+#[test]
+fn an_end_stands_in_the_status_until_its_pod_is_let_go() {
+    let mut world = world(json!({"completions": 3, "parallelism": 2}));
+    world.settle();
+    end(&mut world, "Succeeded", 1);
+    end(&mut world, "Failed", 1);
+    expect![[r#"
+        job-controller: status Job demo/j
+        job-controller: patch Pod demo/j-6 {"metadata":{"finalizers":[]}}
+        job-controller: patch Pod demo/j-8 {"metadata":{"finalizers":[]}}
+        job-controller: status Job demo/j
+    "#]]
+    .assert_eq(&world.settle());
+}
+
+#[test]
+fn so_many_ends_stand_in_a_status_at_once() {
+    let all = UNCOUNTED_MAX + 1;
+    let mut world = world(json!({"completions": all, "parallelism": all}));
+    world.settle();
+    end(&mut world, "Succeeded", all);
+    let plan = Jobs.plan(&world, &Key::new(&JOB, "demo", "j"), world.now());
+    assert_eq!(plan.writes.len(), 1 + UNCOUNTED_MAX, "a status, and the pods that it names");
+    world.settle();
+    assert!(status(&world).contains("Complete True"));
+    let job = world.get(&JOB, "demo", "j").expect("it is there");
+    assert_eq!(job["status"]["succeeded"], all);
+}
+
+#[test]
+fn what_a_job_takes_away_itself_has_not_failed() {
+    for change in [json!({"parallelism": 1}), json!({"suspend": true})] {
+        let mut world = world_with_a_node(json!({"completions": 5, "parallelism": 3, "backoffLimit": 0}));
+        let left = if change["suspend"] == true { 0 } else { 1 };
+        world.change(&JOB, "demo", "j", |job| {
+            for (field, value) in change.as_object().into_iter().flatten() {
+                job["spec"][field] = value.clone();
+            }
+        });
+        world.settle();
+        let job = world.get(&JOB, "demo", "j").expect("it is there");
+        let going =
+            world.list(&POD, None).iter().filter(|pod| object::deletion_timestamp(pod).is_some()).count();
+        assert_eq!((going, running(&world)), (3 - left, 3), "{change}");
+        assert!(job["status"]["failed"].is_null(), "{change}: {}", job["status"]);
+        // What the node says of them at the end does not count either.
+        for pod in world.list(&POD, None).iter().filter(|pod| object::deletion_timestamp(pod).is_some()) {
+            world.change(&POD, "demo", object::name(pod), |pod| pod["status"]["phase"] = json!("Failed"));
+        }
+        world.settle();
+        let job = world.get(&JOB, "demo", "j").expect("it is there");
+        assert!(job["status"]["failed"].is_null(), "{change}: {}", job["status"]);
+        assert_eq!((world.list(&POD, None).len(), running(&world)), (left, left), "{change}");
+    }
+}
+
+#[test]
+fn a_pod_that_is_being_deleted_is_replaced_at_once_unless_the_job_waits_for_its_end() {
+    for (policy, waits) in [
+        (json!({}), false),
+        (json!({"podReplacementPolicy": "TerminatingOrFailed"}), false),
+        (json!({"podReplacementPolicy": "Failed"}), true),
+    ] {
+        // The node is dead, and nothing that it has ends.
+        let mut world = world_with_a_node(policy.clone());
+        let first = object::name(&world.list(&POD, None)[0]).to_owned();
+        world.delete(&POD, "demo", &first, None);
+        world.settle();
+        let active = |world: &World| {
+            world.list(&POD, None).iter().filter(|pod| object::deletion_timestamp(pod).is_none()).count()
+        };
+        assert_eq!(active(&world), usize::from(!waits), "{policy}");
+        let job = world.get(&JOB, "demo", "j").expect("it is there");
+        assert_eq!(job["status"]["failed"].as_i64().unwrap_or(0), i64::from(!waits), "{policy}");
+        assert_eq!(job["status"]["terminating"], 1, "{policy}");
+        if waits {
+            end(&mut world, "Failed", 1);
+            world.tick(10);
+            assert_eq!(active(&world), 1, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn what_is_decided_about_a_job_stays() {
+    // The restarts that decide are gone with the pods; the deadline that decides can be moved.
+    let restarts = json!({"backoffLimit": 3, "template": {
+        "metadata": {"labels": {"job": "j"}},
+        "spec": {"containers": [{"name": "c", "image": "job:1"}], "restartPolicy": "OnFailure"},
+    }});
+    for (spec, reason) in
+        [(restarts, "BackoffLimitExceeded"), (json!({"activeDeadlineSeconds": 30}), "DeadlineExceeded")]
+    {
+        let mut world = world_with_a_node(spec);
+        let pod = object::name(&world.list(&POD, None)[0]).to_owned();
+        world.change(&POD, "demo", &pod, |pod| {
+            pod["status"]["containerStatuses"] = json!([{"restartCount": 3}]);
+        });
+        world.tick(30);
+        assert!(status(&world).contains(&format!("FailureTarget True {reason}")), "{}", status(&world));
+        assert!(!status(&world).contains("\nFailed True"), "its pod runs still: {}", status(&world));
+        world.change(&JOB, "demo", "j", |job| {
+            job["spec"]["activeDeadlineSeconds"] = json!(1000);
+            job["spec"]["backoffLimit"] = json!(1000);
+        });
+        world.tick(60);
+        assert_eq!(world.list(&POD, None).len(), 1, "nothing new begins");
+        end(&mut world, "Failed", 1);
+        world.settle();
+        assert!(status(&world).contains(&format!("\nFailed True {reason}")), "{}", status(&world));
+        let job = world.get(&JOB, "demo", "j").expect("it is there");
+        assert_eq!(job["status"]["failed"], 1);
+    }
 }

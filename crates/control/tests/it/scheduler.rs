@@ -3,10 +3,11 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 use shoal_api::object;
+use shoal_api::time::Moment;
 use shoal_control::controllers::scheduler::{PODS_PER_PLAN_MAX, REFUSALS_PER_PLAN_MAX, Scheduler};
 use shoal_control::known::{NODE, POD};
-use shoal_control::plan::{Controller as _, Key};
-use shoal_control::snapshot::Snapshot as _;
+use shoal_control::plan::{Controller, Interest, Key, Plan, Write};
+use shoal_control::snapshot::Snapshot;
 use shoal_control::world::World;
 
 use crate::support::{namespace, object as bare};
@@ -299,4 +300,68 @@ fn a_plan_tells_so_many_pods_why_they_wait() {
         assert_eq!(told, pods);
         assert_eq!(world.tick(60), "", "what is known is not told again");
     }
+}
+
+#[test]
+fn containers_and_init_containers_are_not_the_same() {
+    // Together they ask for the same; but only containers run at the same time.
+    let container = |name: &str| json!({"name": name, "resources": {"requests": {"cpu": "1"}}});
+    let in_turn = json!({"containers": [container("a")], "initContainers": [container("b")]});
+    let at_once = json!({"containers": [container("a"), container("b")]});
+    let mut world = world(vec![node("n1", "2", json!({}))]);
+    world.apply(pod("in-turn", "", in_turn));
+    world.apply(pod("together", "", at_once));
+    world.settle();
+    let bound = |name: &str| world.get(&POD, "demo", name).expect("it is there")["spec"]["nodeName"].clone();
+    assert_eq!((bound("in-turn"), bound("together")), (json!("n1"), Value::Null));
+}
+
+#[test]
+fn pods_that_get_a_node_come_before_those_that_get_none() {
+    let mut world = world(vec![node("n1", "1", json!({}))]);
+    world.apply(pod("a-large", "2", json!({})));
+    world.apply(pod("b-small", "100m", json!({})));
+    let plan = Scheduler::default().plan(&world, &Key::new(&POD, "", ""), world.now());
+    assert!(matches!(plan.writes.as_slice(), [Write::Bind { .. }, Write::Patch { .. }]), "{:?}", plan.writes);
+    let told: Vec<(usize, &str)> = plan.told.iter().map(|(at, event)| (*at, event.reason)).collect();
+    assert_eq!(told, [(0, "Scheduled"), (1, "FailedScheduling")]);
+}
+
+/// Binds a pod that is gone and one that is there, and labels a third.
+struct Blunder;
+
+impl Controller for Blunder {
+    fn name(&self) -> &'static str {
+        "blunder"
+    }
+
+    fn interests(&self) -> Vec<Interest> {
+        vec![Interest::of(&NODE, |_, kind, node| vec![Key::of(kind, node)])]
+    }
+
+    fn plan(&self, world: &dyn Snapshot, _: &Key, _: Moment) -> Plan {
+        let bind = |name: &str| Write::Bind {
+            pod: Key::new(&POD, "demo", name),
+            uid: name.into(),
+            node: "n1".into(),
+        };
+        let other = world.get(&POD, "demo", "other").expect("it is there");
+        let label = Write::patch_metadata(&POD, &other, json!({"labels": {"app": "other"}}));
+        Plan { writes: vec![bind("gone"), bind("here"), label], ..Plan::default() }
+    }
+}
+
+#[test]
+fn a_pod_that_cannot_be_bound_holds_nothing_up() {
+    let mut world = World::new(vec![Box::new(Blunder)]);
+    world.apply(namespace("demo"));
+    world.apply(pod("here", "1m", json!({})));
+    world.apply(pod("other", "1m", json!({})));
+    world.apply(node("n1", "1", json!({})));
+    expect![[r#"
+        blunder: bind Pod demo/gone to n1: Pod "gone" not found
+        blunder: bind Pod demo/here to n1
+        blunder: patch Pod demo/other {"metadata":{"labels":{"app":"other"}}}
+    "#]]
+    .assert_eq(&world.settle());
 }

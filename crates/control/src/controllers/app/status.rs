@@ -1,14 +1,16 @@
 //! How an App is, in words that a person can act on.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use shoal_api::object;
 use shoal_api::time::Moment;
 
-use super::expand;
-use crate::controllers::pods::{condition, is_ready, managed_by, number};
-use crate::known::{APP, DEPLOYMENT, POD, REPLICA_SET};
+use super::{expand, is_ours};
+use crate::controllers::pods::{condition, is_ready, number};
+use crate::known::{DEPLOYMENT, POD, REPLICA_SET};
 use crate::plan::set_condition;
-use crate::snapshot::{Snapshot, controller_of, is_deleted, items, text};
+use crate::snapshot::{Snapshot, is_deleted, items, text};
 
 /// Reasons of containers that wait because something is as it should be.
 const PATIENT: [&str; 2] = ["ContainerCreating", "PodInitializing"];
@@ -18,10 +20,7 @@ type Told = (&'static str, String, String);
 
 /// The status of an App. `failure` is why it cannot be expanded.
 pub(super) fn of(world: &dyn Snapshot, app: &Value, failure: Option<(&str, &str)>, now: Moment) -> Value {
-    let deployment = world.get(&DEPLOYMENT, object::namespace(app), object::name(app));
-    let ours = deployment.filter(|deployment| {
-        controller_of(deployment) == Some(&managed_by(&APP, app)) && !is_deleted(deployment)
-    });
+    let ours = deployment_of(world, app);
     let deployment = ours.as_deref().unwrap_or(&Value::Null);
     let mut status = Map::new();
     status.insert("observedGeneration".into(), app["metadata"]["generation"].clone());
@@ -46,6 +45,12 @@ pub(super) fn of(world: &dyn Snapshot, app: &Value, failure: Option<(&str, &str)
     }
     status.insert("conditions".into(), json!(conditions));
     Value::Object(status)
+}
+
+/// The Deployment that the App made.
+fn deployment_of(world: &dyn Snapshot, app: &Value) -> Option<Arc<Value>> {
+    let found = world.get(&DEPLOYMENT, object::namespace(app), object::name(app));
+    found.filter(|deployment| is_ours(app, deployment) && !is_deleted(deployment))
 }
 
 fn fine() -> Told {
@@ -95,8 +100,7 @@ fn failed(deployment: &Value) -> Option<(String, String)> {
 
 /// The first thing that keeps a pod of the App from serving.
 fn trouble(world: &dyn Snapshot, app: &Value) -> Option<(String, String)> {
-    let namespace = object::namespace(app);
-    let deployment = world.get(&DEPLOYMENT, namespace, object::name(app))?;
+    let deployment = deployment_of(world, app)?;
     let sets = world.owned_of(object::uid(&deployment), &REPLICA_SET);
     let pods = sets.iter().flat_map(|set| world.owned_of(object::uid(set), &POD));
     pods.filter(|pod| !is_deleted(pod) && !is_ready(pod)).find_map(|pod| {

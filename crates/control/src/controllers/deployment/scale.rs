@@ -58,6 +58,10 @@ impl Step<'_> {
     /// Old sets shrink as far as enough pods stay available. First go those that are not available anyway.
     pub(super) fn scale_down_old(&mut self) {
         let Some(new) = &self.sets.new else { return };
+        if self.sets.all().any(|set| set.available() > 0 && !set.has_seen()) {
+            // Pods that are counted may have been taken away; the status that says so wakes this again.
+            return;
+        }
         let least = self.replicas() - unavailable_max(&self.deployment);
         // A set that is made in this step has no pods yet, and those it wants are not there.
         let missing_new = new.replicas() - new.available();
@@ -167,7 +171,10 @@ impl Step<'_> {
     fn is_saturated(&self) -> bool {
         let wanted = self.replicas();
         self.sets.new.as_ref().is_some_and(|new| {
-            new.replicas() == wanted && new.wanted_before() == Some(wanted) && new.available() == wanted
+            new.has_seen()
+                && new.replicas() == wanted
+                && new.wanted_before() == Some(wanted)
+                && new.available() == wanted
         })
     }
 

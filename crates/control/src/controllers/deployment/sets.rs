@@ -116,8 +116,15 @@ impl Set {
         number(&self.object["status"]["replicas"])
     }
 
+    /// How many pods count as available. Of more than it wants the excess is about to go.
     pub(super) fn available(&self) -> i64 {
-        number(&self.object["status"]["availableReplicas"])
+        number(&self.object["status"]["availableReplicas"]).min(self.replicas())
+    }
+
+    /// Whether its status was counted for what it wants now. Until then what it says is about another size: pods
+    /// that it counts may be gone.
+    pub(super) fn has_seen(&self) -> bool {
+        number(&self.object["metadata"]["generation"]) <= number(&self.object["status"]["observedGeneration"])
     }
 
     pub(super) fn revision(&self) -> i64 {
@@ -136,11 +143,7 @@ impl Set {
 
     /// Whether it has no pods, wants none, and has seen that it wants none.
     pub(super) fn is_idle(&self) -> bool {
-        let seen = number(&self.object["status"]["observedGeneration"]);
-        self.status_replicas() == 0
-            && self.replicas() == 0
-            && number(&self.object["metadata"]["generation"]) <= seen
-            && !is_deleted(&self.object)
+        self.status_replicas() == 0 && self.replicas() == 0 && self.has_seen() && !is_deleted(&self.object)
     }
 
     /// Notes what its Deployment wants, and allows at most.

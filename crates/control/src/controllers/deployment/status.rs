@@ -8,12 +8,12 @@ use super::Step;
 use super::sets::{REVISION, Set, Sets};
 use super::unavailable_max;
 use crate::controllers::pods::{condition, number};
+use crate::controllers::replica_set::REPLICA_FAILURE;
 use crate::plan::{after, read_time};
 use crate::snapshot::{items, text};
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
-const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// As a deadline that is none: the largest number that Kubernetes takes.
 const NO_DEADLINE: i64 = i32::MAX as i64;

@@ -15,7 +15,7 @@ pub(super) struct Ask {
     pub(super) amount: Amount,
     /// Protocol, address and number of each port of the node that the pod takes.
     pub(super) ports: Vec<Port>,
-    /// `spec.nodeName`, where somebody asks for one in a selector of names.
+    /// `spec.nodeSelector`: labels that the node has.
     pub(super) node_selector: Vec<(String, String)>,
     /// One of these must hold; none: any node will do.
     pub(super) node_terms: Option<Vec<NodeTerm>>,
@@ -56,7 +56,7 @@ pub(super) struct NodeTerm {
 
 /// A taint that a pod does not mind.
 #[derive(Debug)]
-pub(super) struct Toleration {
+pub(in crate::controllers) struct Toleration {
     key: String,
     exists: bool,
     value: String,
@@ -103,13 +103,17 @@ impl Ask {
         for part in parts {
             class.push_str(&part.to_string());
         }
-        for container in items(&spec["containers"]).chain(items(&spec["initContainers"])) {
-            for part in
-                [&container["resources"]["requests"], &container["ports"], &container["restartPolicy"]]
-            {
-                class.push_str(&part.to_string());
+        // Containers run at the same time, init containers one after the other: which is which makes a difference.
+        for list in [&spec["containers"], &spec["initContainers"]] {
+            class.push_str("\n--\n");
+            for container in items(list) {
+                for part in
+                    [&container["resources"]["requests"], &container["ports"], &container["restartPolicy"]]
+                {
+                    class.push_str(&part.to_string());
+                }
+                class.push('\n');
             }
-            class.push('\n');
         }
         class
     }
@@ -158,6 +162,15 @@ impl Ask {
             && self.anti_affinity.is_empty()
             && self.wishes.is_empty()
             && self.spread.is_empty())
+    }
+
+    /// Whether the labels and the name of a node are as it asks.
+    pub(super) fn selects(&self, name: &str, labels: &Value) -> bool {
+        self.node_selector.iter().all(|(key, value)| labels[key].as_str() == Some(value))
+            && self
+                .node_terms
+                .as_ref()
+                .is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
     }
 
     /// Whether it does not mind a taint.
@@ -224,7 +237,7 @@ fn requirement(expression: &Value) -> Option<Requirement> {
 }
 
 impl Toleration {
-    fn of(toleration: &Value) -> Self {
+    pub(in crate::controllers) fn of(toleration: &Value) -> Self {
         Self {
             key: text(&toleration["key"]).to_owned(),
             exists: toleration["operator"] == "Exists",
@@ -233,7 +246,7 @@ impl Toleration {
         }
     }
 
-    fn covers(&self, key: &str, value: &str, effect: &str) -> bool {
+    pub(in crate::controllers) fn covers(&self, key: &str, value: &str, effect: &str) -> bool {
         (self.effect.is_empty() || self.effect == effect)
             && (self.key == key || (self.key.is_empty() && self.exists))
             && (self.exists || self.value == value)

@@ -5,9 +5,7 @@ use std::fmt;
 use super::ask::Ask;
 use super::cluster::Node;
 use super::topology::Others;
-
-/// Taint of a node on which nothing new shall run.
-const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+use crate::controllers::nodes::UNSCHEDULABLE;
 
 /// Why a node will not do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,14 +56,7 @@ fn taints(ask: &Ask, node: &Node, _: Option<&Others>) -> Vec<Reason> {
 }
 
 fn node_affinity(ask: &Ask, node: &Node, _: Option<&Others>) -> Vec<Reason> {
-    let labels = node.labels();
-    let selected = ask.node_selector.iter().all(|(key, value)| labels[key].as_str() == Some(value));
-    let suits = selected
-        && ask
-            .node_terms
-            .as_ref()
-            .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, labels)));
-    if suits { Vec::new() } else { vec![Reason::NodeAffinity] }
+    if ask.selects(&node.name, node.labels()) { Vec::new() } else { vec![Reason::NodeAffinity] }
 }
 
 fn ports(ask: &Ask, node: &Node, _: Option<&Others>) -> Vec<Reason> {

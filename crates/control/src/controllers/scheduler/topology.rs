@@ -122,17 +122,9 @@ fn means(term: &PodTerm, pod: &Pod) -> bool {
 
 /// For each rule the pods in each place; places are those of nodes that the pod's own selector allows.
 fn spread(cluster: &Cluster, ask: &Ask) -> Vec<Counted> {
-    let allowed = |node: &Node| {
-        let labels = node.labels();
-        ask.node_selector.iter().all(|(key, value)| labels[key].as_str() == Some(value))
-            && ask
-                .node_terms
-                .as_ref()
-                .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.name, labels)))
-    };
     let counted = |rule: &super::ask::Spread| {
         let mut places: HashMap<String, i64> = HashMap::new();
-        for node in cluster.nodes.iter().filter(|node| allowed(node)) {
+        for node in cluster.nodes.iter().filter(|node| ask.selects(&node.name, node.labels())) {
             if let Some(place) = place(node, &rule.topology) {
                 places.entry(place.to_owned()).or_default();
             }
