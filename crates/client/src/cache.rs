@@ -20,7 +20,8 @@ use crate::{Change, Client, Error, Resource, Select};
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// Between tries in the end: an API that is away for hours is asked no oftener, by each of thousands of nodes.
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
-/// A watch that has lasted so long went well; the next try after it waits for nothing.
+/// A watch that has lasted so long went well; the next try after it waits for nothing. The time until it was there does
+/// not count: an API that takes long to say no is asked no oftener for it.
 const WELL: Duration = Duration::from_secs(5);
 
 /// The objects of one kind that are selected. Cheap to clone; all clones are one cache, and one of them must
@@ -110,17 +111,17 @@ impl Cache {
         let mut random = SplitMix64::new(RandomState::new().hash_one(&self.0.select.fields));
         let mut revision = String::new();
         loop {
-            let begun = Instant::now();
-            let ended = self.follow_from(&mut revision).await;
+            let mut live = None;
+            let ended = self.follow_from(&mut revision, &mut live).await;
             if let Err(error) = &ended {
-                if error.is_expired() {
+                if error.is_expired() || error.is_ahead() {
                     revision.clear();
                 } else {
                     tracing::debug!(%error, resource = %self.0.of.plural, "the watch has ended");
                     self.lost(error.clone());
                 }
             }
-            if begun.elapsed() >= WELL {
+            if live.is_some_and(|since: Instant| since.elapsed() >= WELL) {
                 backoff.reset();
                 if ended.is_ok() {
                     continue;
@@ -130,8 +131,8 @@ impl Cache {
         }
     }
 
-    /// Lists where there is no revision to go on from, and follows until the watch ends.
-    async fn follow_from(&self, revision: &mut String) -> Result<(), Error> {
+    /// Lists where there is no revision to go on from, and follows until the watch ends. `live`: since when it does.
+    async fn follow_from(&self, revision: &mut String, live: &mut Option<Instant>) -> Result<(), Error> {
         let Inner { client, of, namespace, select, .. } = &*self.0;
         if revision.is_empty() {
             let list = client.list(of, namespace, select).await?;
@@ -139,6 +140,7 @@ impl Cache {
             *revision = list.revision;
         }
         let mut events = client.watch(of, namespace, select, revision).await?;
+        *live = Some(Instant::now());
         self.live();
         while let Some(change) = events.next().await? {
             match change {

@@ -40,6 +40,9 @@ pub struct Refused {
     pub retry_after_seconds: u64,
 }
 
+/// What an API says of a revision that it has not reached. Servers before Kubernetes 1.20 have only these words for it.
+const AHEAD: &str = "Too large resource version";
+
 impl Refused {
     /// What a `Status` says; `code` counts where it has none.
     pub fn of(status: &Value, code: u16) -> Self {
@@ -74,6 +77,12 @@ impl Error {
     /// The revision that was asked for is gone: list anew.
     pub fn is_expired(&self) -> bool {
         self.code() == 410
+    }
+
+    /// The revision that was asked for is one that the API has not reached, and may never: it was set back, to a
+    /// backup or to another store. List anew.
+    pub fn is_ahead(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.code == 504 && refused.message.contains(AHEAD))
     }
 
     /// Whether the same request may succeed later without anything else being done.

@@ -76,6 +76,15 @@ impl Fake {
         self.0.world.lock().log.clear();
     }
 
+    /// Is another API without objects, whose revisions begin anew: as one that was set back to an older state.
+    pub fn set_back(&self) {
+        let mut world = self.0.world.lock();
+        let (is_away, requests) = (world.is_away, std::mem::take(&mut world.requests));
+        *world = World { is_away, requests, ..World::default() };
+        drop(world);
+        self.wake();
+    }
+
     fn wake(&self) {
         self.0.wakes.send_modify(|number| *number += 1);
     }
@@ -97,11 +106,17 @@ impl Fake {
             form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
                 .into_owned()
                 .collect();
-        if query.contains_key("watch") {
-            return Ok(self.watch(place, &query));
-        }
         let body = serde_json::from_slice(request.body()).unwrap_or_default();
         let mut world = self.0.world.lock();
+        if query.contains_key("watch") {
+            let from = revision(&query);
+            if from > world.revision {
+                let ahead = Status::timeout(format!("Too large resource version: {from}"));
+                return Ok(whole(ahead.code, &ahead.to_value()));
+            }
+            drop(world);
+            return Ok(self.watch(place, &query));
+        }
         let before = world.revision;
         let done = match *method {
             Method::GET if place.name.is_empty() => Ok(world.list(&place, &query)),
@@ -124,7 +139,7 @@ impl Fake {
     }
 
     fn watch(&self, place: Place, query: &BTreeMap<String, String>) -> Response<Body> {
-        let from: u64 = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default();
+        let from = revision(query);
         let wants = wanted(query);
         let (api, wakes) = (self.clone(), self.0.wakes.subscribe());
         let lines = stream::unfold((from, wakes, false), move |(from, mut wakes, is_over)| {
@@ -315,6 +330,11 @@ impl Place {
     fn not_found(&self) -> Status {
         Status::not_found(self.resource(), &self.name)
     }
+}
+
+/// The revision that a request begins from.
+fn revision(query: &BTreeMap<String, String>) -> u64 {
+    query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 type Wants = Arc<dyn Fn(&Value) -> bool + Send + Sync>;

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,20 +16,21 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use shoal_base::error_chain::chain;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::kubeconfig::{Config, Token};
 use crate::{Body, Error, Transport};
 
-/// For a connection with its handshake.
+/// For a connection with its handshake, and for the wait for one that another request makes.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Between pings, and for the answer to one: a server that went away without a word is found in a minute.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -50,13 +52,14 @@ struct Server {
     expected: ServerName<'static>,
     tls: TlsConnector,
     token: Token,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    connection: Option<http2::SendRequest<Full<Bytes>>>,
-    token: Option<(HeaderValue, Instant)>,
+    /// The one that all requests share, where the server speaks HTTP/2.
+    shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
+    /// Held by whoever makes the shared connection: the others wait for that one.
+    connecting: tokio::sync::Mutex<()>,
+    /// The server speaks HTTP/1.1 only, as was found: each request has a connection of its own, and waits for no other.
+    is_unshared: AtomicBool,
+    /// The token of the file as it was read, and when.
+    read: Mutex<Option<(HeaderValue, Instant)>>,
 }
 
 /// A connection that was just made.
@@ -89,7 +92,10 @@ impl Http {
             expected,
             tls: TlsConnector::from(Arc::new(tls(config)?)),
             token: config.token.clone(),
-            state: Mutex::default(),
+            shared: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            is_unshared: AtomicBool::new(false),
+            read: Mutex::default(),
         })))
     }
 }
@@ -108,7 +114,7 @@ impl Transport for Http {
 impl Server {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
         let (mut parts, body) = request.into_parts();
-        if let Some(token) = self.token().await? {
+        if let Some(token) = self.token()? {
             parts.headers.insert(AUTHORIZATION, token);
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -132,47 +138,52 @@ impl Server {
 
     /// The connection that there is, or a new one.
     async fn connection(&self) -> Result<Made, Error> {
-        let mut state = self.state.lock().await;
-        if let Some(sender) = state.connection.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(Made::Many(sender.clone()));
+        if let Some(sender) = self.shared() {
+            return Ok(Made::Many(sender));
         }
-        let made = match timeout(CONNECT_TIME, self.connect()).await {
-            Ok(made) => made.map_err(|why| self.failed(why))?,
-            Err(_) => return Err(self.failed(format!("no connection in {} seconds", CONNECT_TIME.as_secs()))),
-        };
-        state.connection = match &made {
-            Made::Many(sender) => Some(sender.clone()),
-            Made::One(_) => None,
-        };
-        Ok(made)
+        match timeout(CONNECT_TIME, self.make()).await {
+            Ok(made) => made.map_err(|why| self.failed(why)),
+            Err(_) => Err(self.failed(format!("no connection in {} seconds", CONNECT_TIME.as_secs()))),
+        }
     }
 
-    async fn connect(&self) -> Result<Made, String> {
+    /// The connection that all share, if it is there.
+    fn shared(&self) -> Option<http2::SendRequest<Full<Bytes>>> {
+        self.shared.lock().as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    /// A connection: of those who want one at the same time, one makes it for all.
+    async fn make(&self) -> Result<Made, String> {
+        let is_unshared = self.is_unshared.load(Relaxed);
+        let turn = if is_unshared { None } else { Some(self.connecting.lock().await) };
+        if let Some(sender) = self.shared() {
+            return Ok(Made::Many(sender));
+        }
+        let stream = self.reach().await?;
+        let is_shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.is_unshared.store(!is_shared, Relaxed);
+        if is_shared {
+            let sender = many(stream).await?;
+            *self.shared.lock() = Some(sender.clone());
+            return Ok(Made::Many(sender));
+        }
+        // Nobody else can use this one.
+        drop(turn);
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
+        // It ends with the answer, or when the answer is dropped.
+        tokio::spawn(connection);
+        Ok(Made::One(sender))
+    }
+
+    async fn reach(&self) -> Result<TlsStream<TcpStream>, String> {
         let stream = TcpStream::connect(&self.address).await.map_err(|error| text(&error))?;
         // Small requests should not wait for more.
         let _ = stream.set_nodelay(true);
-        let stream = self.tls.connect(self.expected.clone(), stream).await.map_err(|error| text(&error))?;
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let stream = TokioIo::new(stream);
-        if !is_h2 {
-            let (sender, connection) = http1::handshake(stream).await.map_err(|error| text(&error))?;
-            // It ends with the answer, or when the answer is dropped.
-            tokio::spawn(connection);
-            return Ok(Made::One(sender));
-        }
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_EVERY)
-            .handshake(stream)
-            .await
-            .map_err(|error| text(&error))?;
-        // It ends with the last sender, or when the server goes.
-        tokio::spawn(connection);
-        Ok(Made::Many(sender))
+        self.tls.connect(self.expected.clone(), stream).await.map_err(|error| text(&error))
     }
 
-    async fn token(&self) -> Result<Option<HeaderValue>, Error> {
+    fn token(&self) -> Result<Option<HeaderValue>, Error> {
         let bearer = |text: &str| {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
                 .map_err(|_| self.failed("its token has characters that no token has"))?;
@@ -184,17 +195,19 @@ impl Server {
             Token::Text(text) => return bearer(text).map(Some),
             Token::File(file) => file,
         };
-        let mut state = self.state.lock().await;
-        if let Some((value, read)) = &state.token
-            && read.elapsed() < TOKEN_FRESH
+        if let Some((value, at)) = &*self.read.lock()
+            && at.elapsed() < TOKEN_FRESH
         {
             return Ok(Some(value.clone()));
         }
         let text = std::fs::read_to_string(file).map_err(|error| {
             self.failed(format!("cannot read its token from {}: {error}", file.display()))
         })?;
+        if text.trim().is_empty() {
+            return Err(self.failed(format!("its token in {} is empty", file.display())));
+        }
         let value = bearer(&text)?;
-        state.token = Some((value.clone(), Instant::now()));
+        *self.read.lock() = Some((value.clone(), Instant::now()));
         Ok(Some(value))
     }
 
@@ -205,6 +218,20 @@ impl Server {
     fn broken(&self, error: &hyper::Error) -> Error {
         self.failed(chain(error))
     }
+}
+
+/// A connection for many requests.
+async fn many(stream: TlsStream<TcpStream>) -> Result<http2::SendRequest<Full<Bytes>>, String> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| text(&error))?;
+    // It ends with the last sender, or when the server goes.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 fn text(error: &(dyn std::error::Error + 'static)) -> String {

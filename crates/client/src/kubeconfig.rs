@@ -82,6 +82,20 @@ impl Config {
                 ));
             }
         }
+        // What is asked for and not done is refused: without it requests would be someone else's, or go another way.
+        for (of, whose, unknown) in [
+            (user, "user", "as"),
+            (user, "user", "as-uid"),
+            (user, "user", "as-groups"),
+            (user, "user", "as-user-extra"),
+            (cluster, "cluster", "proxy-url"),
+        ] {
+            if is_given(&of[unknown]) {
+                return Err(format!(
+                    "its {whose} has `{unknown}`, which is not done: remove it, or choose another context"
+                ));
+            }
+        }
         let server = cluster["server"].as_str().unwrap_or_default().trim_end_matches('/');
         if server.is_empty() {
             return Err("its cluster has no server".into());
@@ -95,7 +109,9 @@ impl Config {
                 return Err("its user has a certificate without a key, or a key without a certificate".into());
             }
         };
-        let token = match (user["tokenFile"].as_str(), user["token"].as_str()) {
+        // An empty one is none, as the programs have it that write such files.
+        let given = |field: &str| user[field].as_str().map(str::trim).filter(|text| !text.is_empty());
+        let token = match (given("tokenFile"), given("token")) {
             (Some(file), _) => Token::File(directory.join(file)),
             (None, Some(text)) => Token::Text(text.into()),
             (None, None) => Token::None,
@@ -128,6 +144,17 @@ impl Config {
             certificate: None,
             token: Token::File(Path::new(IN_CLUSTER).join("token")),
         }))
+    }
+}
+
+/// Whether a field says anything.
+fn is_given(field: &Value) -> bool {
+    match field {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
@@ -168,13 +195,27 @@ contexts:
 - {name: b, context: {cluster: two, user: bot}}
 - {name: c, context: {cluster: one, user: nobody}}
 - {name: d, context: {cluster: one, user: tool}}
+- {name: e, context: {cluster: one, user: other}}
+- {name: f, context: {cluster: one, user: member}}
+- {name: g, context: {cluster: one, user: double}}
+- {name: h, context: {cluster: one, user: extra}}
+- {name: i, context: {cluster: behind, user: me}}
+- {name: j, context: {cluster: one, user: blank}}
+- {name: k, context: {cluster: one, user: file}}
 clusters:
 - {name: one, cluster: {server: "https://one:6443/", certificate-authority-data: Q0E=}}
 - {name: two, cluster: {server: "https://two", tls-server-name: kubernetes}}
+- {name: behind, cluster: {server: "https://three", proxy-url: "http://proxy:3128"}}
 users:
 - {name: me, user: {client-certificate-data: Q1JU, client-key-data: S0VZ}}
 - {name: bot, user: {tokenFile: token}}
 - {name: tool, user: {exec: {command: aws}}}
+- {name: other, user: {token: secret, as: root}}
+- {name: member, user: {token: secret, as-groups: ["system:masters"]}}
+- {name: double, user: {token: secret, as-uid: "7"}}
+- {name: extra, user: {token: secret, as-user-extra: {scopes: [all]}}}
+- {name: blank, user: {token: " ", tokenFile: "", as: "", as-groups: [], as-user-extra: {}}}
+- {name: file, user: {token: "", tokenFile: token}}
 "#;
 
     #[test]
@@ -191,8 +232,21 @@ users:
             (Some("c"), "it has no user \"nobody\""),
             (Some("x"), "it has no context \"x\""),
             (Some("d"), "its user has `exec`, which is not known: use a certificate or a token"),
+            (Some("e"), "its user has `as`, which is not done: remove it, or choose another context"),
+            (Some("f"), "its user has `as-groups`, which is not done: remove it, or choose another context"),
+            (Some("g"), "its user has `as-uid`, which is not done: remove it, or choose another context"),
+            (
+                Some("h"),
+                "its user has `as-user-extra`, which is not done: remove it, or choose another context",
+            ),
+            (
+                Some("i"),
+                "its cluster has `proxy-url`, which is not done: remove it, or choose another context",
+            ),
         ] {
             assert_eq!(read(context).map(|config| config.server), Err(what.to_owned()));
         }
+        assert!(read(Some("j")).expect("a config").token == Token::None, "an empty token is none");
+        assert!(read(Some("k")).expect("a config").token == Token::File("/etc/token".into()));
     }
 }

@@ -6,6 +6,7 @@
 //! there are. How one is chosen and when a request is tried again is in `choose` and `budget`.
 
 mod backend;
+mod bounded;
 mod budget;
 mod choose;
 mod facts;
@@ -176,31 +177,33 @@ impl Cluster {
 
 impl World {
     fn change(&mut self, kind: Kind, key: Key, object: Option<&Value>) {
-        fn put<T>(map: &mut BTreeMap<Key, T>, key: Key, object: Option<&Value>, read: fn(&Value) -> T) {
-            match object {
-                Some(object) => map.insert(key, read(object)),
-                None => map.remove(&key),
-            };
-        }
-        match kind {
+        let facts = &mut self.facts;
+        let differs = match kind {
             Kind::EndpointSlice => return self.change_slice(key, object),
             Kind::Service => {
-                // Its affinity is part of where its requests go.
-                self.moved.insert(key.clone());
-                put(&mut self.facts.services, key, object, Service::of);
+                let service = object.map(Service::of);
+                let differs = put(&mut facts.services, key.clone(), service, Service::routes_as);
+                if differs {
+                    // Its affinity is part of where its requests go.
+                    self.moved.insert(key);
+                }
+                differs
             }
-            Kind::Ingress => put(&mut self.facts.ingresses, key, object, Ingress::of),
-            Kind::IngressClass => put(&mut self.facts.classes, key, object, Class::of),
+            Kind::Ingress => put(&mut facts.ingresses, key, object.map(Ingress::of), Ingress::routes_as),
+            Kind::IngressClass => put(&mut facts.classes, key, object.map(Class::of), Class::eq),
             Kind::Secret => {
                 let object = object.filter(|object| object["type"] == "kubernetes.io/tls");
-                put(&mut self.facts.secrets, key, object, Secret::of);
+                put(&mut facts.secrets, key, object.map(Secret::of), Secret::is_same)
             }
-        }
-        self.is_stale = true;
+        };
+        self.is_stale |= differs;
     }
 
     fn change_slice(&mut self, key: Key, object: Option<&Value>) {
         let slice = object.map(Slice::of);
+        if self.slices.get(&key) == slice.as_ref() {
+            return;
+        }
         let service = |slice: &Slice| (key.0.clone(), slice.service.clone());
         if let Some(before) = self.slices.get(&key) {
             let service = service(before);
@@ -287,6 +290,20 @@ impl World {
         });
         ingresses.chain(services).collect()
     }
+}
+
+/// Takes note of what an object says now. Whether it differs from what it said before.
+fn put<T>(map: &mut BTreeMap<Key, T>, key: Key, now: Option<T>, is_same: impl Fn(&T, &T) -> bool) -> bool {
+    let differs = match (map.get(&key), &now) {
+        (None, None) => false,
+        (Some(before), Some(now)) => !is_same(before, now),
+        (None, Some(_)) | (Some(_), None) => true,
+    };
+    match now {
+        Some(now) => drop(map.insert(key, now)),
+        None => drop(map.remove(&key)),
+    }
+    differs
 }
 
 /// The Services of a cluster, for its guests.

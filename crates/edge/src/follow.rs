@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{join, join_all, select_all};
 use serde_json::{Value, json};
+use shoal_base::backoff::Backoff;
 use shoal_base::drain::Drain;
 use shoal_client::{Cache, Client, Patch, Resource, Select, kinds};
 use tokio::sync::{Notify, watch};
@@ -43,6 +44,10 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// When what failed is tried again: a port that another process had, a status that could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// When ports that could not be opened are tried again first; then after twice the time, until it is [`RETRY`]. A port
+/// that was given up a moment ago, by this edge or another process, is free the next.
+const REOPEN_FIRST: Duration = Duration::from_millis(50);
+
 /// Statuses that are written at once.
 const WRITES_MAX: usize = 8;
 
@@ -77,6 +82,7 @@ async fn keep(caches: &[(Kind, Cache)], cluster: &Cluster, ports: &Ports, bind: 
     }
     changes.iter_mut().for_each(watch::Receiver::mark_changed);
     let mut said = BTreeSet::new();
+    let mut reopening = Reopening::default();
     loop {
         let began = Instant::now();
         for ((kind, cache), change) in caches.iter().zip(&mut changes) {
@@ -87,19 +93,45 @@ async fn keep(caches: &[(Kind, Cache)], cluster: &Cluster, ports: &Ports, bind: 
         }
         cluster.commit();
         let failed = ports.set(bind, &cluster.ports());
+        let retry = reopening.wait(failed.keys().copied().collect());
         let mut problems = cluster.problems();
         problems.extend(failed.into_iter().map(|(port, error)| (format!("port {port}"), error.to_string())));
-        let has_failed_ports = problems.iter().any(|(object, _)| object.starts_with("port "));
         say(&problems, &mut said);
         applied.notify_one();
         sleep(PAUSE_MIN.max(began.elapsed() * PAUSE_FACTOR)).await;
         let changed = select_all(changes.iter_mut().map(|change| Box::pin(change.changed())));
         let changed = async { changed.await.1 };
-        let index = if has_failed_ports { timeout(RETRY, changed).await.ok() } else { Some(changed.await) };
+        let index = match retry {
+            Some(retry) => timeout(retry, changed).await.ok(),
+            None => Some(changed.await),
+        };
         // Waiting has taken note of the change that it has seen, which is still to be looked at.
         if let Some(index) = index {
             changes[index].mark_changed();
         }
+    }
+}
+
+/// The ports that could not be opened, and when to try again.
+struct Reopening {
+    ports: BTreeSet<u16>,
+    backoff: Backoff,
+}
+
+impl Default for Reopening {
+    fn default() -> Self {
+        Self { ports: BTreeSet::new(), backoff: Backoff::new(REOPEN_FIRST, RETRY) }
+    }
+}
+
+impl Reopening {
+    /// How long to wait after these have failed; none: none did. Others than before are tried again soon.
+    fn wait(&mut self, failed: BTreeSet<u16>) -> Option<Duration> {
+        if failed != self.ports {
+            self.backoff.reset();
+            self.ports = failed;
+        }
+        (!self.ports.is_empty()).then(|| self.backoff.wait())
     }
 }
 
@@ -182,5 +214,23 @@ impl Publication {
     fn key(&self) -> (&'static str, String, String) {
         let kind = if self.kind == Kind::Service { "services" } else { "ingresses" };
         (kind, self.namespace.clone(), self.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_has_just_failed_is_tried_again_soon_and_then_now_and_then() {
+        let mut reopening = Reopening::default();
+        let mut wait = |ports: &[u16]| reopening.wait(ports.iter().copied().collect());
+        assert_eq!(wait(&[]), None);
+        assert_eq!(wait(&[1]), Some(REOPEN_FIRST));
+        assert_eq!(wait(&[1]), Some(2 * REOPEN_FIRST));
+        assert_eq!(wait(&[1, 2]), Some(REOPEN_FIRST), "another one");
+        assert_eq!((0..20).map(|_| wait(&[1, 2])).last(), Some(Some(RETRY)));
+        assert_eq!(wait(&[]), None);
+        assert_eq!(wait(&[1, 2]), Some(REOPEN_FIRST));
     }
 }

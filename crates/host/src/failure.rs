@@ -1,14 +1,23 @@
 //! Why a guest did not reach its end: one kind, one sentence, one log line.
 
+use std::time::Instant;
+
 use shoal_base::units::show_duration;
 use shoal_runtime::{Failure, FailureKind, Limits, Stream};
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::capability::logging::{LoggingView, MESSAGE_BYTES_MAX};
+use crate::capability::text::{cut, escape, shown_to};
 use crate::guest::{CpuTimeExceeded, DeadlinePassed};
+use crate::log_budget::Line;
 use crate::state::Context;
 
 /// Frames of a backtrace that are worth a reader's time.
 const FRAMES_MAX: usize = 20;
+
+/// Characters of a function's name that are shown. Those of compilers are long and begin with what tells them apart; a
+/// guest may give any name to a function.
+const FUNCTION_CHARS_MAX: usize = 128;
 
 /// What the error of a guest's run means. `refusal` is the growth that its limiter refused, if any.
 pub(crate) fn classify(error: &Error, refusal: Option<&str>, limits: &Limits) -> Failure {
@@ -54,16 +63,31 @@ pub(crate) fn deadline_passed(limits: &Limits) -> Failure {
     Failure::new(FailureKind::Deadline, format!("the guest was not done within {limit} (--timeout)"))
 }
 
-/// The one log line of a failed request.
+/// The one log line of a failed request. It counts as what the workload says: one that fails each request floods the
+/// log no less than one that writes to it.
 pub(crate) fn log(context: &Context, request: u64, failure: &Failure) {
-    let workload = context.name.as_str();
-    // As the client and the access log see it.
-    let request = format_args!("{request:016x}");
-    if let Some(output) = &context.output {
-        let line = format!("request {request} failed ({}): {}", failure.kind.name(), failure.reason);
-        return output.write(Stream::Stderr, line.as_bytes(), true);
+    report(context.logging(), request, failure, Instant::now());
+}
+
+fn report(to: LoggingView<'_>, request: u64, failure: &Failure, now: Instant) {
+    if to.output.is_none() && !tracing::enabled!(target: "guest", tracing::Level::WARN) {
+        return;
     }
-    tracing::warn!(target: "guest", workload, %request, kind = failure.kind.name(), "{}", failure.reason);
+    // As the client and the access log see it.
+    let request = format!("{request:016x}");
+    let kind = failure.kind.name();
+    let reason = escape(cut(&failure.reason, MESSAGE_BYTES_MAX));
+    let fields = [("request", request.as_str()), ("kind", kind)];
+    if !to.passes(&Line { workload: to.workload, fields: &fields, message: &reason }, now) {
+        return;
+    }
+    match to.output {
+        Some(output) => {
+            let line = format!("request {request} failed ({kind}): {reason}");
+            output.write(Stream::Stderr, line.as_bytes(), true);
+        }
+        None => tracing::warn!(target: "guest", workload = to.workload, %request, kind, "{reason}"),
+    }
 }
 
 /// Where the guest was, innermost function first: ` (in f < g < h)`.
@@ -77,7 +101,7 @@ fn backtrace(error: &Error) -> String {
         .iter()
         .take(FRAMES_MAX)
         .map(|frame| match frame.func_name() {
-            Some(name) => name.to_owned(),
+            Some(name) => shown_to(name, FUNCTION_CHARS_MAX),
             None => format!("<function {}>", frame.func_index()),
         })
         .collect();
@@ -85,4 +109,49 @@ fn backtrace(error: &Error) -> String {
         shown.push(format!("{} more", frames.len() - FRAMES_MAX));
     }
     format!(" (in {})", shown.join(" < "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_base::units::Bytes;
+    use wasmtime::{Engine, Instance, Module, Store};
+
+    use super::*;
+    use crate::capability::testing::Log;
+    use crate::log_budget::LogBudget;
+
+    #[test]
+    fn a_flood_of_failures_is_held_to_the_log_rate() {
+        let log = Log::listen();
+        let start = Instant::now();
+        let budget = LogBudget::new(Bytes(1000), start);
+        let to = LoggingView { workload: "web", budget: &budget, output: None };
+        let failure = Failure::new(FailureKind::Trap, "it broke");
+        (0..100).for_each(|request| report(to, request, &failure, start));
+        let text = log.text();
+        assert_eq!(text.lines().count(), 10, "each has 104 bytes with its frame: {text}");
+        let first = "WARN guest: it broke workload=\"web\" request=0000000000000000 kind=\"trap\"";
+        assert_eq!(text.lines().next().map(str::trim), Some(first));
+        report(to, 100, &failure, start + Duration::from_secs(2));
+        assert!(log.text().contains("bytes of log dropped"), "what is missing is said");
+    }
+
+    #[test]
+    fn names_of_functions_are_cut_and_forge_no_line() {
+        let long = "f".repeat(FUNCTION_CHARS_MAX + 1);
+        let text = format!(
+            r#"(module (func $"a\nb" unreachable) (func ${long} call $"a\nb") (func (export "run") call ${long}))"#
+        );
+        let engine = Engine::default();
+        let module = Module::new(&engine, text).expect("it compiles");
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run").expect("the export");
+        let error = run.call(&mut store, ()).expect_err("it traps");
+        let failure = classify(&error, None, &Limits::default());
+        let shown = format!("(in a\\nb < {}… < ", &long[1..]);
+        assert!(failure.reason.contains(&shown), "{failure}");
+    }
 }

@@ -22,8 +22,8 @@ const FRAME_BYTES: usize = 42;
 pub(crate) struct Line<'a> {
     /// The workload.
     pub(crate) workload: &'a str,
-    /// A field beside it, with its name.
-    pub(crate) field: Option<(&'a str, &'a str)>,
+    /// Fields beside it, each with its name.
+    pub(crate) fields: &'a [(&'a str, &'a str)],
     /// What is said.
     pub(crate) message: &'a str,
 }
@@ -33,7 +33,8 @@ impl Line<'_> {
     fn bytes(&self) -> u64 {
         // ` name="value"`
         let field = |(name, value): (&str, &str)| name.len() + value.len() + 4;
-        let fields = field(("workload", self.workload)) + self.field.map_or(0, field);
+        let fields =
+            field(("workload", self.workload)) + self.fields.iter().copied().map(field).sum::<usize>();
         (FRAME_BYTES + self.message.len() + fields) as u64
     }
 }
@@ -83,7 +84,7 @@ impl LogBudget {
         let verdict = self.ask_bytes(line.bytes(), now);
         if let Verdict::PassAfter { dropped_bytes } = verdict {
             let message = self.notice(dropped_bytes);
-            let notice = Line { workload: line.workload, field: None, message: &message };
+            let notice = Line { workload: line.workload, fields: &[], message: &message };
             self.state.lock().unwrap_or_else(PoisonError::into_inner).tokens -= i128::from(notice.bytes());
         }
         verdict
@@ -208,7 +209,7 @@ mod tests {
     fn the_line_that_reports_what_was_dropped_counts_too() {
         let start = Instant::now();
         let budget = LogBudget::new(Bytes(1000), start);
-        let line = Line { workload: "web", field: Some(("stream", "stdout")), message: "0123456789" };
+        let line = Line { workload: "web", fields: &[("stream", "stdout")], message: "0123456789" };
         assert_eq!(line.bytes(), 42 + 15 + 16 + 10, "frame, workload, stream, message");
         assert_eq!(budget.ask_bytes(1000, start), Verdict::Pass);
         assert_eq!(budget.ask(&line, start), Verdict::Drop);

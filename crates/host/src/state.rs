@@ -106,11 +106,7 @@ impl State {
 
     /// `wasi:logging`.
     pub(crate) fn logging(&mut self) -> LoggingView<'_> {
-        LoggingView {
-            workload: &self.context.name,
-            budget: &self.context.log_budget,
-            output: self.context.output.as_deref(),
-        }
+        self.context.logging()
     }
 
     /// `wasi:keyvalue`.
@@ -188,6 +184,11 @@ impl Drop for Context {
 }
 
 impl Context {
+    /// Where the workload says what it has to say, and how much it may.
+    pub(crate) fn logging(&self) -> LoggingView<'_> {
+        LoggingView { workload: &self.name, budget: &self.log_budget, output: self.output.as_deref() }
+    }
+
     /// The WASI context with exactly what is granted.
     pub(crate) fn wasi(&self) -> WasiCtxBuilder {
         let mut wasi = WasiCtxBuilder::new();

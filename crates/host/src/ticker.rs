@@ -123,16 +123,9 @@ impl Ticker {
             let slices = self.slices.load(Relaxed);
             // A guest that stores the whole number meanwhile loses at most one of them.
             self.slices.store(slices.saturating_sub(1), Relaxed);
-            let (time, epochs) = match (idle, slices > 0) {
-                (true, _) => (IDLE_TICK, EPOCHS_PER_TICK),
-                (false, true) => (SLICE, EPOCHS_PER_SLICE),
-                (false, false) => (TICK, EPOCHS_PER_TICK),
-            };
+            let (time, epochs) = pace(idle, slices);
+            // A long guest that begins a slice ends the wait.
             std::thread::park_timeout(time);
-            if slices == 0 && self.slices.load(Relaxed) > 0 {
-                // A long guest has begun a slice: it is over one slice from now, not in the rest of a tick.
-                continue;
-            }
             let mut alive = false;
             for engine in engines.iter().filter_map(EngineWeak::upgrade) {
                 (0..epochs).for_each(|_| engine.increment_epoch());
@@ -150,10 +143,97 @@ impl Ticker {
     }
 }
 
+/// How long the ticker waits, and the epochs that have passed then. `slices`: how many of the next waits are slices.
+///
+/// A wait that turns into slices, or the last of the slices, passes as a tick however long it took: else a guest that
+/// began before would be found a tick after that only. One that has run for less than half a tick is let be until
+/// the next as ever, so none holds its core for more than one and a half ticks.
+fn pace(idle: bool, slices: u32) -> (Duration, u64) {
+    match (idle, slices) {
+        (true, _) => (IDLE_TICK, EPOCHS_PER_TICK),
+        (false, 0) => (TICK, EPOCHS_PER_TICK),
+        (false, 1) => (SLICE, EPOCHS_PER_TICK),
+        (false, 2..) => (SLICE, EPOCHS_PER_SLICE),
+    }
+}
+
 /// Asks the kernel not to put off the timers of this thread, which it does by 50 µs: a quarter of a slice.
 #[allow(unsafe_code, reason = "a call that the standard library does not have")]
 fn wake_on_time() {
     const SLACK_NS: libc::c_ulong = 1_000;
     // SAFETY: changes a number of the calling thread and touches no memory. If it fails slices are longer.
     let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS, 0, 0, 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The epochs, with the time of each step, when guests that are long begin slices at these times.
+    fn epochs(mut long: Vec<Duration>, until: Duration) -> Vec<(Duration, u64)> {
+        let (mut now, mut epoch, mut slices) = (Duration::ZERO, 0, 0);
+        let mut steps = Vec::new();
+        long.reverse();
+        while now < until {
+            let (time, epochs) = pace(false, slices);
+            slices = slices.saturating_sub(1);
+            let wake = now + time;
+            now = wake;
+            while let Some(at) = long.pop_if(|at| *at <= wake) {
+                if slices == 0 {
+                    // It wakes the ticker; those after it begin in the next wait.
+                    now = at;
+                    slices = SLICES_AFTER_LONG;
+                    break;
+                }
+                slices = SLICES_AFTER_LONG;
+            }
+            epoch += epochs;
+            steps.push((now, epoch));
+        }
+        steps
+    }
+
+    /// When a guest that begins at `start` and never pauses is asked to yield.
+    fn yields(start: Duration, steps: &[(Duration, u64)]) -> Duration {
+        let at =
+            |time: Duration| steps.iter().take_while(|(at, _)| *at <= time).last().map_or(0, |step| step.1);
+        let mut deadline = at(start) + EPOCHS_PER_TICK;
+        loop {
+            let found = steps.iter().find(|(time, epoch)| *time > start && *epoch >= deadline);
+            let (time, epoch) = found.expect("the steps go on for long enough");
+            if *time - start >= TICK / 2 {
+                return *time;
+            }
+            deadline = epoch + EPOCHS_PER_TICK;
+        }
+    }
+
+    /// A guest that begins just after a tick while the ticker is slow, and one long guest that comes at any time later.
+    #[test]
+    fn no_guest_holds_its_core_for_more_than_one_and_a_half_ticks() {
+        const STEP: Duration = Duration::from_micros(20);
+        let mut longest = Duration::ZERO;
+        for long in 0..150 {
+            // Two that are long, at every distance from each other.
+            for after in [None, Some(1), Some(30), Some(49), Some(50), Some(51), Some(99)] {
+                let first = STEP * long;
+                let both =
+                    [Some(first), after.map(|after| first + STEP * after)].into_iter().flatten().collect();
+                let steps = epochs(both, 12 * TICK);
+                for start in (0..200).map(|start| STEP * start) {
+                    longest = longest.max(yields(start, &steps) - start);
+                }
+            }
+        }
+        assert!(longest <= TICK + TICK / 2, "{longest:?}");
+        assert!(longest > TICK, "{longest:?}");
+    }
+
+    #[test]
+    fn slices_end_with_a_tick() {
+        let epochs: Vec<u64> = (0..=SLICES_AFTER_LONG).rev().map(|slices| pace(false, slices).1).collect();
+        assert_eq!(epochs, [1, 1, 1, 1, 5, 5]);
+        assert_eq!(pace(true, 3).0, IDLE_TICK);
+    }
 }

@@ -125,6 +125,13 @@ impl Replica {
         self.serves.load().as_deref().cloned()
     }
 
+    /// What serves here, if anything, with a request counted for it. It is counted before it is known what serves:
+    /// so whoever has taken the replica away, and then found it [`Replica::idle`], knows that nobody comes any more.
+    pub fn begin(self: &Arc<Self>) -> Option<(InFlight, Arc<dyn Invoke>)> {
+        let in_flight = self.enter();
+        self.invoke().map(|invoke| (in_flight, invoke))
+    }
+
     /// Calls `with` on what serves here, without counting a reference to it. None: nothing does.
     pub fn with<R>(&self, with: impl FnOnce(&dyn Invoke) -> R) -> Option<R> {
         self.serves.load().as_ref().map(|invoke| with(invoke.as_ref().as_ref()))
@@ -157,6 +164,13 @@ impl Replica {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InFlight {
+    /// Where it is in flight.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.0
     }
 }
 
@@ -239,6 +253,20 @@ mod tests {
         drop(second);
         assert!(idle.poll_unpin(&mut cx).is_ready());
         assert!(removed.lock().is_empty(), "whoever waited was woken");
+    }
+
+    #[test]
+    fn a_request_begins_only_where_something_serves() {
+        let (endpoints, invoke) = endpoints();
+        let place = endpoints.replica("a");
+        assert!(place.begin().is_none());
+        assert_eq!(place.in_flight(), 0, "what has not begun is not counted");
+        endpoints.insert("a", invoke);
+        let (in_flight, _) = place.begin().expect("it serves");
+        assert!(Arc::ptr_eq(in_flight.replica(), &place));
+        assert_eq!(place.in_flight(), 1);
+        drop(in_flight);
+        assert_eq!(place.in_flight(), 0);
     }
 
     #[test]

@@ -1,11 +1,20 @@
 //! Caches against an API in memory that goes away and forgets; the ways to a real server are tested in the server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use http::{Request, Response};
 use serde_json::{Value, json};
 use shoal_base::drain::Drain;
 use shoal_client::fake::Fake;
-use shoal_client::{Cache, Contact, Deletion, Patch, Select, kinds};
+use shoal_client::http::Http;
+use shoal_client::kubeconfig::{Config, Token};
+use shoal_client::{Body, Cache, Client, Contact, Deletion, Error, Patch, Select, Transport, kinds};
+use tokio::time::{Instant, sleep};
 
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -102,4 +111,85 @@ async fn a_cache_that_never_reached_the_api_says_so() {
     followed.cache.read().await;
     assert_eq!(followed.cache.contact(), Contact::Live);
     followed.drain.begin();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_begins_anew_with_an_api_that_was_set_back() {
+    let fake = Fake::new();
+    let client = fake.client();
+    for name in ["a", "b", "c"] {
+        client.create(&kinds::PODS, &pod(name, "one")).await.expect("made");
+    }
+    let followed = Followed::start(&fake);
+    followed.until("the first read", |cache| cache.all().len() == 3).await;
+    fake.set_away(true);
+    followed.until("the loss", |cache| matches!(cache.contact(), Contact::Lost(_))).await;
+    fake.set_back();
+    fake.set_away(false);
+    // One change: far from the revision that the cache has seen.
+    client.create(&kinds::PODS, &pod("d", "one")).await.expect("made");
+    followed.until("what there is now", |cache| cache.contact() == Contact::Live).await;
+    assert_eq!(followed.names(), ["d"]);
+    followed.drain.begin();
+}
+
+/// An API that takes its time to say nothing.
+#[derive(Default)]
+struct Slow(AtomicUsize);
+
+impl Slow {
+    const TAKES: Duration = Duration::from_secs(10);
+}
+
+impl Transport for Slow {
+    fn send(&self, _: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>, Error>> {
+        self.0.fetch_add(1, SeqCst);
+        async {
+            sleep(Self::TAKES).await;
+            Err(Error::Unreachable { server: "slow".into(), why: "it says nothing".into() })
+        }
+        .boxed()
+    }
+
+    fn server(&self) -> &str {
+        "slow"
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_fails_slowly_is_asked_no_oftener_than_one_that_fails_at_once() {
+    let slow = Arc::new(Slow::default());
+    let cache = Cache::new(Client::new(slow.clone(), "test"), kinds::PODS, "", Select::default());
+    let drain = Drain::new();
+    tokio::spawn({
+        let drain = drain.clone();
+        async move { cache.run(&drain).await }
+    });
+    sleep(180 * Slow::TAKES).await;
+    drain.begin();
+    let asked = slow.0.load(SeqCst);
+    // In the end each try takes its ten seconds and fifteen to thirty of waiting.
+    assert!((40..100).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_wait_for_a_connection_at_the_same_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = format!("https://{}", silent.local_addr().expect("an address"));
+    let config = Config {
+        server,
+        server_name: String::new(),
+        authorities: None,
+        certificate: None,
+        token: Token::None,
+    };
+    let client = Client::new(Arc::new(Http::new(&config).expect("a way")), "test");
+    let begun = Instant::now();
+    let pods = kinds::PODS;
+    let asked = (0..5).map(|_| client.get(&pods, "shop", "a"));
+    for answer in join_all(asked).await {
+        let why = answer.expect_err("nobody answers").to_string();
+        assert!(why.ends_with("no connection in 10 seconds"), "{why}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(11), "one after the other: {:?}", begun.elapsed());
 }

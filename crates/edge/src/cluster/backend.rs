@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use http::Request;
 use http_body::Body as _;
-use shoal_runtime::{Answer, Body, Call, Endpoints, Failure, FailureKind, Invoke, Replica};
+use shoal_runtime::{Answer, Body, Call, Endpoints, Failure, FailureKind, InFlight, Invoke, Replica};
 use tokio::time::timeout;
 
 use super::budget::{Budget, TRIES_MAX};
-use super::choose::{Place, choose};
+use super::choose::{Place, Turn, choose};
 use super::facts::Slice;
 use super::plan::Aim;
 use super::stats::Stats;
@@ -48,11 +48,12 @@ struct OfPort {
     leaving: Vec<Place>,
     /// Nodes that have ready ones, other than this.
     elsewhere: BTreeSet<String>,
+    turn: Turn,
 }
 
 /// The replica for one request.
 struct Chosen {
-    replica: Arc<Replica>,
+    in_flight: InFlight,
     invoke: Arc<dyn Invoke>,
     /// Whether another could be tried.
     has_others: bool,
@@ -99,10 +100,10 @@ impl Backend {
         let places = self.places.load();
         let of_port = places.of(port);
         let client = places.has_affinity.then_some(client);
-        let chosen = choose(&of_port.ready, client, not).or_else(|| choose(&of_port.leaving, client, not));
-        match chosen {
-            Some((replica, invoke)) => {
-                Ok(Chosen { replica: replica.clone(), invoke, has_others: of_port.ready.len() > 1 })
+        let choose = |places: &[Place]| choose(places, &of_port.turn, client, not);
+        match choose(&of_port.ready).or_else(|| choose(&of_port.leaving)) {
+            Some((in_flight, invoke)) => {
+                Ok(Chosen { in_flight, invoke, has_others: of_port.ready.len() > 1 })
             }
             None => Err(Failure::new(FailureKind::NoEndpoint, of_port.missing(&self.name))),
         }
@@ -229,12 +230,11 @@ impl Inner {
         for tries in 1.. {
             let not = failed.as_ref().map(|(replica, _)| replica);
             let chosen = self.backend.choose(&self.aim.port, call.peer.ip(), not);
-            let Chosen { replica, invoke, has_others } = match chosen {
+            let Chosen { in_flight, invoke, has_others } = match chosen {
                 Ok(chosen) => chosen,
                 Err(missing) => return Err(failed.map_or(missing, |(_, failure)| failure)),
             };
             let spare = if has_others && tries < TRIES_MAX { copy(&request) } else { None };
-            let in_flight = replica.enter();
             let work = invoke.invoke(request, call.clone());
             // Its workload can go as soon as its requests have ended; these hold what they need of it.
             drop(invoke);
@@ -247,7 +247,7 @@ impl Inner {
                 Some(spare) if failure.kind == FailureKind::Overloaded && self.may_retry() => request = spare,
                 _ => return Err(failure),
             }
-            failed = Some((replica, failure));
+            failed = Some((in_flight.replica().clone(), failure));
         }
         unreachable!("the last try keeps no copy, and so comes back")
     }

@@ -13,7 +13,7 @@ use crate::tls;
 pub(crate) type Key = (String, String);
 
 /// A Service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Service {
     pub(crate) created: String,
     pub(crate) ports: Vec<ServicePort>,
@@ -51,7 +51,7 @@ pub(crate) struct ServicePort {
 }
 
 /// An EndpointSlice.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slice {
     pub(crate) service: String,
     /// Names of its ports; none: it says nothing of ports, and has all.
@@ -71,7 +71,7 @@ pub(crate) struct Endpoint {
 }
 
 /// An Ingress.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ingress {
     pub(crate) created: String,
     /// None: it names no class.
@@ -155,6 +155,11 @@ impl Service {
         }
     }
 
+    /// Whether requests go the same way by both: what its status says is no part of that.
+    pub(crate) fn routes_as(&self, other: &Self) -> bool {
+        Self { published: other.published.clone(), ..self.clone() } == *other
+    }
+
     /// The port that an Ingress names.
     pub(crate) fn port(&self, named: &BackendPort) -> Option<&ServicePort> {
         self.ports.iter().filter(|port| port.is_tcp).find(|port| match named {
@@ -220,6 +225,11 @@ impl Ingress {
             published: published(object),
         }
     }
+
+    /// Whether requests go the same way by both: what its status says is no part of that.
+    pub(crate) fn routes_as(&self, other: &Self) -> bool {
+        Self { published: other.published.clone(), ..self.clone() } == *other
+    }
 }
 
 /// The paths of one host. A rule without paths sends everything to the default backend, which it gets anyway.
@@ -269,6 +279,15 @@ impl Secret {
     pub(crate) fn of(object: &Value) -> Self {
         let data = &object["data"];
         Self(tls::from_secret(text(&data["tls.crt"]), text(&data["tls.key"])))
+    }
+
+    /// Whether both are of the same use. The key need not be compared: it was found to be that of the certificate.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Ok(one), Ok(other)) => one.cert == other.cert,
+            (Err(one), Err(other)) => one == other,
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        }
     }
 }
 

@@ -18,9 +18,12 @@ struct Paths<R> {
     exact: HashMap<Box<str>, R>,
     /// By the path without a final slash.
     prefix: HashMap<Box<str>, R>,
-    /// Bytes of the longest prefix: no longer one need be looked for.
-    longest: usize,
+    /// How many bytes prefixes have, each number once, the largest first: no others need be looked for.
+    lengths: Vec<usize>,
 }
+
+/// Bytes of the longest path that a route may have. No more of a request's path is compared, however long it is.
+pub(crate) const PATH_BYTES_MAX: usize = 1024;
 
 /// What is found for a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,26 +42,20 @@ impl<R> Default for Hosts<R> {
 
 impl<R> Default for Paths<R> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), prefix: HashMap::new(), longest: 0 }
+        Self { exact: HashMap::new(), prefix: HashMap::new(), lengths: Vec::new() }
     }
 }
 
 impl<R> Hosts<R> {
     /// Adds a route. `host`: in lower case; empty for every host; `*.` and a name for names with one label more.
-    /// `path`: as it is when `is_exact`; else the beginning of paths, whole elements only.
+    /// `path`: as it is when `is_exact`; else the beginning of paths, whole elements only; at most [`PATH_BYTES_MAX`].
     pub(crate) fn insert(&mut self, host: &str, path: &str, is_exact: bool, route: R) {
         let paths = match host.strip_prefix("*.") {
             Some(suffix) => self.wild.entry(suffix.into()).or_default(),
             None if host.is_empty() => &mut self.any,
             None => self.named.entry(host.into()).or_default(),
         };
-        if is_exact {
-            paths.exact.insert(path.into(), route);
-        } else {
-            let path = path.trim_end_matches('/');
-            paths.longest = paths.longest.max(path.len());
-            paths.prefix.insert(path.into(), route);
-        }
+        paths.insert(path, is_exact, route);
     }
 
     /// The route of a request: of the most specific host that has one for the path; of its paths the longest, an
@@ -77,20 +74,30 @@ impl<R> Hosts<R> {
 }
 
 impl<R> Paths<R> {
+    fn insert(&mut self, path: &str, is_exact: bool, route: R) {
+        if is_exact {
+            self.exact.insert(path.into(), route);
+            return;
+        }
+        let path = path.trim_end_matches('/');
+        if let Err(at) = self.lengths.binary_search_by(|known| path.len().cmp(known)) {
+            self.lengths.insert(at, path.len());
+        }
+        self.prefix.insert(path.into(), route);
+    }
+
     fn find(&self, path: &str) -> Option<&R> {
-        if let Some(route) = self.exact.get(path) {
-            return Some(route);
-        }
-        let mut rest = path;
-        loop {
-            if rest.len() <= self.longest
-                && let Some(route) = self.prefix.get(rest)
-            {
-                return Some(route);
-            }
-            // Down to the empty one, which `/` is kept as.
-            rest = &rest[..rest.rfind('/')?];
-        }
+        let exact = if path.len() <= PATH_BYTES_MAX { self.exact.get(path) } else { None };
+        exact.or_else(|| self.beginnings(path).find_map(|beginning| self.prefix.get(beginning)))
+    }
+
+    /// The beginnings of a path that may be prefixes, the longest first, down to the empty one, which `/` is kept
+    /// as. They are no more than there are lengths, whatever a client sends.
+    fn beginnings<'a>(&self, path: &'a str) -> impl Iterator<Item = &'a str> {
+        let is_whole = move |length: &usize| {
+            *length == path.len() || path.as_bytes().get(*length).is_some_and(|byte| *byte == b'/')
+        };
+        self.lengths.iter().copied().filter(is_whole).map(move |length| &path[..length])
     }
 }
 
@@ -184,6 +191,28 @@ mod tests {
                 ("a", "/xy", "a~/"),
                 ("a", "//", "a~/"),
                 ("a", "/long/er/path/that/goes/on", "a~/long/er/path"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_long_path_is_looked_for_no_oftener_than_there_are_lengths() {
+        let long = format!("/{}", "a".repeat(PATH_BYTES_MAX - 1));
+        let routes = [("a", "/", false), ("a", "/x", false), ("a", "/y", false), ("a", long.as_str(), false)];
+        let mut paths = Paths::default();
+        routes.iter().for_each(|(_, path, is_exact)| paths.insert(path, *is_exact, ()));
+        let slashes = "/".repeat(64 << 10);
+        assert_eq!(paths.beginnings(&slashes).count(), 3, "of 0, 2 and 1,024 bytes");
+        let (below, longer) = (format!("{long}/b"), format!("{long}b"));
+        check(
+            &routes,
+            &[
+                ("a", &slashes, "a~/"),
+                ("a", &long, &format!("a~{long}")),
+                ("a", &below, &format!("a~{long}")),
+                ("a", &longer, "a~/"),
+                ("a", "/x/ü", "a~/x"),
+                ("a", "/ü", "a~/"),
             ],
         );
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::facts::{Backend, Class, Ingress, Key, Secret, Service, ServiceKind, ServicePort};
+use super::hosts::PATH_BYTES_MAX;
 use super::options::RouteOptions;
 
 /// The objects that decide where requests go.
@@ -63,6 +64,10 @@ pub(crate) struct Aim {
 
 /// The class of an Ingress that is this edge's even where no IngressClass says so.
 const OWN_CLASS: &str = "shoal";
+
+/// Ports of the node that are opened for Services. Each takes a socket for each serving thread, of the files that
+/// the process may have open; a cluster that publishes more has Ingresses for it.
+pub(crate) const PORTS_MAX: usize = 1024;
 
 /// Makes the plan. `taken`: ports of this node on which the edge serves Ingresses or itself.
 pub(crate) fn plan(facts: &Facts, taken: &BTreeSet<u16>) -> Plan {
@@ -137,6 +142,11 @@ impl Plan {
             let aim = facts.aim(&key.0, &rule.backend, &ingress.options);
             self.note("Ingress", key, &aim.broken);
             let path = if rule.is_exact { rule.path.as_str() } else { rule.path.trim_end_matches('/') };
+            if path.len() > PATH_BYTES_MAX {
+                let why = format!("a path has more than {PATH_BYTES_MAX} bytes, and is not served");
+                self.note("Ingress", key, &[why]);
+                continue;
+            }
             if !seen.insert((rule.host.clone(), path.to_owned(), rule.is_exact)) {
                 let why = format!("host `{}`, path `{}` is that of an older Ingress", rule.host, rule.path);
                 self.note("Ingress", key, &[why]);
@@ -195,6 +205,12 @@ impl Plan {
                 } else if let Some(other) = self.ports.get(&number).filter(|other| other.service != *key) {
                     let (namespace, name) = &other.service;
                     let why = format!("port {number} is that of the older service {namespace}/{name}");
+                    self.note("Service", key, &[why]);
+                } else if self.ports.len() >= PORTS_MAX && !self.ports.contains_key(&number) {
+                    // One sentence, however many ports it is about.
+                    let why = format!(
+                        "not all of its ports are open: services have {PORTS_MAX} ports of a node at most, the older ones first"
+                    );
                     self.note("Service", key, &[why]);
                 } else {
                     let aim = aim(key, service, port, &RouteOptions::default());

@@ -1,12 +1,14 @@
 //! One version of the routes of a cluster: made of a plan, never changed, read by every request.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::uri::Scheme;
 use shoal_runtime::Invoke;
 
 use super::backend::{Backend, Target};
+use super::bounded::Bounded;
 use super::facts::{Key, Service, ServiceKind};
 use super::hosts::{Hosts, Match, plain};
 use super::options::RouteOptions;
@@ -22,7 +24,7 @@ pub(crate) struct Table {
     ports: HashMap<u16, Way>,
     services: HashMap<Box<str>, HashMap<Box<str>, Arc<Inside>>>,
     /// Services by the addresses that they have inside of the cluster.
-    addresses: HashMap<Box<str>, Arc<Inside>>,
+    addresses: HashMap<IpAddr, Arc<Inside>>,
     to_https: ToHttps,
 }
 
@@ -36,9 +38,9 @@ struct Way {
 /// A Service as guests call it.
 #[derive(Debug)]
 struct Inside {
-    ports: Vec<(u16, Target)>,
+    ports: Vec<(u16, Bounded)>,
     /// Answers for ports that it does not have.
-    no_port: Target,
+    no_port: Bounded,
 }
 
 impl Table {
@@ -76,7 +78,7 @@ impl Table {
 
     fn add_inside(&mut self, key: &Key, service: &Service, backend: &Arc<Backend>) {
         let wishes = RouteOptions::default();
-        let target = |aim: Aim| Target::new(backend.clone(), aim);
+        let target = |aim: Aim| Bounded(Target::new(backend.clone(), aim));
         let ports = service.ports.iter().filter(|port| port.is_tcp);
         let why = format!("service {} has no such TCP port", backend.name);
         let no_port =
@@ -85,8 +87,8 @@ impl Table {
             ports: ports.map(|port| (port.number, target(aim(key, service, port, &wishes)))).collect(),
             no_port: target(no_port),
         });
-        for address in &service.addresses {
-            self.addresses.insert(address.as_str().into(), inside.clone());
+        for address in service.addresses.iter().filter_map(|address| address.parse().ok()) {
+            self.addresses.insert(address, inside.clone());
         }
         let (namespace, name) = key;
         self.services.entry(namespace.as_str().into()).or_default().insert(name.as_str().into(), inside);
@@ -115,14 +117,23 @@ impl Table {
 
     /// The Service that a guest of `namespace` means; see [`shoal_runtime::Mesh`].
     pub(crate) fn service(&self, namespace: &str, host: &str, port: u16) -> Option<Arc<dyn Invoke>> {
-        let host = plain(host);
-        let inside = self.addresses.get(host.as_ref()).or_else(|| {
-            let (namespace, name) = named(namespace, &host)?;
-            self.services.get(namespace)?.get(name)
-        })?;
+        let inside = match address(host) {
+            Some(address) => self.addresses.get(&address)?,
+            None => {
+                let host = plain(host);
+                let (namespace, name) = named(namespace, &host)?;
+                self.services.get(namespace)?.get(name)?
+            }
+        };
         let of_port = inside.ports.iter().find(|(number, _)| *number == port);
         Some(Arc::new(of_port.map_or(&inside.no_port, |(_, target)| target).clone()))
     }
+}
+
+/// The address that a host is, if it is one; IPv6 with brackets or without, however it is spelled.
+fn address(host: &str) -> Option<IpAddr> {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host).parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// Namespace and name of the Service that a name in the cluster means.
@@ -141,6 +152,21 @@ fn named<'a>(namespace: &'a str, host: &'a str) -> Option<(&'a str, &'a str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_told_from_names() {
+        for (host, wanted) in [
+            ("10.96.0.7", Some("10.96.0.7")),
+            ("fd00::7", Some("fd00::7")),
+            ("[FD00:0::0007]", Some("fd00::7")),
+            ("::ffff:10.96.0.7", Some("10.96.0.7")),
+            ("web", None),
+            ("[web]", None),
+            ("10.96.0", None),
+        ] {
+            assert_eq!(address(host), wanted.map(|text| text.parse().expect("an address")), "{host}");
+        }
+    }
 
     #[test]
     fn names_of_services_are_those_of_cluster_dns() {

@@ -4,6 +4,8 @@
 use expect_test::{Expect, expect};
 use serde_json::json;
 
+use super::hosts::PATH_BYTES_MAX;
+use super::plan::PORTS_MAX;
 use super::*;
 
 /// A cluster with the objects of a YAML list, in namespace `shop` where they name none.
@@ -213,6 +215,108 @@ fn services_have_ports_of_the_node() {
             Service shop/young: port 8080 is that of the older service shop/aged
             Service shop/young: the edge itself serves on port 80
         "#]],
+    );
+}
+
+#[test]
+fn so_many_ports_are_opened_and_the_older_services_have_them() {
+    let service = |name: &str, created: &str, numbers: std::ops::Range<usize>| {
+        let ports: Vec<Value> = numbers.map(|number| json!({"port": 80, "nodePort": number})).collect();
+        let metadata = json!({"namespace": "shop", "name": name, "creationTimestamp": created});
+        Arc::new(json!({"metadata": metadata, "spec": {"type": "NodePort", "ports": ports}}))
+    };
+    let aged = service("aged", "2026-11-23T07:00:00Z", 20_000..20_000 + PORTS_MAX - 1);
+    let young = service("young", "2026-11-23T08:00:00Z", 30_000..30_003);
+    let cluster = cluster("[]");
+    let set = |services: Vec<Arc<Value>>| {
+        cluster.set(Kind::Service, services);
+        cluster.commit();
+        (cluster.ports(), cluster.problems())
+    };
+    let last = service("last", "2026-11-23T08:00:00Z", 30_000..30_001);
+    let (ports, problems) = set(vec![aged.clone(), last]);
+    assert_eq!((ports.len(), problems.len()), (PORTS_MAX, 0), "as many as the limit");
+    let (ports, problems) = set(vec![aged, young]);
+    assert_eq!((ports.len(), ports.last()), (PORTS_MAX, Some(&30_000)));
+    expect![[r#"
+        {
+            (
+                "Service shop/young",
+                "not all of its ports are open: services have 1024 ports of a node at most, the older ones first",
+            ),
+        }
+    "#]]
+    .assert_debug_eq(&problems);
+}
+
+#[test]
+fn a_path_may_be_as_long_as_the_limit() {
+    let paths: Vec<Value> = [("a", PATH_BYTES_MAX), ("b", PATH_BYTES_MAX + 1)]
+        .into_iter()
+        .flat_map(|(name, length)| {
+            let path = format!("/{}", name.repeat(length - 1));
+            let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+            ["Exact", "Prefix"].map(|kind| json!({"path": path, "pathType": kind, "backend": backend}))
+        })
+        .collect();
+    let ingress =
+        json!({"metadata": {"name": "long"}, "spec": {"rules": [{"host": "a", "http": {"paths": paths}}]}});
+    let cluster = cluster("[]");
+    cluster.set(Kind::Ingress, vec![Arc::new(ingress)]);
+    cluster.commit();
+    let text = cluster.describe();
+    assert_eq!(text.lines().filter(|line| line.starts_with("a /aaa")).count(), 2, "{text}");
+    assert!(!text.contains("/bbb"), "{text}");
+    let why = "a path has more than 1024 bytes, and is not served";
+    assert!(cluster.problems().contains(&("Ingress /long".into(), why.into())), "{text}");
+}
+
+#[test]
+fn a_change_on_which_no_route_depends_makes_no_table() {
+    let cluster = cluster("[]");
+    let is_stale_after = |kind: Kind, object: &Value| {
+        cluster.set(kind, vec![Arc::new(object.clone())]);
+        let is_stale = cluster.0.world.lock().is_stale;
+        cluster.commit();
+        is_stale
+    };
+    let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+    let coded = |text: String| {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(text)
+    };
+    let data = json!({"tls.crt": coded(made.cert.pem()), "tls.key": coded(made.signing_key.serialize_pem())});
+    for (kind, spec) in [
+        (Kind::Service, json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 8080}]}})),
+        (Kind::Ingress, json!({"spec": {"tls": [{"hosts": ["a"], "secretName": "a"}]}})),
+        (Kind::IngressClass, json!({"spec": {"controller": "shoal.dev/ingress"}})),
+        (Kind::Secret, json!({"type": "kubernetes.io/tls", "data": data})),
+    ] {
+        let mut object = spec;
+        object["metadata"] = json!({"namespace": "shop", "name": "a"});
+        assert!(is_stale_after(kind, &object), "{kind:?} is new");
+        object["metadata"]["labels"] = json!({"x": "1"});
+        object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.9"}]}});
+        assert!(!is_stale_after(kind, &object), "only labels and status of {kind:?} have changed");
+    }
+    let says: Vec<_> = cluster.publications().into_iter().map(|publication| publication.says).collect();
+    assert_eq!(says, [["10.0.0.9"], ["10.0.0.9"]], "what the status says is known all the same");
+    let metadata = json!({"namespace": "shop", "name": "a"});
+    for (kind, changed) in [
+        (Kind::Service, json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 8081}]}})),
+        (Kind::Ingress, json!({"spec": {}})),
+        (Kind::IngressClass, json!({"spec": {"controller": "another"}})),
+        (Kind::Secret, json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "QQ==", "tls.key": "QQ=="}})),
+    ] {
+        let mut object = changed;
+        object["metadata"] = metadata.clone();
+        assert!(is_stale_after(kind, &object), "{kind:?} says something else");
+    }
+    // No Secret for TLS, before and after.
+    let opaque = json!({"metadata": metadata, "type": "Opaque"});
+    assert!(
+        is_stale_after(Kind::Secret, &opaque)
+            && !is_stale_after(Kind::Secret, &json!({"metadata": metadata}))
     );
 }
 

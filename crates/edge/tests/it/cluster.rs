@@ -511,19 +511,13 @@ fn log_and_metrics_name_the_service() {
 #[test]
 fn guests_find_services_by_name_and_address() {
     let world = World::web(always("hello"), &json!({}), &json!({}));
-    let spec = json!({"clusterIPs": ["10.96.0.7"], "ports": [{"name": "http", "port": 80}]});
+    let addresses = json!(["10.96.0.7", "fd00:10:96::7"]);
+    let spec = json!({"clusterIPs": addresses, "ports": [{"name": "http", "port": 80}]});
     world.put("Service", "web", json!({"spec": spec}));
     let mesh = world.cluster.mesh();
     let answer = |namespace: &str, host: &str, port: u16| {
         let invoke = mesh.service(namespace, host, port)?;
-        let call = Call {
-            id: 1,
-            scheme: http::uri::Scheme::HTTP,
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
-            received: std::time::Instant::now(),
-            account: Arc::new(Account::default()),
-        };
-        Some(match block_on(invoke.invoke(Request::new(Body::empty()), call)) {
+        Some(match block_on(invoke.invoke(Request::new(Body::empty()), call())) {
             Ok(response) => response.status().to_string(),
             Err(failure) => failure.reason,
         })
@@ -533,11 +527,58 @@ fn guests_find_services_by_name_and_address() {
         ("other", "web.shop", 80),
         ("other", "web.shop.svc.cluster.local", 80),
         ("other", "10.96.0.7", 80),
+        ("other", "fd00:10:96::7", 80),
+        ("other", "[FD00:10:96:0::7]", 80),
     ] {
         assert_eq!(answer(namespace, host, port).as_deref(), Some("200 OK"), "{host}");
     }
     assert_eq!(answer("shop", "web", 81).as_deref(), Some("service shop/web has no such TCP port"));
-    for (namespace, host) in [("other", "web"), ("shop", "web.test"), ("shop", "10.96.0.8")] {
+    for (namespace, host) in
+        [("other", "web"), ("shop", "web.test"), ("shop", "10.96.0.8"), ("shop", "fd00:10:96::8")]
+    {
         assert_eq!(answer(namespace, host, 80), None, "{host}");
+    }
+}
+
+/// The context of a request that a guest makes.
+fn call() -> Call {
+    Call {
+        id: 1,
+        scheme: http::uri::Scheme::HTTP,
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+        received: std::time::Instant::now(),
+        account: Arc::new(Account::default()),
+    }
+}
+
+#[test]
+fn guests_are_held_to_the_largest_request_body_of_a_service() {
+    // One that makes nothing of a body that breaks off, not even an answer.
+    let workload = FakeInvoke::new(|request: Request<Body>, _| async move {
+        match request.into_body().collect().await {
+            Ok(body) => Ok(Response::new(Body::whole(body.to_bytes()))),
+            Err(_) => std::future::pending().await,
+        }
+    });
+    let world = World::web(workload, &json!({"shoal.dev/max-request-body": "4B"}), &json!({}));
+    let invoke = world.cluster.mesh().service("shop", "web", 80).unwrap();
+    let answer = |body: Body| {
+        block_on(async {
+            let response = invoke.invoke(Request::new(body), call()).await.unwrap();
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        })
+    };
+    let streamed = |text: &'static str| {
+        let frames = text.split_inclusive(|_| true).map(|piece| Ok(http_body::Frame::data(piece.into())));
+        Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
+    };
+    for four in [Body::whole("four"), streamed("four")] {
+        assert_eq!(answer(four), (200, "four".into()));
+    }
+    assert_eq!(answer(Body::empty()), (200, String::new()));
+    for fives in [Body::whole("fives"), streamed("fives")] {
+        assert_eq!(answer(fives), (413, "413 the request body is too large\n".into()));
     }
 }

@@ -9,7 +9,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
 use self::generated::wasi::logging::logging::Level;
-use super::text::escape;
+use super::text::{cut, escape};
 use crate::log_budget::{Line, LogBudget, Verdict};
 
 #[allow(missing_docs, unreachable_pub, dead_code, reason = "generated")]
@@ -21,7 +21,7 @@ mod generated {
 pub(crate) const INTERFACES: [&str; 2] = ["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
 
 /// Longest message, in bytes; the rest is cut off. Log collectors split or refuse longer lines.
-const MESSAGE_BYTES_MAX: usize = 16 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Longest context, in bytes; it is a word that groups messages.
 const CONTEXT_BYTES_MAX: usize = 256;
 
@@ -65,17 +65,9 @@ impl LoggingView<'_> {
         }
         let context = escape(cut(context, CONTEXT_BYTES_MAX));
         let message = escape(cut(message, MESSAGE_BYTES_MAX));
-        let line = Line { workload: self.workload, field: Some(("context", &context)), message: &message };
-        match self.budget.ask(&line, now) {
-            Verdict::Drop => return,
-            Verdict::PassAfter { dropped_bytes } => {
-                let notice = self.budget.notice(dropped_bytes);
-                match self.output {
-                    Some(output) => output.write(Stream::Stderr, notice.as_bytes(), true),
-                    None => tracing::warn!(target: "guest", workload = self.workload, "{notice}"),
-                }
-            }
-            Verdict::Pass => {}
+        let line = Line { workload: self.workload, fields: &[("context", &context)], message: &message };
+        if !self.passes(&line, now) {
+            return;
         }
         match self.output {
             Some(output) => {
@@ -84,6 +76,22 @@ impl LoggingView<'_> {
                 output.write(Stream::Stderr, line.as_bytes(), true);
             }
             None => emit(level, self.workload, &context, &message),
+        }
+    }
+
+    /// Whether the workload may still say this line; says first what was dropped before it.
+    pub(crate) fn passes(&self, line: &Line<'_>, now: Instant) -> bool {
+        match self.budget.ask(line, now) {
+            Verdict::Drop => false,
+            Verdict::Pass => true,
+            Verdict::PassAfter { dropped_bytes } => {
+                let notice = self.budget.notice(dropped_bytes);
+                match self.output {
+                    Some(output) => output.write(Stream::Stderr, notice.as_bytes(), true),
+                    None => tracing::warn!(target: "guest", workload = self.workload, "{notice}"),
+                }
+                true
+            }
         }
     }
 }
@@ -121,11 +129,6 @@ fn emit(level: Level, workload: &str, context: &str, message: &str) {
         Level::Error => tracing::error!(target: "guest", workload, context, "{message}"),
         Level::Critical => tracing::error!(target: "guest", workload, context, critical = true, "{message}"),
     }
-}
-
-/// The beginning of the text, at most `bytes_max` bytes, cut between characters.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 #[cfg(test)]
@@ -227,9 +230,6 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcd", 3), "abc");
-        assert_eq!(cut("aéé", 4), "aé", "not within a character");
         let long = "é".repeat(MESSAGE_BYTES_MAX);
         let text = said(1 << 20, &[(Level::Info, &long, &long, Duration::ZERO)]);
         assert_eq!(text.matches('é').count(), (MESSAGE_BYTES_MAX + CONTEXT_BYTES_MAX) / 2);

@@ -8,7 +8,12 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// A name that a guest chose, shortened, with everything escaped that could forge or distort a line.
 pub(crate) fn shown(name: &str) -> String {
-    let mut text: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    shown_to(name, SHOWN_CHARS_MAX)
+}
+
+/// The same, with this many characters of it.
+pub(crate) fn shown_to(name: &str, chars_max: usize) -> String {
+    let mut text: String = name.chars().take(chars_max).collect();
     if text.len() < name.len() {
         text.push('…');
     }
@@ -36,6 +41,11 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// The beginning of the text, at most `bytes_max` bytes, cut between characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
 /// Whether the character changes more than the place where it stands.
 fn is_unsafe(c: char) -> bool {
     // Line and paragraph separators; the bidirectional embeddings, overrides, isolates and marks.
@@ -53,6 +63,13 @@ mod tests {
         assert_eq!(escape("häuser & 魚 \\ \"quoted\""), "häuser & 魚 \\ \"quoted\"");
         assert_eq!(escape("a\nERROR b\r\t\0\x1b[31m"), "a\\nERROR b\\r\\t\\u{0}\\u{1b}[31m");
         assert_eq!(escape("\u{85}\u{2028}\u{202e}txt\u{2069}"), "\\u{85}\\u{2028}\\u{202e}txt\\u{2069}");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc");
+        assert_eq!(cut("aéé", 4), "aé", "not within a character");
     }
 
     #[test]
