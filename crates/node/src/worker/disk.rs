@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use crate::saved::{self, Saved};
 
+/// How long a change may wait for others when nobody waits for the disk: a pod that starts changes a few times within a
+/// moment, and each sync of a file costs as much as everything else that starts it. The API knows all of it meanwhile.
+const GATHER: Duration = Duration::from_secs(1);
 /// Before a file is written again that could not be written.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait before that: a disk that is full may have room again.
@@ -30,8 +33,10 @@ pub(super) struct Disk {
     /// Those who are told when the version after that is.
     waiting: Vec<oneshot::Sender<()>>,
     backoff: Backoff,
-    /// When what has failed is tried again.
-    again: Option<Instant>,
+    /// When the newest is written, though nobody waits for it.
+    due: Option<Instant>,
+    /// The last try has failed: the next one is not before it is due, whoever waits.
+    has_failed: bool,
     is_closed: bool,
 }
 
@@ -47,7 +52,8 @@ impl Disk {
             told: Vec::new(),
             waiting: Vec::new(),
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
-            again: None,
+            due: None,
+            has_failed: false,
             is_closed: false,
         }
     }
@@ -66,19 +72,29 @@ impl Disk {
         if *self.newest != *text {
             self.newest = text.into();
         }
-        self.begin();
+        if self.writing.is_some() {
+            return;
+        }
+        if self.newest == self.known {
+            // Whoever listens no more has been stopped.
+            self.waiting.drain(..).for_each(|who| _ = who.send(()));
+        } else if self.waiting.is_empty() || self.has_failed {
+            self.due.get_or_insert_with(|| Instant::now() + GATHER);
+        } else {
+            self.begin();
+        }
     }
 
-    /// Resolves when something has been written, or is to be tried again.
+    /// Resolves when something has been written, or is being written now.
     ///
     /// # Errors
     /// The disk refuses. It will be tried again.
     pub(super) async fn written(&mut self) -> io::Result<()> {
-        match (self.writing.is_some(), self.again) {
+        match (self.writing.is_some(), self.due) {
             (true, _) => self.end().await,
-            (false, Some(again)) => {
-                tokio::time::sleep_until(again).await;
-                self.again = None;
+            (false, Some(due)) => {
+                tokio::time::sleep_until(due).await;
+                self.begin();
                 Ok(())
             }
             (false, None) => std::future::pending().await,
@@ -95,7 +111,6 @@ impl Disk {
             if self.newest == self.known || self.is_closed {
                 return Ok(());
             }
-            self.again = None;
             self.begin();
         }
     }
@@ -108,21 +123,15 @@ impl Disk {
         self.is_closed = true;
         // What could not be written need not be there.
         drop(self.end().await);
-        self.again = None;
+        self.due = None;
         let path = self.path.clone();
         let removed = tokio::task::spawn_blocking(move || saved::remove(&path)).await;
         removed.map_err(io::Error::other).and_then(|removed| removed)
     }
 
+    /// Writes the newest; nothing is being written yet.
     fn begin(&mut self) {
-        if self.writing.is_some() || self.again.is_some() {
-            return;
-        }
-        if self.newest == self.known {
-            // Whoever listens no more has been stopped.
-            self.waiting.drain(..).for_each(|who| _ = who.send(()));
-            return;
-        }
+        self.due = None;
         self.told.append(&mut self.waiting);
         let (path, text) = (self.path.clone(), self.newest.clone());
         let writing = tokio::task::spawn_blocking(move || saved::write(&path, &text));
@@ -139,11 +148,13 @@ impl Disk {
                 self.known = written.map(|(text, _)| text).unwrap_or_default();
                 self.told.drain(..).for_each(|who| _ = who.send(()));
                 self.backoff.reset();
+                self.has_failed = false;
                 Ok(())
             }
             Err(error) => {
                 self.waiting.append(&mut self.told);
-                self.again = Some(Instant::now() + self.backoff.wait());
+                self.has_failed = true;
+                self.due = Some(Instant::now() + self.backoff.wait());
                 Err(error)
             }
         }
@@ -189,6 +200,23 @@ mod tests {
         disk.tell(who);
         disk.is(&saved("Running"));
         assert_eq!(told.try_recv(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_gathered_for_a_moment() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved::path(dir.path(), "u");
+        let mut disk = Disk::new(path.clone(), None);
+        let begun = Instant::now();
+        for phase in ["Pending", "Running", "Succeeded"] {
+            disk.is(&saved(phase));
+            let soon = tokio::time::timeout(GATHER / 4, disk.written()).await;
+            assert!(soon.is_err() && !path.exists(), "{phase}");
+        }
+        disk.written().await.expect("it is begun");
+        assert_eq!(begun.elapsed().as_secs(), GATHER.as_secs());
+        disk.written().await.expect("the disk takes it");
+        assert_eq!(saved::read(&path).expect("a file"), Some(saved("Succeeded")));
     }
 
     #[tokio::test]
