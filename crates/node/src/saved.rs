@@ -25,10 +25,12 @@ const NEXT: &str = "next";
 /// A pod as it was when it was saved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Saved {
-    /// The pod, with the status that this node gave it last.
+    /// The pod. What its status says that `status` does not is kept.
     pub(crate) pod: Arc<Value>,
+    /// The status that this node gave it last.
+    pub(crate) status: Value,
     /// What it names.
-    pub(crate) sources: Sources,
+    pub(crate) sources: Arc<Sources>,
     /// Containers that answer requests: these go on after a restart as if nothing had happened.
     pub(crate) serving: Vec<String>,
     /// Whether all that it names had been read: what is missing from `sources` was not there, then.
@@ -49,8 +51,14 @@ impl Saved {
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         };
+        let mut pod = Value::clone(&self.pod);
+        if let (Some(fields), Some(next)) = (pod["status"].as_object_mut(), self.status.as_object()) {
+            fields.extend(next.clone());
+        } else {
+            pod["status"] = self.status.clone();
+        }
         json!({
-            "pod": *self.pod, "configMaps": values(&self.sources.config_maps), "secrets": values(&self.sources.secrets),
+            "pod": pod, "configMaps": values(&self.sources.config_maps), "secrets": values(&self.sources.secrets),
             "serving": self.serving, "isRead": self.is_read,
         })
         .to_string()
@@ -70,7 +78,8 @@ impl Saved {
         if object::name(&pod).is_empty() || object::uid(&pod).is_empty() {
             return None;
         }
-        Some(Self { pod: Arc::new(pod), sources: Sources { config_maps, secrets }, serving, is_read })
+        let (status, sources) = (pod["status"].clone(), Arc::new(Sources { config_maps, secrets }));
+        Some(Self { pod: Arc::new(pod), status, sources, serving, is_read })
     }
 }
 
@@ -165,8 +174,9 @@ mod tests {
         assert_eq!(read_all(&dir).expect("it is made"), Vec::new());
         let secrets = [("login".to_owned(), Arc::new(json!({"data": {"password": "eA=="}})))].into();
         let saved = Saved {
-            pod: Arc::new(json!({"metadata": {"name": "web", "uid": "u"}})),
-            sources: Sources { secrets, ..Sources::default() },
+            pod: Arc::new(json!({"metadata": {"name": "web", "uid": "u"}, "status": {"phase": "Running"}})),
+            status: json!({"phase": "Running"}),
+            sources: Arc::new(Sources { secrets, ..Sources::default() }),
             serving: vec!["web".into()],
             is_read: true,
         };

@@ -53,7 +53,7 @@ pub(crate) struct Worker {
     state: State,
     held: Held,
     /// What stands in for what cannot be read.
-    saved: Sources,
+    saved: Arc<Sources>,
     /// Whether it was started from the disk.
     is_old: bool,
     /// Whether all that it names has been read once.
@@ -96,15 +96,15 @@ impl Worker {
         let path = saved::path(&shared.saved_dir(), &plain(object::uid(&pod)));
         let freed = shared.addresses.lock().freed();
         let (is_old, is_read) = (saved.is_some(), saved.as_ref().is_some_and(|saved| saved.is_read));
-        let disk = Disk::new(path, saved.as_ref());
-        let saved = saved.map(|saved| saved.sources).unwrap_or_default();
+        let sources = saved.as_ref().map(|saved| saved.sources.clone()).unwrap_or_default();
+        let disk = Disk::new(path, saved);
         Self {
             wanted,
             state,
             held: shared.followers.hold(object::namespace(&pod), &pod),
             // Until it is read anew, what was saved stays saved.
-            sources: watch::Sender::new(Arc::new(saved.clone())),
-            saved,
+            sources: watch::Sender::new(sources.clone()),
+            saved: sources,
             is_old,
             is_read,
             say,
@@ -430,13 +430,14 @@ impl Worker {
         self.route(status::is_ready(&next) && !is_ending, is_ending);
         let serves = self.runs.iter().filter(|(_, going)| going.serves.is_some());
         let serving = serves.map(|(name, _)| name.clone()).collect();
-        self.disk.is(&Saved {
-            pod: Arc::new(with_status(&self.pod, &next)),
-            sources: Sources::clone(&self.sources.borrow()),
+        self.report.is(&self.shared, &self.pod, &next);
+        self.disk.is(Saved {
+            pod: self.pod.clone(),
+            status: next,
+            sources: self.sources.borrow().clone(),
             serving,
             is_read: self.is_read,
         });
-        self.report.is(&self.shared, &self.pod, &next);
         // Not before the API knows: nobody else has the address while this pod still shows it.
         if matches!(course, Course::Succeeded | Course::Failed) && self.report.is_told() {
             self.shared.addresses.lock().give_back(&self.state.address, object::uid(&self.pod));
@@ -574,16 +575,6 @@ fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>) -> State {
         state.address.clear();
     }
     state
-}
-
-fn with_status(pod: &Value, status: &Value) -> Value {
-    let mut pod = pod.clone();
-    if let (Some(fields), Some(next)) = (pod["status"].as_object_mut(), status.as_object()) {
-        fields.extend(next.clone());
-    } else {
-        pod["status"] = status.clone();
-    }
-    pod
 }
 
 /// The entry of a pod among those that run here.

@@ -23,11 +23,11 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// What the disk knows of a pod.
 pub(super) struct Disk {
     path: PathBuf,
-    /// What is on the disk; empty: nothing.
-    known: Arc<str>,
+    /// What is on the disk, if anything is.
+    known: Option<Arc<Saved>>,
     /// What is to be there.
-    newest: Arc<str>,
-    writing: Option<(Arc<str>, JoinHandle<io::Result<()>>)>,
+    newest: Option<Arc<Saved>>,
+    writing: Option<(Arc<Saved>, JoinHandle<io::Result<()>>)>,
     /// Those who are told when what is being written is there.
     told: Vec<oneshot::Sender<()>>,
     /// Those who are told when the version after that is.
@@ -42,8 +42,8 @@ pub(super) struct Disk {
 
 impl Disk {
     /// `saved` is what the file has, if there is one.
-    pub(super) fn new(path: PathBuf, saved: Option<&Saved>) -> Self {
-        let known: Arc<str> = saved.map(Saved::to_text).unwrap_or_default().into();
+    pub(super) fn new(path: PathBuf, saved: Option<Saved>) -> Self {
+        let known = saved.map(Arc::new);
         Self {
             path,
             newest: known.clone(),
@@ -64,13 +64,12 @@ impl Disk {
     }
 
     /// How the pod is now.
-    pub(super) fn is(&mut self, saved: &Saved) {
+    pub(super) fn is(&mut self, saved: Saved) {
         if self.is_closed {
             return;
         }
-        let text = saved.to_text();
-        if *self.newest != *text {
-            self.newest = text.into();
+        if self.newest.as_deref() != Some(&saved) {
+            self.newest = Some(Arc::new(saved));
         }
         if self.writing.is_some() {
             return;
@@ -132,10 +131,11 @@ impl Disk {
     /// Writes the newest; nothing is being written yet.
     fn begin(&mut self) {
         self.due = None;
+        let Some(newest) = self.newest.clone() else { return };
         self.told.append(&mut self.waiting);
-        let (path, text) = (self.path.clone(), self.newest.clone());
-        let writing = tokio::task::spawn_blocking(move || saved::write(&path, &text));
-        self.writing = Some((self.newest.clone(), writing));
+        let (path, saved) = (self.path.clone(), newest.clone());
+        let writing = tokio::task::spawn_blocking(move || saved::write(&path, &saved.to_text()));
+        self.writing = Some((newest, writing));
     }
 
     /// Waits for what is being written, if anything is. May be dropped and called again.
@@ -145,7 +145,7 @@ impl Disk {
         let written = self.writing.take();
         match done {
             Ok(()) => {
-                self.known = written.map(|(text, _)| text).unwrap_or_default();
+                self.known = written.map(|(saved, _)| saved);
                 self.told.drain(..).for_each(|who| _ = who.send(()));
                 self.backoff.reset();
                 self.has_failed = false;
@@ -169,8 +169,9 @@ mod tests {
     use super::*;
 
     fn saved(phase: &str) -> Saved {
-        let pod = json!({"metadata": {"name": "job", "uid": "u"}, "status": {"phase": phase}});
-        Saved { pod: Arc::new(pod), ..Saved::default() }
+        let status = json!({"phase": phase});
+        let pod = json!({"metadata": {"name": "job", "uid": "u"}, "status": status});
+        Saved { pod: Arc::new(pod), status, ..Saved::default() }
     }
 
     #[tokio::test]
@@ -183,22 +184,22 @@ mod tests {
         let mut disk = Disk::new(path.clone(), None);
         let (who, mut told) = oneshot::channel();
         disk.tell(who);
-        disk.is(&saved("Running"));
+        disk.is(saved("Running"));
         disk.written().await.expect_err("the disk refuses");
-        disk.is(&saved("Running"));
+        disk.is(saved("Running"));
         assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
         assert!(!path.exists());
         std::fs::remove_dir(&in_the_way).expect("removed");
         // The wait before the next try, then the try.
         disk.written().await.expect("it is tried again");
-        disk.is(&saved("Running"));
+        disk.is(saved("Running"));
         disk.written().await.expect("the disk takes it");
         assert_eq!(told.try_recv(), Ok(()));
         assert_eq!(saved::read(&path).expect("a file"), Some(saved("Running")));
         // What is there already is told at once.
         let (who, mut told) = oneshot::channel();
         disk.tell(who);
-        disk.is(&saved("Running"));
+        disk.is(saved("Running"));
         assert_eq!(told.try_recv(), Ok(()));
     }
 
@@ -209,7 +210,7 @@ mod tests {
         let mut disk = Disk::new(path.clone(), None);
         let begun = Instant::now();
         for phase in ["Pending", "Running", "Succeeded"] {
-            disk.is(&saved(phase));
+            disk.is(saved(phase));
             let soon = tokio::time::timeout(GATHER / 4, disk.written()).await;
             assert!(soon.is_err() && !path.exists(), "{phase}");
         }
@@ -225,13 +226,13 @@ mod tests {
         let path = saved::path(dir.path(), "u");
         let mut disk = Disk::new(path.clone(), None);
         for phase in ["Pending", "Running", "Succeeded"] {
-            disk.is(&saved(phase));
+            disk.is(saved(phase));
         }
         disk.flush().await.expect("written");
         assert_eq!(saved::read(&path).expect("a file"), Some(saved("Succeeded")));
-        disk.is(&saved("Failed"));
+        disk.is(saved("Failed"));
         disk.close().await.expect("removed");
-        disk.is(&saved("Running"));
+        disk.is(saved("Running"));
         disk.flush().await.expect("there is nothing to write");
         assert!(!path.exists());
     }
