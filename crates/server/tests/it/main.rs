@@ -9,6 +9,7 @@ mod clients;
 mod conformance;
 mod conversion;
 mod details;
+mod endings;
 mod equivalent;
 mod golden;
 mod hook;
