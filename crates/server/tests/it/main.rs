@@ -20,6 +20,7 @@ mod leader;
 mod machinery;
 mod nodes;
 mod oidc;
+mod records;
 mod sealing;
 mod seeds;
 mod server;
