@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use shoal_api::{GroupVersion, Status, openapi};
 use shoal_base::drain::Drain;
 use shoal_base::splitmix::SplitMix64;
 use shoal_control::rbac::User;
+use tokio::time::timeout;
 
 use crate::access::Access;
 use crate::audit;
@@ -34,6 +36,10 @@ use crate::options::{Query, WriteOptions};
 use crate::registry::{Registry, Served};
 use crate::target::ResourceTarget;
 use crate::world::World;
+
+/// How long a request waits for the world to hold what was written before. It is some milliseconds behind; longer than this
+/// the store cannot be followed, and is read anew.
+const SETTLE_TIME: Duration = Duration::from_secs(10);
 
 /// An API server.
 pub struct Api {
@@ -132,18 +138,18 @@ impl Api {
         api
     }
 
-    /// Waits until the world holds all that was written before.
+    /// Waits until the world holds all that was written before, also while the server ends.
     ///
     /// # Errors
-    /// 503: the store does not answer, or the server ends.
+    /// 503: the store does not answer, or the world does not follow it.
     pub(crate) async fn settle(&self) -> Result<(), Status> {
         let revision = self.objects.store().progress().await.map_err(crate::objects::status)?;
-        tokio::select! {
-            biased;
-            () = self.world.reached(revision) => Ok(()),
-            // The world follows the store no further.
-            () = self.drain.begun() => Err(Status::unavailable("the server is shutting down")),
-        }
+        timeout(SETTLE_TIME, self.world.reached(revision)).await.map_err(|_| {
+            let seconds = SETTLE_TIME.as_secs();
+            Status::unavailable(format!(
+                "this server has not followed its store for {seconds} seconds; try again"
+            ))
+        })
     }
 
     /// What is served from now on. `custom` are the OpenAPI schemas of custom resources.

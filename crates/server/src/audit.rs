@@ -81,13 +81,13 @@ pub struct Entry<'a> {
     pub received: Timestamp,
     /// When it was answered.
     pub answered: Timestamp,
-    /// Path and query.
+    /// Path and query, as they were written.
     pub uri: &'a str,
     /// `get`, `list`, …
     pub verb: &'a str,
-    /// Who asked.
+    /// Who asked, in truth.
     pub user: &'a User,
-    /// As whom, when not as themselves.
+    /// As whom, when not as themselves (`impersonatedUser`).
     pub impersonated: Option<&'a User>,
     /// Addresses, the client's first.
     pub source_ips: &'a [String],

@@ -1,7 +1,7 @@
 //! Who hears of which changes: each listener of its kinds only, so that a change wakes nobody whom it does not concern.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use shoal_api::GroupVersionKind;
@@ -48,13 +48,14 @@ pub(crate) struct Listeners(Mutex<Vec<Listener>>);
 struct Listener {
     kinds: Kinds,
     news: Sender<News>,
-    waiting: Arc<AtomicUsize>,
+    has_missed: Arc<AtomicBool>,
 }
 
 /// What one listener hears, until it is dropped.
 pub struct Changes {
     news: Receiver<News>,
-    waiting: Arc<AtomicUsize>,
+    /// That something was missed waits to be heard.
+    has_missed: Arc<AtomicBool>,
 }
 
 impl Listeners {
@@ -62,9 +63,9 @@ impl Listeners {
     pub(crate) fn join(&self, kinds: Kinds) -> Changes {
         // One more for the word that something was missed.
         let (sender, news) = channel(WAITING_MAX + 1);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        self.0.lock().push(Listener { kinds, news: sender, waiting: waiting.clone() });
-        Changes { news, waiting }
+        let has_missed = Arc::new(AtomicBool::new(false));
+        self.0.lock().push(Listener { kinds, news: sender, has_missed: has_missed.clone() });
+        Changes { news, has_missed }
     }
 
     /// Tells whom it concerns. The world holds these changes already.
@@ -91,13 +92,16 @@ impl Kinds {
 impl Listener {
     /// Whether anyone is there.
     fn hears(&self, changes: &Arc<Vec<Change>>) -> bool {
-        let news = match self.waiting.load(Ordering::SeqCst) {
-            ..WAITING_MAX => News::Changed(changes.clone()),
-            WAITING_MAX => News::Missed,
-            // That something was missed waits to be heard; this change is in the world by then.
-            _ => return !self.news.is_closed(),
+        if self.has_missed.load(Ordering::SeqCst) {
+            // That waits to be heard; this change is in the world by then.
+            return !self.news.is_closed();
+        }
+        let news = if self.news.capacity() > 1 {
+            News::Changed(changes.clone())
+        } else {
+            self.has_missed.store(true, Ordering::SeqCst);
+            News::Missed
         };
-        self.waiting.fetch_add(1, Ordering::SeqCst);
         !matches!(self.news.try_send(news), Err(TrySendError::Closed(_)))
     }
 }
@@ -106,15 +110,22 @@ impl Changes {
     /// What comes next; none: the world is gone.
     pub async fn next(&mut self) -> Option<News> {
         let news = self.news.recv().await;
-        self.waiting.fetch_sub(usize::from(news.is_some()), Ordering::SeqCst);
+        self.heard(news.as_ref());
         news
     }
 
     /// What has come already.
     pub fn try_next(&mut self) -> Option<News> {
         let news = self.news.try_recv().ok();
-        self.waiting.fetch_sub(usize::from(news.is_some()), Ordering::SeqCst);
+        self.heard(news.as_ref());
         news
+    }
+
+    /// Whoever hears that something was missed looks at the world from then on.
+    fn heard(&self, news: Option<&News>) {
+        if matches!(news, Some(News::Missed)) {
+            self.has_missed.store(false, Ordering::SeqCst);
+        }
     }
 }
 
@@ -161,6 +172,18 @@ mod tests {
         assert_eq!(heard(&mut slow), (WAITING_MAX, 1));
         listeners.tell(&registry, change());
         assert_eq!(heard(&mut slow), (1, 0), "afterwards all is as before");
+    }
+
+    #[test]
+    fn who_stays_slow_hears_it_no_more_often() {
+        let (listeners, registry) = (Listeners::default(), Registry::built_in());
+        let mut slow = listeners.join(Kinds::Every);
+        (0..WAITING_MAX + 1).for_each(|_| listeners.tell(&registry, change()));
+        for _ in 0..100 {
+            assert!(matches!(slow.try_next(), Some(News::Changed(_))));
+            listeners.tell(&registry, change());
+        }
+        assert_eq!(heard(&mut slow), (WAITING_MAX - 100, 1));
     }
 
     #[test]

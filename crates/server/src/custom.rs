@@ -174,15 +174,27 @@ pub(crate) async fn follow(api: &Arc<Api>) {
 /// 500 or 503: the store cannot be read.
 pub(crate) async fn settle(api: &Api) -> Result<(), Status> {
     let mut made = api.definitions.0.lock().await;
-    let stored = api.objects.list(TABLE.as_bytes(), ListOptions::default()).await?.objects;
-    let of: Vec<(Bytes, Revision)> = stored.iter().map(|one| (one.key.clone(), one.revision)).collect();
-    if made.of.as_ref() == Some(&of) {
+    let list = |keys_only| {
+        let options = ListOptions { keys_only, uncounted: true, ..ListOptions::default() };
+        api.objects.list(TABLE.as_bytes(), options)
+    };
+    // Mostly nothing has changed, and definitions are long.
+    let is_same =
+        |stored: &[Stored]| made.of.as_ref().is_some_and(|of| places(stored).eq(of.iter().cloned()));
+    if is_same(&list(true).await?.objects) {
         return Ok(());
     }
+    let stored = list(false).await?.objects;
+    let of: Vec<(Bytes, Revision)> = places(&stored).collect();
     let definitions = stored.iter().map(Stored::value).collect::<Result<Vec<Value>, Status>>()?;
     serve(api, &definitions, &mut made.known);
     made.of = Some(of);
     Ok(())
+}
+
+/// Which versions of which objects these are.
+fn places(stored: &[Stored]) -> impl Iterator<Item = (Bytes, Revision)> {
+    stored.iter().map(|one| (one.key.clone(), one.revision))
 }
 
 fn serve(api: &Api, definitions: &[Value], known: &mut Known) {

@@ -68,6 +68,7 @@ pub(crate) async fn delete_collection(
     let list = ListOptions::read(&request.query)?;
     let options = DeleteOptions::read(&request.query, &crate::body::delete_options(request)?)?;
     let selection = Selection::read(served, &list, "")?;
+    read::reach_asked(api, &list).await?;
     let page = read::page(api, served, &request.target.namespace, &list, &selection).await?;
     for stored in &page.objects {
         let Some((namespace, name)) = served.place(&stored.key) else { continue };

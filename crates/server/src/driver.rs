@@ -6,12 +6,15 @@
 mod recorder;
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status};
+use shoal_base::backoff::Backoff;
 use shoal_control::plan::{Controller, Event, Interest, Key, Plan, Watched, Write};
 use shoal_control::snapshot::Snapshot;
 use tokio::sync::mpsc;
@@ -40,7 +43,7 @@ struct Queue {
     later: BTreeSet<(Instant, Key)>,
     /// When each key in `later` is due; a key is there once.
     due: HashMap<Key, Instant>,
-    failures: HashMap<Key, u32>,
+    failures: HashMap<Key, Backoff>,
 }
 
 /// Runs one controller until the drain begins.
@@ -68,7 +71,7 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
     hear(News::Missed, &mut queue);
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
-            let outcome = step(&api, controller.as_ref(), &executor, &key).await;
+            let outcome = caught(&api, controller.as_ref(), &executor, &key).await;
             queue.settle(&key, &outcome, api.timestamp().as_microsecond());
             // What changed meanwhile is taken in without waiting.
             while let Some(news) = changes.try_next() {
@@ -153,6 +156,20 @@ enum Outcome {
     Stale,
     /// Something failed.
     Failed,
+}
+
+/// The same as [`step`]: a controller that fails at one key goes on with the others.
+async fn caught(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Key) -> Outcome {
+    // What a plan left half done is what the store holds: the next plan looks at it anew.
+    match AssertUnwindSafe(step(api, controller, executor, key)).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            api.metrics.panicked(controller.name());
+            tracing::error!(controller = controller.name(), object = %shown(key), "a plan has panicked: it is made again later, please report it");
+            catch_up(api).await;
+            Outcome::Failed
+        }
+    }
 }
 
 /// Plans for one key and writes the plan.
@@ -302,9 +319,8 @@ impl Queue {
                 }
             }
             Outcome::Stale | Outcome::Failed => {
-                let failures = self.failures.entry(key.clone()).or_default();
-                let wait = BACKOFF_MIN.saturating_mul(1 << (*failures).min(13)).min(BACKOFF_MAX);
-                *failures += 1;
+                let backoff = || Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+                let wait = self.failures.entry(key.clone()).or_insert_with(backoff).wait();
                 self.postpone(key, Some(Instant::now() + wait));
             }
         }
@@ -324,9 +340,78 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use shoal_control::known::POD;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use serde_json::json;
+    use shoal_base::drain::{Drain, Drained};
+    use shoal_control::known::{CONFIG_MAP, POD};
+    use shoal_store::sqlite::{Options, SqliteStore};
+    use tokio::sync::watch;
+    use tokio::time::timeout;
 
     use super::*;
+    use crate::start::{Config, Controllers, start};
+
+    /// For what comes within some milliseconds.
+    const SOON: Duration = Duration::from_secs(60);
+    /// How often the plan for `bad` panics before it goes well.
+    const PANICS: u32 = 2;
+
+    /// Tells for what it has planned.
+    struct Stumbles {
+        panics: AtomicU32,
+        planned: watch::Sender<Vec<String>>,
+    }
+
+    impl Controller for Stumbles {
+        fn name(&self) -> &'static str {
+            "stumbles"
+        }
+
+        fn interests(&self) -> Vec<Interest> {
+            let keys = |_: &dyn Snapshot, kind: &GroupVersionKind, object: &serde_json::Value| {
+                vec![Key::of(kind, object)]
+            };
+            vec![Interest { of: Watched::Kind(CONFIG_MAP.clone()), concerns: |_, _, _| true, keys }]
+        }
+
+        fn plan(&self, _world: &dyn Snapshot, key: &Key, _now: Moment) -> Plan {
+            let fails = key.name == "bad" && self.panics.fetch_add(1, Ordering::SeqCst) < PANICS;
+            assert!(!fails, "the test wants it");
+            self.planned.send_modify(|planned| planned.push(key.name.clone()));
+            Plan::default()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_plan_that_panics_is_made_again_and_holds_up_no_other() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
+        let config = Config {
+            data: dir.path().to_owned(),
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            names: Vec::new(),
+            issuers: Vec::new(),
+            controllers: Controllers::None,
+        };
+        let running = start(config, Arc::new(store), drain.clone()).await.expect("a server");
+        let api = running.api.clone();
+        let (planned, mut seen) = watch::channel(Vec::new());
+        let controller = Arc::new(Stumbles { panics: AtomicU32::new(0), planned });
+        let ran = tokio::spawn(run(api.clone(), controller));
+        let executor = Executor::new(api.clone(), "test", "test");
+        for name in ["bad", "good"] {
+            let map = json!({"metadata": {"name": name, "namespace": "default"}});
+            executor.write(Write::create(&CONFIG_MAP, map)).await.expect("written");
+        }
+        let both = |planned: &Vec<String>| ["bad", "good"].iter().all(|one| planned.iter().any(|p| p == one));
+        timeout(SOON, seen.wait_for(both)).await.expect("in time").expect("it goes on");
+        let counted = format!("shoal_controller_panics_total{{controller=\"stumbles\"}} {PANICS}\n");
+        assert!(api.metrics.text(&api.fair).contains(&counted));
+        assert_eq!(drain.finish(SOON).await, Drained::Clean);
+        ran.await.expect("it ends by itself");
+        running.ended().await;
+    }
 
     #[test]
     fn a_key_waits_once_and_not_longer_than_asked() {

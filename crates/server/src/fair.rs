@@ -2,8 +2,11 @@
 //!
 //! So many requests run at once. When all places are taken, requests wait in a queue of their user, and each place that
 //! becomes free goes to the next user in turn. A user's queue has an end, past which requests are turned away at once.
+//!
+//! Who waits for somebody outside, a webhook, leaves the place to others meanwhile: see [`outside`].
 
 use std::collections::{HashMap, VecDeque};
+use std::future::Future;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -20,6 +23,8 @@ pub const SHORT: usize = 64;
 const LISTS_PER_CORE: usize = 2;
 /// Requests of one user that wait. A client that has more in flight is told to slow down.
 pub const QUEUE_MAX: usize = 128;
+/// Requests that wait outside without their place. Where more do, they keep it.
+const OUTSIDE_MAX: usize = 256;
 /// When a client that was turned away should come again, in seconds.
 const RETRY_SECONDS: u32 = 1;
 
@@ -28,6 +33,7 @@ const RETRY_SECONDS: u32 = 1;
 pub struct Fair {
     short: Lane,
     lists: Lane,
+    outside: Lane,
 }
 
 /// What a request does.
@@ -68,7 +74,7 @@ impl Fair {
     /// For so many cores.
     pub fn new(cores: usize) -> Self {
         let lane = |places| Lane { places, state: Arc::default() };
-        Self { short: lane(SHORT), lists: lane(cores * LISTS_PER_CORE) }
+        Self { short: lane(SHORT), lists: lane(cores * LISTS_PER_CORE), outside: lane(OUTSIDE_MAX) }
     }
 
     /// A place for a request of a user. Dropping the future gives up the place in the queue.
@@ -83,10 +89,58 @@ impl Fair {
         lane.place(user).await
     }
 
+    /// Does the work of a request of a user who has this place, and gives it back at the end.
+    pub async fn with<T>(&self, place: Place, user: &str, work: impl Future<Output = T>) -> T {
+        let held = Held {
+            lane: place.0.clone(),
+            outside: self.outside.clone(),
+            user: user.into(),
+            place: Mutex::new(Some(place)),
+        };
+        HELD.scope(Arc::new(held), work).await
+    }
+
     /// Requests that run, and that wait.
     pub fn load(&self) -> (usize, usize) {
-        let [short, lists] = [&self.short, &self.lists].map(Lane::load);
-        (short.0 + lists.0, short.1 + lists.1)
+        let [short, lists, outside] = [&self.short, &self.lists, &self.outside].map(Lane::load);
+        (short.0 + lists.0 + outside.0, short.1 + lists.1)
+    }
+}
+
+tokio::task_local! {
+    /// The place of the request that a task answers.
+    static HELD: Arc<Held>;
+}
+
+struct Held {
+    lane: Lane,
+    outside: Lane,
+    user: Box<str>,
+    /// None: it waits outside.
+    place: Mutex<Option<Place>>,
+}
+
+/// Waits for somebody else while the request that this task answers, if it does, leaves its place to others. It goes on when
+/// it has one again.
+pub async fn outside<T>(wait: impl Future<Output = T>) -> T {
+    let held = HELD.try_with(Arc::clone).ok();
+    let left = held.as_ref().and_then(|held| Some((held, held.leave()?)));
+    let Some((held, gone)) = left else { return wait.await };
+    let came = wait.await;
+    drop(gone);
+    let place = held.lane.again(&held.user).await;
+    *held.place.lock() = place;
+    came
+}
+
+impl Held {
+    /// A place outside; none: there is no room, or the request has left already.
+    fn leave(&self) -> Option<Place> {
+        let mut place = self.place.lock();
+        place.as_ref()?;
+        let outside = self.outside.at_once()?;
+        drop(place.take());
+        Some(outside)
     }
 }
 
@@ -101,16 +155,28 @@ impl Place {
 
 impl Lane {
     async fn place(&self, user: &str) -> Result<Place, Status> {
-        let turn = {
-            let mut state = self.state.lock();
-            if state.running < self.places {
-                state.running += 1;
-                return Ok(Place(self.clone()));
-            }
-            state.wait(user)?
-        };
+        if let Some(place) = self.at_once() {
+            return Ok(place);
+        }
+        let turn = self.state.lock().wait(user)?;
         // A sender is dropped only with the server.
         turn.await.map_err(|_| Status::unavailable("the server is shutting down"))
+    }
+
+    /// A place for who had one before: not turned away, as what was begun is to be finished.
+    async fn again(&self, user: &str) -> Option<Place> {
+        if let Some(place) = self.at_once() {
+            return Some(place);
+        }
+        let turn = self.state.lock().stand(user);
+        turn.await.ok()
+    }
+
+    fn at_once(&self) -> Option<Place> {
+        let mut state = self.state.lock();
+        let has_room = state.running < self.places;
+        state.running += usize::from(has_room);
+        has_room.then(|| Place(self.clone()))
     }
 
     fn load(&self) -> (usize, usize) {
@@ -130,13 +196,18 @@ impl State {
                 ));
             }
         }
+        Ok(self.stand(user))
+    }
+
+    /// Gets in line, however long it is.
+    fn stand(&mut self, user: &str) -> oneshot::Receiver<Place> {
         let user: Arc<str> = user.into();
         let (turn, taken) = oneshot::channel();
         if !self.turns.contains(&user) {
             self.turns.push_back(user.clone());
         }
         self.waiting.entry(user).or_default().push_back(turn);
-        Ok(taken)
+        taken
     }
 
     /// Who is next; users that wait for more go to the end.
@@ -220,6 +291,46 @@ mod tests {
         assert!((&mut stays).now_or_never().is_some_and(|place| place.is_ok()));
         drop(places);
         assert_eq!(fair.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_waits_outside_leaves_the_place_to_others() {
+        let fair = Fair::new(1);
+        let (mut answers, mut waiting) = (Vec::new(), Vec::new());
+        for _ in 0..LISTS_PER_CORE {
+            let place = fair.place("slow", Work::List).await.expect("room");
+            let (answer, came) = oneshot::channel::<u8>();
+            answers.push(answer);
+            waiting.push(Box::pin(fair.with(place, "slow", outside(came))));
+        }
+        assert!(fair.place("other", Work::List).now_or_never().is_none(), "all places are taken");
+        for one in &mut waiting {
+            assert!(one.now_or_never().is_none());
+        }
+        let mut others = Vec::new();
+        for _ in 0..LISTS_PER_CORE {
+            others.push(fair.place("other", Work::List).await.expect("they have left theirs"));
+        }
+        // Whoever has heard what was waited for goes on in turn.
+        answers.pop().expect("one").send(7).expect("somebody waits");
+        let mut back = waiting.pop().expect("one");
+        assert!((&mut back).now_or_never().is_none());
+        drop(others.pop());
+        assert_eq!(back.await, Ok(7));
+        drop((waiting, others));
+        assert_eq!(fair.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn so_many_wait_outside_and_more_keep_their_place() {
+        let fair = Fair::new(1);
+        let full: Vec<_> = std::iter::from_fn(|| fair.outside.at_once()).collect();
+        assert_eq!(full.len(), OUTSIDE_MAX);
+        let place = fair.place("slow", Work::List).await.expect("room");
+        let mut waiting = Box::pin(fair.with(place, "slow", outside(std::future::pending::<()>())));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert_eq!(fair.lists.load(), (1, 0));
+        assert_eq!(outside(async { 7 }).await, 7, "who has no place keeps none");
     }
 
     #[tokio::test]

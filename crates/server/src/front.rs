@@ -63,11 +63,13 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     let path = path.into_owned();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let target = Target::of(&parts.method, &path, query.flag("watch"));
-    let id = uuid::Uuid::new_v4().to_string();
+    let id = audit::new_id();
+    let uri = parts.uri.path_and_query().map_or(parts.uri.path(), |all| all.as_str()).to_owned();
     let mut answer = match known(api, caller, &parts.headers, &path).await {
-        Ok(user) => {
+        Ok(Known { user, impersonator }) => {
             let asked = Asked {
                 method: parts.method,
+                uri,
                 path,
                 target,
                 query,
@@ -75,6 +77,7 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
                 body,
                 upgrade: parts.extensions.remove(),
                 user: Arc::new(user),
+                impersonator: impersonator.map(Arc::new),
             };
             asked.answer(api, caller, &id, begun).await
         }
@@ -93,7 +96,14 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
 }
 
 /// Who asks, and in whose name.
-async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
+struct Known {
+    /// As whom.
+    user: User,
+    /// Who it is in truth; none: the same.
+    impersonator: Option<User>,
+}
+
+async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<Known, Status> {
     let (authenticator, certificate) = (&api.access.authenticator, caller.certificate.as_ref());
     let user = match &caller.known {
         Some(user) => user.clone(),
@@ -101,14 +111,17 @@ async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> R
     };
     let authorizer = api.access.authorizer.read();
     match auth::impersonated(headers, &user, &authorizer)? {
-        Some(other) => Ok(other),
-        None => Ok(user),
+        Some(other) => Ok(Known { user: other, impersonator: Some(user) }),
+        None => Ok(Known { user, impersonator: None }),
     }
 }
 
 /// A request of someone who is known.
 struct Asked {
     method: Method,
+    /// Path and query, as they were written.
+    uri: String,
+    /// As it is meant.
     path: String,
     target: Target,
     query: Query,
@@ -116,6 +129,8 @@ struct Asked {
     body: Bytes,
     upgrade: Option<OnUpgrade>,
     user: Arc<User>,
+    /// Who asks as that user; none: the user.
+    impersonator: Option<Arc<User>>,
 }
 
 impl Asked {
@@ -147,17 +162,16 @@ impl Asked {
             place.give_way().await;
         }
         let seen = self.seen(api, caller, id);
-        let answer = match has_happened {
-            Ok(()) => self.dispatch(api).await,
-            Err(status) => answer::failure(&status),
+        let work = Box::pin(self.dispatch(api));
+        let answer = match (has_happened, place) {
+            (Ok(()), Some(place)) => api.fair.with(place, &seen.user.name, work).await,
+            (Ok(()), None) => work.await,
+            (Err(status), _) => answer::failure(&status),
         };
         let code = answer.status();
-        api.metrics.request(
-            seen.verb,
-            seen.target.as_ref().map_or("", |target| &target.resource),
-            code,
-            begun.elapsed(),
-        );
+        let target = seen.target.as_ref().filter(|target| is_served(api, target));
+        let resource = target.map_or("", |target| &target.resource);
+        api.metrics.request(seen.verb, resource, code, begun.elapsed());
         api.audit.record(&seen.entry(code.as_u16(), api.timestamp()));
         answer
     }
@@ -167,6 +181,8 @@ impl Asked {
         let Target::Resource(target) = &self.target else { return None };
         match target.verb {
             _ if self.user.is_in(MASTERS) || is_long(target) => None,
+            // Nodes are waited for, and nothing is computed.
+            _ if target.group == "metrics.k8s.io" => None,
             Verb::List => Some(Work::List),
             _ => Some(Work::Short),
         }
@@ -192,9 +208,10 @@ impl Asked {
         Seen {
             id: id.to_owned(),
             received: api.timestamp(),
-            uri: self.path.clone(),
+            uri: self.uri.clone(),
             verb: self.verb(),
             user: self.user.clone(),
+            impersonator: self.impersonator.clone(),
             source: [caller.address.ip().to_string()],
             agent: agent.unwrap_or_default().to_owned(),
             target: match &self.target {
@@ -286,6 +303,7 @@ struct Seen {
     uri: String,
     verb: &'static str,
     user: Arc<User>,
+    impersonator: Option<Arc<User>>,
     source: [String; 1],
     agent: String,
     target: Option<ResourceTarget>,
@@ -308,8 +326,8 @@ impl Seen {
             answered,
             uri: &self.uri,
             verb: self.verb,
-            user: &self.user,
-            impersonated: None,
+            user: self.impersonator.as_ref().unwrap_or(&self.user),
+            impersonated: self.impersonator.is_some().then_some(&*self.user),
             source_ips: &self.source,
             user_agent: &self.agent,
             object,
@@ -320,6 +338,11 @@ impl Seen {
             body: None,
         }
     }
+}
+
+/// Whether there is such a resource: others are made up by whoever asks.
+fn is_served(api: &Api, target: &ResourceTarget) -> bool {
+    api.registry.load().get(&target.group, &target.version, &target.resource).is_some()
 }
 
 /// Whether a request lasts for as long as whoever asks wants it to.

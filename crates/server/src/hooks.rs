@@ -19,7 +19,7 @@ use shoal_control::snapshot::Snapshot;
 
 use crate::admit::Admission;
 use crate::api::Api;
-use crate::{convert, https};
+use crate::{convert, fair, https};
 
 /// How long the expressions of all policies may take for one request; their cost is limited apart from that.
 const RULES_TIME: Duration = Duration::from_secs(2);
@@ -232,7 +232,9 @@ pub(crate) async fn send(
     let path =
         format!("{}{}timeout={}s", to.path, if to.path.contains('?') { "&" } else { "?" }, time.as_secs());
     let client = https::trusting(authority)?;
-    let bytes = https::post(&client, &to.connect, &to.host, &path, body, time).await?;
+    let asked = Box::pin(https::post(&client, &to.connect, &to.host, &path, body, time));
+    // It may take long: others go on meanwhile.
+    let bytes = fair::outside(asked).await?;
     serde_json::from_slice(&bytes).map_err(|error| format!("its answer is no JSON: {error}"))
 }
 

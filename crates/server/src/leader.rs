@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shoal_api::{GroupVersionKind, Status};
+use shoal_base::drain::Drain;
 use shoal_control::known::LEASE;
 use shoal_control::plan::Controller;
 use shoal_control::snapshot::Snapshot as _;
 use shoal_store::{Expect, Revision, Transaction, Write};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::api::Api;
 use crate::changes::{Kinds, News};
@@ -28,7 +29,7 @@ const TABLE: &str = "/registry/coordination.k8s.io/leases/";
 
 /// For how long a Lease that nobody renews is respected, as by the controllers of Kubernetes.
 const HOLD: Duration = Duration::from_secs(15);
-/// Whoever cannot renew for so long stops working: well before anybody else begins.
+/// Whoever has not renewed for so long stops working, even while the store does not answer: well before anybody else begins.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// Between renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
@@ -50,7 +51,8 @@ pub(crate) async fn run(api: Arc<Api>, controllers: Vec<Arc<dyn Controller>>) {
     while candidate.wait().await {
         tracing::info!(identity = candidate.identity, "this server runs the controllers now");
         let mut work = begin(&api, &controllers);
-        candidate.hold(&mut work).await;
+        let (drain, renewed) = (api.drain.clone(), candidate.renewed);
+        hold(&drain, &mut work, renewed, &mut candidate).await;
         api.leads.store(false, Ordering::Relaxed);
         if api.drain.has_begun() {
             // What they are at is finished before anybody else begins.
@@ -89,6 +91,47 @@ struct Candidate {
     identity: String,
     /// The Lease of someone else, and since when it is as it is.
     seen: Option<(Revision, Instant)>,
+    /// When the Lease was last asked for with success: nobody else takes its time as over before this and [`HOLD`].
+    renewed: Instant,
+}
+
+/// What came of a wish to renew the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    /// It is ours, since it was asked for at this time.
+    Since(Instant),
+    /// Somebody else has it.
+    Lost,
+    /// Nobody knows.
+    Failed,
+}
+
+/// Whoever can renew a Lease.
+trait Renew {
+    /// Renews it, if it is still theirs.
+    fn renew(&mut self) -> impl Future<Output = Renewal> + Send;
+}
+
+/// Renews the Lease until somebody else has it, that has failed for too long, or the drain begins. `renewed`: when it was
+/// asked for with success.
+async fn hold(drain: &Drain, work: &mut JoinSet<()>, renewed: Instant, lease: &mut impl Renew) {
+    let (mut ends, mut next) = (renewed + GIVE_UP, Instant::now() + RENEW_EVERY);
+    while Instant::now() < ends {
+        tokio::select! {
+            () = sleep_until(next.min(ends)) => {}
+            () = drain.begun() => return,
+            Some(ended) = work.join_next() => {
+                tell(ended);
+                continue;
+            }
+        }
+        match timeout_at(ends, lease.renew()).await {
+            Ok(Renewal::Since(asked)) => ends = asked + GIVE_UP,
+            Ok(Renewal::Failed) => {}
+            Ok(Renewal::Lost) | Err(_) => return,
+        }
+        next = Instant::now() + RENEW_EVERY;
+    }
 }
 
 /// What a candidate makes of a Lease.
@@ -100,10 +143,25 @@ enum Standing {
     Held,
 }
 
+impl Renew for Candidate {
+    async fn renew(&mut self) -> Renewal {
+        match (self.step().await, self.seen) {
+            (true, _) => Renewal::Since(self.renewed),
+            (false, Some(_)) => Renewal::Lost,
+            (false, None) => Renewal::Failed,
+        }
+    }
+}
+
 impl Candidate {
     fn new(api: Arc<Api>) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { api, identity: format!("{host}_{}", uuid::Uuid::new_v4()), seen: None }
+        Self {
+            api,
+            identity: format!("{host}_{}", uuid::Uuid::new_v4()),
+            seen: None,
+            renewed: Instant::now(),
+        }
     }
 
     /// Waits until this server holds the Lease; false: the drain has begun.
@@ -116,7 +174,7 @@ impl Candidate {
             let next = Instant::now() + LOOK_EVERY;
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep_until(next) => break,
+                    () = sleep_until(next) => break,
                     () = self.api.drain.begun() => return false,
                     news = changes.next() => match news {
                         Some(News::Changed(_)) if !self.is_given_back() => {}
@@ -129,30 +187,16 @@ impl Candidate {
         false
     }
 
-    /// Renews the Lease until that fails for too long, somebody else has it, or the drain begins.
-    async fn hold(&mut self, work: &mut JoinSet<()>) {
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < GIVE_UP {
-            tokio::select! {
-                () = sleep(RENEW_EVERY) => {}
-                () = self.api.drain.begun() => return,
-                Some(ended) = work.join_next() => {
-                    tell(ended);
-                    continue;
-                }
-            }
-            if self.step().await {
-                renewed = Instant::now();
-            } else if self.seen.is_some() {
-                return;
-            }
-        }
-    }
-
     /// Takes or renews the Lease, if it is free or ours.
     async fn step(&mut self) -> bool {
+        let asked = Instant::now();
         match timeout(STEP_TIME, self.take()).await {
-            Ok(Ok(is_ours)) => is_ours,
+            Ok(Ok(is_ours)) => {
+                if is_ours {
+                    self.renewed = asked;
+                }
+                is_ours
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the lease of the controllers cannot be read or written");
                 false
@@ -257,6 +301,48 @@ fn lease(old: Option<&Value>, identity: &str, seconds: u64, now: &str, made: &st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A Lease that is renewed as a function says, which hears how often it was asked before.
+    struct Asked<R>(u32, R);
+
+    impl<F: Future<Output = Renewal> + Send, R: Fn(u32) -> F + Send> Renew for Asked<R> {
+        fn renew(&mut self) -> impl Future<Output = Renewal> + Send {
+            self.0 += 1;
+            (self.1)(self.0 - 1)
+        }
+    }
+
+    /// For how long a lease is held that is renewed so.
+    async fn held<F: Future<Output = Renewal> + Send>(renew: impl Fn(u32) -> F + Send) -> Duration {
+        let begun = Instant::now();
+        hold(&Drain::new(), &mut JoinSet::new(), begun, &mut Asked(0, renew)).await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_renew_stops_in_time_however_slow_the_store_is() {
+        assert_eq!(held(|_| std::future::pending()).await, GIVE_UP, "it never answers");
+        for takes in [Duration::ZERO, Duration::from_secs(1), STEP_TIME] {
+            let failing = |_| async move {
+                tokio::time::sleep(takes).await;
+                Renewal::Failed
+            };
+            assert_eq!(held(failing).await, GIVE_UP, "it fails after {takes:?}");
+        }
+        assert_eq!(held(|_| async { Renewal::Lost }).await, RENEW_EVERY);
+        // Time is counted from the wish: it may have been granted at once, and the answer have come late.
+        let takes = Duration::from_secs(1);
+        let slow = |before| async move {
+            let asked = Instant::now();
+            if before == 3 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(takes).await;
+            Renewal::Since(asked)
+        };
+        assert_eq!(held(slow).await, RENEW_EVERY * 3 + takes * 2 + GIVE_UP);
+        assert!(GIVE_UP + STEP_TIME < HOLD, "one that is found late is given up before it is over as well");
+    }
 
     #[test]
     fn a_lease_counts_its_holders_and_remembers_since_when() {

@@ -12,9 +12,13 @@ use crate::fair::Fair;
 /// Upper ends of the buckets of durations, in seconds.
 const BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-/// Counts requests.
+/// Counts requests, and what should never happen.
 #[derive(Default)]
-pub struct Metrics(Mutex<BTreeMap<(&'static str, String, u16), Series>>);
+pub struct Metrics {
+    requests: Mutex<BTreeMap<(&'static str, String, u16), Series>>,
+    /// By controller.
+    panics: Mutex<BTreeMap<&'static str, u64>>,
+}
 
 #[derive(Default)]
 struct Series {
@@ -27,7 +31,7 @@ impl Metrics {
     /// Counts a request. `resource` is empty for paths; it is one that is served, so that clients cannot make series up.
     pub fn request(&self, verb: &'static str, resource: &str, code: StatusCode, took: Duration) {
         let resource = if code == StatusCode::NOT_FOUND { "" } else { resource };
-        let mut all = self.0.lock();
+        let mut all = self.requests.lock();
         let series = all.entry((verb, resource.to_owned(), code.as_u16())).or_default();
         let seconds = took.as_secs_f64();
         series.count += 1;
@@ -37,13 +41,18 @@ impl Metrics {
         }
     }
 
+    /// Counts a plan of a controller that has panicked.
+    pub fn panicked(&self, controller: &'static str) {
+        *self.panics.lock().entry(controller).or_default() += 1;
+    }
+
     /// All of it.
     pub fn text(&self, fair: &Fair) -> String {
         let mut out = String::from(
             "# HELP apiserver_request_duration_seconds Time from a request to its answer; of a watch, to its first byte.\n\
              # TYPE apiserver_request_duration_seconds histogram\n",
         );
-        for ((verb, resource, code), series) in self.0.lock().iter() {
+        for ((verb, resource, code), series) in self.requests.lock().iter() {
             let labels = format!("verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"");
             for (bucket, end) in series.buckets.iter().zip(BUCKETS) {
                 let _ = writeln!(
@@ -69,6 +78,13 @@ impl Metrics {
              # TYPE apiserver_current_inqueue_requests gauge\n\
              apiserver_current_inqueue_requests {waiting}"
         );
+        out.push_str(
+            "# HELP shoal_controller_panics_total Plans that have panicked, each of which is a mistake of this program.\n\
+             # TYPE shoal_controller_panics_total counter\n",
+        );
+        for (controller, count) in self.panics.lock().iter() {
+            let _ = writeln!(out, "shoal_controller_panics_total{{controller=\"{controller}\"}} {count}");
+        }
         out
     }
 }

@@ -1,14 +1,15 @@
 //! The endpoints that nodes serve, as kubelets do: where they are, and how this server calls them.
 //!
 //! A node says in its status under which addresses and at which port it can be reached. The server shows it a certificate
-//! of the cluster's authority and believes only a certificate of the same; nothing of the credentials of whoever asked the
-//! server is passed on.
+//! of the cluster's authority and believes only the one that the same authority gave to this very node; nothing of the
+//! credentials of whoever asked the server is passed on.
 
 mod tunnel;
 mod usage;
 mod websocket;
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(crate) use usage::answer as usage;
 
 /// Where a kubelet listens when its node does not say.
 const PORT_DEFAULT: u16 = 10250;
-/// For a connection and its handshake: a node that is there answers much sooner.
+/// For a connection to one address and its handshake: a node that is there answers much sooner.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// For the head of an answer. What follows takes as long as it takes.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -125,12 +126,8 @@ pub(crate) async fn call(
     mut request: HttpRequest<Full<Bytes>>,
 ) -> Result<Response<Incoming>, Status> {
     let failed = |why: &dyn std::fmt::Display| unconnected(&endpoint.node, &why.to_string());
-    let (host, stream) = timeout(CONNECT_TIME, reach(api, endpoint))
-        .await
-        .map_err(|_| failed(&format!("no connection in {} seconds", CONNECT_TIME.as_secs())))?
-        .map_err(|why| failed(&why))?;
-    let authority = format!("{host}:{}", endpoint.port);
-    let authority = HeaderValue::from_str(&authority).map_err(|error| failed(&error))?;
+    let (host, stream) = reach(api, endpoint).await.map_err(|why| failed(&why))?;
+    let authority = HeaderValue::from_str(&authority(host, endpoint.port)).map_err(|error| failed(&error))?;
     request.headers_mut().insert(HOST, authority);
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
@@ -152,43 +149,59 @@ pub(crate) async fn call(
     }
 }
 
-/// A connection to the first host of a node that takes one, and has a certificate of its name.
-async fn reach(api: &Api, endpoint: &Endpoint) -> Result<(String, TlsStream<TcpStream>), String> {
-    let client = api.nodes.kubelets.client(api.timestamp()).map_err(|error| error.to_string())?;
-    let connector = TlsConnector::from(client);
+/// A connection to the first host of a node that takes one, and has the certificate of this node for its name.
+async fn reach<'e>(api: &Api, endpoint: &'e Endpoint) -> Result<(&'e str, TlsStream<TcpStream>), String> {
+    let client = api.nodes.kubelets.client(&endpoint.node, api.timestamp());
+    let connector = TlsConnector::from(client.map_err(|error| error.to_string())?);
+    let connector = &connector;
+    first(endpoint, |host| async move {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect((host, endpoint.port)).await.map_err(|error| error.to_string())?;
+        // Small frames should not wait for more.
+        let _ = stream.set_nodelay(true);
+        connector.connect(name, stream).await.map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// The first host of a node to which `connect` comes in time, without brackets, and what came of it.
+async fn first<'e, T, F: Future<Output = Result<T, String>>>(
+    endpoint: &'e Endpoint,
+    connect: impl Fn(&'e str) -> F,
+) -> Result<(&'e str, T), String> {
     let mut why = Vec::new();
     for host in &endpoint.hosts {
-        let connected = async {
-            let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
-            let bare = host.trim_start_matches('[').trim_end_matches(']');
-            let stream =
-                TcpStream::connect((bare, endpoint.port)).await.map_err(|error| error.to_string())?;
-            // Small frames should not wait for more.
-            let _ = stream.set_nodelay(true);
-            connector.connect(name, stream).await.map_err(|error| error.to_string())
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let error = match timeout(CONNECT_TIME, connect(host)).await {
+            Ok(Ok(connected)) => return Ok((host, connected)),
+            Ok(Err(error)) => error,
+            Err(_) => format!("no connection in {} seconds", CONNECT_TIME.as_secs()),
         };
-        match connected.await {
-            Ok(stream) => return Ok((host.clone(), stream)),
-            Err(error) => why.push(format!("{host}:{}: {error}", endpoint.port)),
-        }
+        why.push(format!("{}: {error}", authority(host, endpoint.port)));
     }
     Err(why.join("; "))
 }
 
-/// An answer of a node as one of the server, whose body comes as it comes and ends with the drain.
+/// `HOST:PORT`, as addresses have it: those of IPv6 in brackets.
+fn authority(host: &str, port: u16) -> String {
+    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// An answer of a node as one of the server, whose body comes as it comes and breaks off with the drain.
 pub(crate) fn passed_on(api: &Api, answer: Response<Incoming>) -> Answer {
     let (mut parts, body) = answer.into_parts();
     without_hops(&mut parts.headers);
     Answer::from_parts(parts, until_drain(api, body))
 }
 
+/// What is cut is an error, not an end: whoever reads must not take it for the whole.
 fn until_drain(api: &Api, body: Incoming) -> Body {
-    let pieces = stream::unfold((body, api.drain.clone()), |(mut body, drain)| async move {
-        let frame = tokio::select! {
-            frame = body.frame() => frame?,
-            () = drain.begun() => return None,
-        };
-        Some((frame.map_err(io::Error::other), (body, drain)))
+    let pieces = stream::unfold((Some(body), api.drain.clone()), |(body, drain)| async move {
+        let mut body = body?;
+        tokio::select! {
+            frame = body.frame() => Some((frame?.map_err(io::Error::other), (Some(body), drain))),
+            () = drain.begun() => Some((Err(io::Error::other("the server is shutting down")), (None, drain))),
+        }
     });
     StreamBody::new(pieces).boxed_unsync()
 }
@@ -349,6 +362,34 @@ mod tests {
             assert_eq!(found.port, PORT_DEFAULT, "{port}");
         }
         assert_eq!(node(json!({})), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_address_of_a_node_has_its_time() {
+        let hosts = ["192.0.2.1", "[fd00::1]", "192.0.2.2", "n1"].map(String::from).to_vec();
+        let endpoint = Endpoint { node: "n1".into(), hosts, port: 7 };
+        let begun = tokio::time::Instant::now();
+        let silent = |host| async move {
+            match host {
+                "n1" => Ok(()),
+                "192.0.2.2" => Err(String::from("refused")),
+                _ => std::future::pending().await,
+            }
+        };
+        assert_eq!(first(&endpoint, silent).await, Ok(("n1", ())));
+        assert_eq!(begun.elapsed(), CONNECT_TIME * 2, "two of them say nothing");
+        let endpoint = Endpoint { hosts: endpoint.hosts[..3].to_vec(), ..endpoint.clone() };
+        assert_eq!(
+            first(&endpoint, silent).await.expect_err("none is there"),
+            "192.0.2.1:7: no connection in 10 seconds; [fd00::1]:7: no connection in 10 seconds; 192.0.2.2:7: refused"
+        );
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_in_brackets_before_a_port_only() {
+        assert_eq!(authority("fd00::1", 7), "[fd00::1]:7");
+        assert_eq!((authority("10.0.0.1", 7), authority("n1", 7)), ("10.0.0.1:7".into(), "n1:7".into()));
+        assert!(ServerName::try_from("fd00::1").is_ok(), "TLS takes it without");
     }
 
     #[test]

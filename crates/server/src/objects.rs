@@ -103,18 +103,30 @@ impl Objects {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn transact(&self, mut transaction: Transaction) -> Result<Option<Revision>, Status> {
-        let _held = if transaction.writes.iter().any(|write| is_sealed(&write.key)) {
-            let held = self.sealing.read().await;
-            self.reseal(&mut transaction)?;
-            Some(held)
+    pub async fn transact(&self, transaction: Transaction) -> Result<Option<Revision>, Status> {
+        let outcome = if transaction.writes.iter().any(|write| is_sealed(&write.key)) {
+            self.transact_sealed(transaction).await?
         } else {
-            None
+            self.store.transact(transaction).await.map_err(status)?
         };
-        match self.store.transact(transaction).await.map_err(status)? {
+        match outcome {
             Outcome::Committed(committed) => Ok(Some(committed.revision)),
             Outcome::Conflict(_) => Ok(None),
         }
+    }
+
+    /// The store goes on with a write whose client has gone: what is sealed keeps the key from changing until it is written,
+    /// whoever waits for it.
+    async fn transact_sealed(&self, mut transaction: Transaction) -> Result<Outcome, Status> {
+        let held = self.sealing.clone().read_owned().await;
+        self.reseal(&mut transaction)?;
+        let store = self.store.clone();
+        let written = tokio::spawn(async move {
+            let outcome = store.transact(transaction).await;
+            drop(held);
+            outcome
+        });
+        written.await.map_err(Status::internal)?.map_err(status)
     }
 
     /// What is stored for an object at a key: sealed, where its kind asks for it.
@@ -144,12 +156,16 @@ impl Objects {
         self.sealer.is_current(&object.value)
     }
 
-    /// Seals with a new key from now on: nothing that another key sealed is written after this returns.
+    /// Seals with a new key from now on: nothing that another key sealed is written after this returns. Where a rotation was
+    /// begun and not finished, its key is the new one.
     ///
     /// # Errors
     /// 500: the key file cannot be written.
     pub(crate) async fn rotate(&self) -> Result<(), Status> {
         let _alone = self.sealing.write().await;
+        if self.sealer.has_old_keys() {
+            return Ok(());
+        }
         self.sealer.rotate().map_err(Status::internal)
     }
 

@@ -8,7 +8,7 @@
 //! | `ca.pem` | the authority; valid ten years |
 //! | `server.pem` | what the server shows; a year, made anew after two thirds of it |
 //! | `admin.pem` | the first client, in the group `system:masters`; the same |
-//! | `kubelet-client.pem` | what the server shows to nodes; the same |
+//! | `kubelet-client.pem` | what the server shows to nodes, in no group; the same |
 //! | `service-account.keys` | ServiceAccount tokens: the first key signs, all of them verify |
 //!
 //! Each `.pem` has a certificate and its key, in one file so that they always belong together. Another authority may

@@ -30,7 +30,8 @@ const FUTURE_WAIT: Duration = Duration::from_secs(3);
 pub(crate) async fn get(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     if let Some(revision) = request.query.get("resourceVersion").filter(|text| !text.is_empty()) {
-        reach(api, crate::options::revision(revision)?).await?;
+        // It was waited for before the request got its place.
+        crate::options::revision(revision)?;
     }
     let stored = one(api, served, &request.target.namespace, &request.target.name).await?;
     let stored = convert::shown(api, served, stored).await?;
@@ -54,6 +55,7 @@ pub(crate) async fn list(api: &Api, served: &Served, request: &Request) -> Resul
     let options = ListOptions::read(&request.query)?;
     let wanted = request.wanted(served)?;
     let selection = Selection::read(served, &options, &request.target.name)?;
+    // Its revision was waited for before the request got its place.
     let page = page(api, served, &request.target.namespace, &options, &selection).await?;
     render::list(api, served, &page, wanted, request.include()).await
 }
@@ -70,7 +72,8 @@ pub(crate) struct Page {
     pub remaining: Option<u64>,
 }
 
-/// The objects that are wanted, at most as many as the options say.
+/// The objects that are wanted, at most as many as the options say. A revision that they shall not be older than has
+/// happened: see [`reach_asked`].
 ///
 /// # Errors
 /// As [`list`].
@@ -82,7 +85,7 @@ pub(crate) async fn page(
     selection: &Selection,
 ) -> Result<Page, Status> {
     let prefix = served.prefix(namespace);
-    let Start { mut at, mut after, remaining } = start(api, &prefix, options).await?;
+    let Start { mut at, mut after, remaining } = start(&prefix, options)?;
     if let Some(name) = selection.name().filter(|_| at.is_none() && named_place(served, namespace)) {
         return single(api, served, namespace, name, selection).await;
     }
@@ -175,21 +178,28 @@ struct Start {
     remaining: Option<u64>,
 }
 
-async fn start(api: &Api, prefix: &[u8], options: &ListOptions) -> Result<Start, Status> {
+fn start(prefix: &[u8], options: &ListOptions) -> Result<Start, Status> {
     if !options.token.is_empty() {
         let token = Continue::decode(&options.token)?;
         let after = [prefix, token.after.as_bytes()].concat();
         return Ok(Start { at: token.revision, after: Some(after.into()), remaining: token.remaining });
     }
     let at = match options.revision {
-        Asked::Newest | Asked::Any => None,
+        Asked::Newest | Asked::Any | Asked::NotOlderThan(_) => None,
         Asked::Exact(revision) => Some(Revision(revision)),
-        Asked::NotOlderThan(revision) => {
-            reach(api, revision).await?;
-            None
-        }
     };
     Ok(Start { at, after: None, remaining: None })
+}
+
+/// Waits until the revision has happened that a list shall not be older than.
+///
+/// # Errors
+/// As [`reach`].
+pub(crate) async fn reach_asked(api: &Api, options: &ListOptions) -> Result<(), Status> {
+    match options.revision {
+        Asked::NotOlderThan(revision) => reach(api, revision).await,
+        Asked::Newest | Asked::Any | Asked::Exact(_) => Ok(()),
+    }
 }
 
 /// Waits until a revision has happened.

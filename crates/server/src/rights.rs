@@ -12,6 +12,7 @@ use shoal_control::rbac::bootstrap;
 
 use crate::api::Api;
 use crate::execute::Executor;
+use crate::pki::KUBELET_CLIENT;
 
 /// Whose rights are used.
 const NAME: &str = "rbac-bootstrap";
@@ -28,11 +29,26 @@ pub(crate) async fn reconcile(api: &Arc<Api>) -> Result<(), Status> {
     let namespaces =
         namespaces.into_iter().map(|object| ensure(api, &executor, known::NAMESPACE.clone(), object));
     join_all(namespaces).await.into_iter().collect::<Result<(), _>>()?;
-    let rights = bootstrap::objects().into_iter().map(|wanted| async {
+    let rights = bootstrap::objects().into_iter().chain([kubelet_client()]).map(|wanted| async {
         let kind = kind_of(&wanted)?;
         ensure(api, &executor, kind, wanted).await
     });
     join_all(rights).await.into_iter().collect()
+}
+
+/// Lets the server's own name at nodes do what nodes are asked, and nothing else.
+fn kubelet_client() -> Value {
+    let role = "system:kubelet-api-admin";
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {
+            "name": format!("shoal:{KUBELET_CLIENT}"),
+            "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+            "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+        },
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": KUBELET_CLIENT}],
+    })
 }
 
 /// Makes or completes one object.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use serde_json::json;
 use shoal_api::Status;
@@ -13,8 +14,10 @@ use crate::answer::{self, Answer};
 use crate::api::Api;
 use crate::objects::SEALED;
 
-/// Objects that are sealed anew in one transaction.
+/// Objects that are read at once.
 const OBJECTS_AT_ONCE: usize = 100;
+/// Objects that are sealed anew at once: the store puts what waits into one commit, and others write meanwhile.
+const SEALED_AT_ONCE: usize = 16;
 /// How often all are looked at: others may change what is sealed anew just then.
 const ROUNDS_MAX: usize = 16;
 
@@ -22,7 +25,7 @@ const ROUNDS_MAX: usize = 16;
 ///
 /// # Errors
 /// 409: other servers, which do not know the new key, share the store; 500: the key file cannot be written; those of the
-/// store. The old keys then stay, and asking again goes on.
+/// store. The old keys then stay, and asking again goes on with the same new key.
 pub(crate) async fn answer(api: &Arc<Api>) -> Result<Answer, Status> {
     if api.objects.store().is_shared() {
         return Err(Status::new(
@@ -59,8 +62,11 @@ async fn round(api: &Api) -> Result<(usize, usize), Status> {
     loop {
         let options = ListOptions { limit: OBJECTS_AT_ONCE, after: after.take(), ..ListOptions::default() };
         let page = api.objects.store().list(SEALED, options).await.map_err(crate::objects::status)?;
-        for object in page.objects.iter().filter(|object| !api.objects.is_current(object)) {
-            if seal(api, object).await? {
+        let old = page.objects.iter().filter(|object| !api.objects.is_current(object));
+        let old: Vec<_> = old.map(|object| seal(api, object)).collect();
+        let mut sealing = stream::iter(old).buffer_unordered(SEALED_AT_ONCE);
+        while let Some(is_sealed) = sealing.try_next().await? {
+            if is_sealed {
                 done += 1;
             } else {
                 left += 1;

@@ -6,7 +6,8 @@
 //!
 //! The key file has one key a line, `ID BASE64`: the first seals, all of them open. [`Sealer::rotate`] puts a new one
 //! in front; after all values were written again ([`Sealer::is_current`] tells which), [`Sealer::forget_old`] removes
-//! the others from the file. Until the process ends it opens what somebody still holds. Nonces are random: rotate before four billion values were sealed with one key (NIST SP 800-38D, 8.3).
+//! the others from the file. A rotation that broke off is seen by the old keys ([`Sealer::has_old_keys`]), and gone on with.
+//! Until the process ends it opens what somebody still holds. Nonces are random: rotate before four billion values were sealed with one key (NIST SP 800-38D, 8.3).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -150,6 +151,11 @@ impl Sealer {
         rest.is_some_and(|rest| rest.first() == Some(&b':'))
     }
 
+    /// Whether the file has keys that do not seal any more: a rotation was begun, and is not finished.
+    pub fn has_old_keys(&self) -> bool {
+        self.keys.read().kept.len() > 1
+    }
+
     /// Puts a new key in front, which seals from now on.
     ///
     /// # Errors
@@ -267,14 +273,16 @@ mod tests {
     fn keys_are_rotated_and_forgotten() {
         let (dir, sealer) = sealer();
         let old = sealer.seal("/a", b"x");
-        assert!(sealer.is_current(&old));
+        assert!(sealer.is_current(&old) && !sealer.has_old_keys());
         sealer.rotate().expect("rotated");
+        assert!(sealer.has_old_keys());
         assert!(!sealer.is_current(&old));
         assert_eq!(*sealer.unseal("/a", &old).expect("the old key opens"), *b"x");
         let new = sealer.seal("/a", b"x");
         let read = Sealer::open(&dir.path().join("seal.keys")).expect("read");
         assert_eq!(*read.unseal("/a", &new).expect("the file has the new key"), *b"x");
         read.forget_old().expect("forgotten");
+        assert!(!read.has_old_keys());
         assert_eq!(*read.unseal("/a", &new).expect("whole"), *b"x");
         assert!(read.unseal("/a", &old).is_ok(), "somebody may hold it still");
         let read = Sealer::open(&dir.path().join("seal.keys")).expect("read");

@@ -12,7 +12,7 @@ use shoal_control::controllers::{self, Surroundings};
 use shoal_control::custom::definition::conditions;
 use shoal_store::{Compactor, Store, limits};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Access, Accounts, Gate};
@@ -66,6 +66,13 @@ pub struct Running {
     /// Its keys and certificates.
     pub pki: Pki,
     tasks: JoinSet<()>,
+    world: World,
+}
+
+/// Keeps the world up to date for longer than all who look at it: what they are at when the drain begins is finished.
+struct World {
+    ends: Drain,
+    task: JoinHandle<()>,
 }
 
 /// Why a server cannot start.
@@ -119,8 +126,7 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     let place = Place { address: reach.to_string(), scratch: config.data.clone(), seed, nodes };
     let api = Api::new(objects, access, audit, drain.clone(), place);
     let mut tasks = JoinSet::new();
-    let world = api.clone();
-    tasks.spawn(async move { world.world.run(&world.drain).await });
+    let world = World::follow(&api);
     api.world.reached(shoal_store::Revision(1)).await;
     custom::settle(&api).await.map_err(StartError::Definitions)?;
     rights::reconcile(&api).await?;
@@ -129,20 +135,42 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     tasks.spawn(compactor.run(limits::COMPACT_EVERY, drain));
     let (server, tls) = (api.clone(), TlsAcceptor::from(pki.server_config()));
     tasks.spawn(async move { http::serve(server, listener, tls).await });
-    Ok(Running { api, address, pki, tasks })
+    Ok(Running { api, address, pki, tasks, world })
 }
 
 impl Running {
-    /// Waits until all that was started has ended; they end when the drain begins.
+    /// Waits until all that was started has ended; they end when the drain begins. Whoever wants requests to be finished
+    /// waits for the drain before.
     pub async fn ended(mut self) {
         while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                tracing::error!(%error, "a part of the server has failed");
-            }
+            tell(ended);
         }
+        self.world.ends.begin();
+        tell((&mut self.world.task).await);
         self.api.audit.close();
+    }
+}
+
+fn tell(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a part of the server has failed");
+    }
+}
+
+impl World {
+    fn follow(api: &Arc<Api>) -> Self {
+        let ends = Drain::new();
+        let (world, until) = (api.world.clone(), ends.clone());
+        Self { ends, task: tokio::spawn(async move { world.run(&until).await }) }
+    }
+}
+
+/// A server that cannot start, or that nobody waits for, leaves nothing behind.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.ends.begin();
     }
 }
 

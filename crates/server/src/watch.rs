@@ -96,6 +96,7 @@ async fn begin(
         revision: if is_from { options.revision } else { Asked::Newest },
         ..ListOptions::default()
     };
+    read::reach_asked(api, &everything).await?;
     let page = read::page(api, served, namespace, &everything, selection).await?;
     let mut out = Vec::new();
     for object in &page.objects {

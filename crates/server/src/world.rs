@@ -97,14 +97,17 @@ impl World {
         *self.revision.borrow()
     }
 
-    /// Follows the store until the drain begins.
+    /// Follows the store until this drain begins: later than that of whoever looks at the world.
     pub async fn run(&self, drain: &Drain) {
         while !drain.has_begun() {
             tokio::select! {
                 Err(error) = self.follow() => tracing::warn!(%error, "the store cannot be followed; reading it anew"),
                 () = drain.begun() => return,
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = drain.begun() => return,
+            }
         }
     }
 

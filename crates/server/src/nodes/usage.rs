@@ -86,10 +86,7 @@ pub(crate) async fn answer(api: &Arc<Api>, served: &Served, request: &Request) -
     let wanted = request.wanted(served)?;
     let options = ListOptions::read(&request.query)?;
     let target = &request.target;
-    let mut chosen = chosen(api, served, request, &options)?;
-    if target.verb == Verb::Get {
-        chosen.retain(|object| object::name(object) == target.name);
-    }
+    let chosen = chosen(api, served, request, &options)?;
     let is_of_nodes = target.resource == "nodes";
     let nodes: HashSet<&str> = chosen
         .iter()
@@ -122,10 +119,15 @@ fn chosen(
     let fields = field::Selector::parse(&options.field_selector)
         .and_then(|fields| fields.for_fields(&served.fields()))
         .map_err(|error| bad(&error))?;
-    let namespace = request.target.namespace.as_str();
-    let namespace = (!namespace.is_empty()).then_some(namespace);
+    let (namespace, name) = (request.target.namespace.as_str(), request.target.name.as_str());
     let kind = if served.resource.namespaced { &known::POD } else { &known::NODE };
-    let mut all = api.world.view().list(kind, namespace);
+    let view = api.world.view();
+    let mut all = if request.target.verb == Verb::Get {
+        // Who asks for one does not have all of them read.
+        view.get(kind, namespace, name).into_iter().collect()
+    } else {
+        view.list(kind, (!namespace.is_empty()).then_some(namespace))
+    };
     all.retain(|object| labels.matches(object) && fields.matches(object));
     Ok(all)
 }
@@ -141,7 +143,7 @@ async fn read(api: &Arc<Api>, nodes: Vec<String>) -> HashMap<String, OfNode> {
         let history = api.nodes.usage.0.lock().entry(node.clone()).or_default().clone();
         async move {
             let mut history = history.lock().await;
-            history.renew(api, &node).await;
+            history.renew(|| fetched(api, &node)).await;
             let used = history.usage();
             (node, used)
         }
@@ -150,21 +152,27 @@ async fn read(api: &Arc<Api>, nodes: Vec<String>) -> HashMap<String, OfNode> {
 }
 
 impl History {
-    /// Reads the node, if what was read is too old: once where an earlier reading is at hand, else twice.
-    async fn renew(&mut self, api: &Arc<Api>, node: &str) {
+    /// Reads the node, if what was read is too old: once where an earlier reading is at hand, else twice. Nothing is
+    /// changed before all was read: whoever asks may go away meanwhile, and the next one begins anew.
+    async fn renew<F: Future<Output = Option<(Instant, Reading)>>>(&mut self, fetch: impl Fn() -> F) {
         if self.asked.is_some_and(|asked| asked.elapsed() < FRESH) {
             return;
         }
-        self.asked = Some(Instant::now());
-        self.before = self.last.take().filter(|(at, _)| at.elapsed() < BEFORE_MAX);
-        if self.before.is_none() {
-            self.before = fetched(api, node).await;
-            if self.before.is_none() {
-                return;
+        let asked = Instant::now();
+        let is_recent = self.last.as_ref().is_some_and(|(at, _)| at.elapsed() < BEFORE_MAX);
+        let (before, last) = if is_recent {
+            let last = fetch().await;
+            (self.last.take(), last)
+        } else {
+            match fetch().await {
+                Some(before) => {
+                    tokio::time::sleep(BETWEEN).await;
+                    (Some(before), fetch().await)
+                }
+                None => (None, None),
             }
-            tokio::time::sleep(BETWEEN).await;
-        }
-        self.last = fetched(api, node).await;
+        };
+        *self = Self { before, last, asked: Some(asked) };
     }
 
     fn usage(&self) -> OfNode {
@@ -292,6 +300,30 @@ mod tests {
         ] {
             assert_eq!(between(before, last), None, "{before:?} {last:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_while_a_node_is_read_takes_nothing_along() {
+        let readings = std::cell::Cell::new(0_i64);
+        let read = || async {
+            readings.set(readings.get() + 1);
+            let at = readings.get();
+            let node = counters(at as f64, at * 1000, 1.0);
+            Some((Instant::now(), Reading { node, ..Reading::default() }))
+        };
+        let silent = || std::future::pending();
+        let mut history = History::default();
+        let gone = tokio::time::timeout(READ_TIME, history.renew(silent)).await;
+        assert!(gone.is_err() && history.asked.is_none(), "nobody knows that it was asked");
+        history.renew(read).await;
+        assert_eq!((readings.get(), history.usage().node.map(|usage| usage.window)), (2, Some(1000)));
+        tokio::time::advance(FRESH).await;
+        let gone = tokio::time::timeout(READ_TIME, history.renew(silent)).await;
+        assert!(gone.is_err() && history.usage().node.is_some(), "what was read is still there");
+        history.renew(read).await;
+        assert_eq!((readings.get(), history.usage().node.map(|usage| usage.at)), (3, Some(3000)));
+        history.renew(read).await;
+        assert_eq!(readings.get(), 3, "it is fresh");
     }
 
     #[test]

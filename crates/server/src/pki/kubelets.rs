@@ -5,25 +5,35 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::serving::alternatives;
-use super::{Authority, PkiError};
+use super::{Authority, PkiError, names_of};
 
-/// The name that the server has for nodes, as kubeadm gives it.
+/// The name that the server has for nodes, as kubeadm gives it. It is in no group: what it may do is what the role
+/// `system:kubelet-api-admin` says, for nodes that ask.
 pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
-/// Nodes that ask this server what the name may do are told: everything.
-const GROUPS: [&str; 1] = ["system:masters"];
 /// A certificate is looked at again after so long, to be made anew when it is due.
 const FRESH_SECONDS: i64 = 24 * 3600;
 
 /// Makes the TLS clients for the endpoints of nodes: they show a certificate of the authority, and believe only
-/// certificates of the authority.
+/// the certificate that the authority gave to the very node that is meant. Where a node is reached is said by whoever may
+/// write its status; without this they could lead the server, and its certificate, to any other server of the cluster.
 pub struct Kubelets {
     dir: PathBuf,
     authority: Arc<Authority>,
-    known: Mutex<Option<(Timestamp, Arc<ClientConfig>)>>,
+    known: Mutex<Option<Known>>,
+}
+
+/// A TLS client that was made before, without the name of a node.
+struct Known {
+    made: Timestamp,
+    client: ClientConfig,
+    verifier: Arc<WebPkiServerVerifier>,
 }
 
 impl Kubelets {
@@ -31,33 +41,99 @@ impl Kubelets {
         Self { dir, authority, known: Mutex::default() }
     }
 
-    /// The TLS client.
+    /// The TLS client for the node of this name.
     ///
     /// # Errors
     /// Its certificate cannot be made, read or used.
-    pub fn client(&self, now: Timestamp) -> Result<Arc<ClientConfig>, PkiError> {
+    pub fn client(&self, node: &str, now: Timestamp) -> Result<Arc<ClientConfig>, PkiError> {
         let mut known = self.known.lock();
-        if let Some((at, client)) = known.as_ref()
-            && now.as_second() - at.as_second() < FRESH_SECONDS
-        {
-            return Ok(client.clone());
+        let is_old = |known: &Known| now.as_second() - known.made.as_second() >= FRESH_SECONDS;
+        if known.as_ref().is_none_or(is_old) {
+            *known = None;
         }
-        let pair = self.authority.client(&self.dir, "kubelet-client", KUBELET_CLIENT, &GROUPS, now)?;
+        let known = match &mut *known {
+            Some(known) => known,
+            none => none.insert(self.make(now)?),
+        };
+        let mut client = known.client.clone();
+        let verifier = OfNode { known: known.verifier.clone(), name: user_of(node) };
+        client.dangerous().set_certificate_verifier(Arc::new(verifier));
+        Ok(Arc::new(client))
+    }
+
+    fn make(&self, now: Timestamp) -> Result<Known, PkiError> {
+        let pair = self.authority.client(&self.dir, "kubelet-client", KUBELET_CLIENT, &[], now)?;
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate().clone()).map_err(PkiError::Tls)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| {
                 builder
-                    .with_root_certificates(roots)
+                    .with_webpki_verifier(verifier.clone())
                     .with_client_auth_cert(vec![pair.certificate_der()], pair.key_der().into())
             })
             .map_err(PkiError::Tls)?;
-        let client = Arc::new(client);
-        *known = Some((now, client.clone()));
-        Ok(client)
+        // Who goes on with a session of before is not asked for its certificate again, and two nodes may have one address.
+        client.resumption = Resumption::disabled();
+        Ok(Known { made: now, client, verifier })
     }
+}
+
+/// Believes the certificate of one node only.
+#[derive(Debug)]
+struct OfNode {
+    known: Arc<WebPkiServerVerifier>,
+    /// The user that the node is: `system:node:NAME`.
+    name: String,
+}
+
+impl ServerCertVerifier for OfNode {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.known.verify_server_cert(certificate, intermediates, host, ocsp, now)?;
+        let shown = names_of(certificate).map(|names| names.common_name).unwrap_or_default();
+        if shown == self.name {
+            return Ok(verified);
+        }
+        Err(rustls::Error::General(format!("its certificate is that of {shown:?}, not of {:?}", self.name)))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.known.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.known.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.known.supported_verify_schemes()
+    }
+}
+
+/// The user that a node is.
+fn user_of(node: &str) -> String {
+    format!("system:node:{node}")
 }
 
 /// The TLS server of a node's endpoints.
@@ -67,7 +143,7 @@ pub(super) fn node_config(
     names: &[String],
     now: Timestamp,
 ) -> Result<Arc<ServerConfig>, PkiError> {
-    let pair = authority.server(&format!("system:node:{node}"), &alternatives(names)?, now)?;
+    let pair = authority.server(&user_of(node), &alternatives(names)?, now)?;
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate().clone()).map_err(PkiError::Tls)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

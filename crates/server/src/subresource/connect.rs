@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request as HttpRequest, StatusCode};
 use http_body_util::Full;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 use shoal_api::field::{Error, Path};
 use shoal_api::{GroupKind, Status, object};
@@ -20,6 +21,24 @@ use crate::registry::Served;
 /// What a log may be asked with, as the kubelet takes it.
 const LOG_OPTIONS: [&str; 8] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+
+/// What a path cannot hold as it is (RFC 3986, 3.3), beside what is no ASCII.
+const NOT_IN_PATHS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// What a pod's containers have written.
 ///
@@ -100,7 +119,9 @@ pub(super) async fn node_proxy(api: &Arc<Api>, served: &Served, request: &Reques
             "connections through nodes/proxy cannot be upgraded: use pods/portforward",
         ));
     }
-    let uri = format!("/{}{}", target.rest, request.query.encoded(|_| true));
+    // The path was read; what it says is written again.
+    let path = utf8_percent_encode(&target.rest, NOT_IN_PATHS);
+    let uri = format!("/{path}{}", request.query.encoded(|_| true));
     let mut to_node = HttpRequest::new(Full::new(request.body.clone()));
     *to_node.method_mut() = request.method.clone();
     *to_node.uri_mut() =

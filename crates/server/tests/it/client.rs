@@ -193,6 +193,14 @@ impl Raw {
         self.until("\r\n\r\n").await
     }
 
+    /// What comes until the connection ends, cleanly or not.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut text = Vec::new();
+        let read = tokio::time::timeout(ANSWER_WITHIN, self.socket.read_to_end(&mut text)).await;
+        assert!(read.is_ok(), "the connection did not end");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// What comes up to the end of a text. Letters that are none are left out.
     pub(crate) async fn until(&mut self, end: &str) -> String {
         let mut text = Vec::new();

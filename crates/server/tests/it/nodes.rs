@@ -115,6 +115,58 @@ async fn a_log_that_is_followed_ends_with_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_cut_does_not_look_whole() {
+    let (server, node) = cluster().await;
+    let mut log = server.client.raw(&format!("GET {POD}/log?follow=true HTTP/1.1"), &[]).await;
+    assert!(log.until("one\n").await.contains("transfer-encoding: chunked"));
+    let ((), rest) = tokio::join!(server.end(), log.rest());
+    assert!(!rest.contains("0\r\n\r\n"), "{rest:?}");
+    drop(node);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_node_itself_is_believed_at_its_address() {
+    let (server, node) = cluster().await;
+    let at = |port: u16| {
+        json!({
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        })
+    };
+    let own_port = server.address.rsplit(':').next().expect("a port").parse().expect("a number");
+    // Whoever may write their status leads them to another node, and to this server.
+    register(&server, "n2", at(node.address.port())).await;
+    register(&server, "n3", at(own_port)).await;
+    for (name, shown) in [("n2", "system:node:n1"), ("n3", "kube-apiserver")] {
+        for path in ["echo/it", "api/v1/namespaces/default/secrets"] {
+            let (status, text) = get(&server, &format!("/api/v1/nodes/{name}/proxy/{path}")).await;
+            let wanted = format!("its certificate is that of {shown:?}, not of \"system:node:{name}\"");
+            assert!(status == 503 && message(&text).contains(&wanted), "{status} {text}");
+        }
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shown_to_nodes_may_do_what_nodes_are_asked_and_nothing_else() {
+    let (server, _node) = cluster().await;
+    assert_eq!(get(&server, &format!("{POD}/log")).await.0, 200);
+    let shown = std::fs::read(server.dir().join("pki/kubelet-client.pem")).expect("it was shown");
+    let client = server.with_certificate(&shown);
+    let ask = async |path: &str| {
+        let answer = client.send(Method::GET, path, &[], Vec::new()).await;
+        (answer.status, answer.text())
+    };
+    let (status, text) = ask("/api/v1/namespaces/default/secrets").await;
+    assert_eq!(status, 403);
+    assert!(message(&text).contains("User \"kube-apiserver-kubelet-client\" cannot list"), "{text}");
+    assert_eq!(ask("/metrics").await.0, 403);
+    assert_eq!(ask("/api/v1/nodes/n1").await.0, 200);
+    assert_eq!(ask("/api/v1/nodes/n1/proxy/echo/it").await.0, 418);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_no_node_or_none_that_is_connected_says_so() {
     let (server, _node) = cluster().await;
     let pods = "/api/v1/namespaces/default/pods";
@@ -199,6 +251,10 @@ async fn the_endpoints_of_a_node_are_reached_without_credentials() {
         let expected = "PUT /echo/it?a=b+c authorization=false x-mine=true body";
         assert_eq!((answer.status, answer.text().as_str()), (418, expected), "{name}");
     }
+    // What the path says stays in the path.
+    let escaped = "/echo/it%20is%3Fa=b%25%23/%C3%A4";
+    let (status, text) = get(&server, &format!("/api/v1/nodes/n1/proxy{escaped}?c=d")).await;
+    assert_eq!((status, text), (418, format!("GET {escaped}?c=d authorization=false x-mine=false ")));
     let (status, text) = get(&server, "/api/v1/nodes/n1:1/proxy/x").await;
     assert_eq!(status, 400);
     assert!(message(&text).contains("only the port of its kubelet"), "{text}");

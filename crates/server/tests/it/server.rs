@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -105,6 +106,21 @@ impl Server {
     /// Someone who knows it, but shows no certificate.
     pub(crate) fn stranger(&self) -> Client {
         Client::stranger(&self.kubeconfig, self.running.address)
+    }
+
+    /// Whoever has a certificate of its authority, and the key to it: PEM.
+    pub(crate) fn with_certificate(&self, pem: &[u8]) -> Client {
+        let mut kubeconfig = String::new();
+        for line in self.kubeconfig.lines() {
+            let field = ["client-certificate-data:", "client-key-data:"]
+                .into_iter()
+                .find(|field| line.contains(field));
+            match field {
+                Some(field) => kubeconfig.push_str(&format!("{field} {}\n", BASE64_STANDARD.encode(pem))),
+                None => kubeconfig.push_str(&format!("{line}\n")),
+            }
+        }
+        Client::of(&kubeconfig, self.running.address)
     }
 
     /// Its store.

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use shoal_server::auth::Peer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -40,11 +41,13 @@ struct State {
 }
 
 impl TestNode {
-    /// A node with the certificate of a server, whose names are those of this machine.
+    /// The node `n1` of a server, with the certificate that the authority gives to it.
     pub(crate) async fn start(server: &Server) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let acceptor = TlsAcceptor::from(server.pki().server_config());
+        let names = [address.ip().to_string()];
+        let tls = server.pki().node_config("n1", &names, Timestamp::now()).expect("a certificate");
+        let acceptor = TlsAcceptor::from(tls);
         let lines = Arc::new(Semaphore::new(0));
         let state = Arc::new(State { lines: lines.clone(), read: AtomicU64::new(0) });
         let mut tasks = JoinSet::new();
@@ -83,7 +86,7 @@ async fn answer(state: &Arc<State>, peer: &str, request: Request<Incoming>) -> R
         "/containerLogs/default/p/c" => text(StatusCode::OK, format!("{target}\n")),
         "/portForward/default/p" => forwarded(request),
         "/metrics/resource" => metrics(state),
-        "/echo/it" => echoed(request).await,
+        path if path.starts_with("/echo/") => echoed(request).await,
         _ => text(StatusCode::NOT_FOUND, format!("nothing at {path}\n")),
     }
 }

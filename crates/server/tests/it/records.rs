@@ -1,0 +1,100 @@
+//! What is written down of requests, and what they cost when they ask for nothing that is there.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::server::Server;
+use crate::store::TestStore;
+
+/// For a line of the audit log to be written.
+const SOON: Duration = Duration::from_secs(30);
+
+/// The entry of the audit log of the request with this path and query.
+async fn recorded(server: &Server, uri: &str) -> Value {
+    let found = async {
+        loop {
+            let text = std::fs::read_to_string(server.dir().join("audit.log")).expect("a log");
+            let mut entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(entry) = entries.find(|entry| entry["requestURI"] == uri) {
+                return entry;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, found).await.expect("it is written down, as it was written")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_log_says_who_asked_in_whose_name_and_for_what_exactly() {
+    let server = Server::start().await;
+    let uri = "/api/v1/namespaces/default/pods?labelSelector=app%3Dx&limit=5";
+    assert_eq!(server.send(Method::GET, uri, None).await.status, 200);
+    let entry = recorded(&server, uri).await;
+    assert_eq!(entry["user"]["username"], "shoal-admin");
+    assert_eq!(entry["impersonatedUser"], Value::Null);
+    assert_eq!(entry["responseStatus"]["code"], 200);
+
+    let uri = "/api/v1/namespaces/default/p%6Fds?limit=6";
+    let bob = [("impersonate-user", "bob"), ("impersonate-group", "dev")];
+    assert_eq!(server.client.send(Method::GET, uri, &bob, Vec::new()).await.status, 403);
+    let entry = recorded(&server, uri).await;
+    assert_eq!(
+        (&entry["user"]["username"], &entry["user"]["groups"][0]),
+        (&json!("shoal-admin"), &json!("system:masters"))
+    );
+    assert_eq!(
+        entry["impersonatedUser"],
+        json!({"username": "bob", "groups": ["dev", "system:authenticated"]})
+    );
+    assert_eq!((&entry["objectRef"]["resource"], &entry["verb"]), (&json!("pods"), &json!("list")));
+    assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], "forbid");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resources_that_are_made_up_make_no_series() {
+    let server = Server::start().await;
+    // It waits for a revision that does not come, and so is not answered with 404.
+    let answer = server.send(Method::GET, "/api/v1/madeups?resourceVersion=999999999", None).await;
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert_eq!(server.send(Method::GET, "/api/v1/madeups", None).await.status, 404);
+    let text = server.send(Method::GET, "/metrics", None).await.text();
+    assert!(text.contains("resource=\"\",code=\"504\"") && !text.contains("madeups"), "{text}");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_are_read_when_they_have_changed_only() {
+    let store = TestStore::new();
+    let server = Server::start_on(store.clone(), None).await;
+    let things = "/apis/example.com/v1/things";
+    assert_eq!(server.send(Method::GET, things, None).await.status, 404);
+    let of_definitions = || {
+        let table = b"/registry/apiextensions.k8s.io/customresourcedefinitions/";
+        let listed = store.listed().into_iter().filter(|(prefix, _)| prefix.starts_with(table));
+        listed.map(|(_, keys_only)| keys_only).collect::<Vec<_>>()
+    };
+    of_definitions();
+    for _ in 0..3 {
+        assert_eq!(server.send(Method::GET, things, None).await.status, 404);
+    }
+    let listed = of_definitions();
+    assert!(listed.len() >= 3 && listed.iter().all(|keys_only| *keys_only), "{listed:?}");
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Cluster", "names": {"kind": "Thing", "plural": "things"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
+            }],
+        },
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(server.send(Method::POST, definitions, Some(&definition)).await.status, 201);
+    server.until(things, |answer| answer.status == 200).await;
+    assert!(of_definitions().contains(&false), "what is new was read");
+    server.end().await;
+}
