@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod kubeconfig;
 pub(crate) mod man;
+pub(crate) mod node;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod registry;
@@ -66,6 +67,16 @@ pub enum Request {
     Server(Box<ServerRequest>),
     /// Make this machine a cluster.
     Up(Box<UpRequest>),
+    /// Make this machine a node of a cluster.
+    Node(Box<NodeRequest>),
+    /// Deploy what files hold, and see it come up.
+    Deploy(Box<DeployRequest>),
+    /// Show a cluster.
+    Status(StatusRequest),
+    /// Show what workloads say.
+    Logs(LogsRequest),
+    /// Delete what was deployed.
+    Delete(DeleteRequest),
     /// Write a kubeconfig.
     Kubeconfig(KubeconfigRequest),
     /// Make a service of `shoal up`.
@@ -129,11 +140,16 @@ impl Color {
     }
 }
 
+use crate::cluster::delete::{DeleteRequest, TypedDelete};
+use crate::cluster::deploy::{DeployRequest, TypedDeploy};
+use crate::cluster::logs::{LogsRequest, TypedLogs};
+use crate::cluster::status::{StatusRequest, TypedStatus};
 use compile::CompileRequest;
 use doctor::DoctorRequest;
 use inspect::InspectRequest;
 use install::InstallRequest;
 use kubeconfig::KubeconfigRequest;
+use node::NodeRequest;
 use pull::PullRequest;
 use push::PushRequest;
 use run::RunRequest;
@@ -168,6 +184,11 @@ pub fn parse_in(
         Verb::Pull(typed) => Request::Pull(typed.meaning(around)?),
         Verb::Server(typed) => Request::Server(Box::new(typed.meaning()?)),
         Verb::Up(typed) => Request::Up(Box::new(typed.meaning()?)),
+        Verb::Deploy(typed) => Request::Deploy(Box::new(typed.meaning(around)?)),
+        Verb::Status(typed) => Request::Status(typed.meaning(around)?),
+        Verb::Logs(typed) => Request::Logs(typed.meaning(around)?),
+        Verb::Delete(typed) => Request::Delete(typed.meaning(around)?),
+        Verb::Node(typed) => Request::Node(Box::new(typed.meaning(around)?)),
         Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
         Verb::Install(typed) => Request::Install(typed.meaning(around)?),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
@@ -247,11 +268,16 @@ struct TypedCommon {
 enum Verb {
     Run(Box<run::TypedRun>),
     Up(Box<up::TypedUp>),
+    Deploy(Box<TypedDeploy>),
+    Status(TypedStatus),
+    Logs(TypedLogs),
+    Delete(TypedDelete),
     Inspect(inspect::TypedInspect),
     Compile(compile::TypedCompile),
     Push(push::TypedPush),
     Pull(pull::TypedPull),
     Server(Box<server::TypedServer>),
+    Node(Box<node::TypedNode>),
     Kubeconfig(kubeconfig::TypedKubeconfig),
     Install(install::TypedInstall),
     Doctor(doctor::TypedDoctor),

@@ -20,6 +20,8 @@ pub struct Surroundings {
     pub registry_auth_file: Option<PathBuf>,
     /// `DOCKER_CONFIG`, a directory.
     pub docker_config: Option<PathBuf>,
+    /// `KUBECONFIG`; of several files, the first.
+    pub kubeconfig: Option<PathBuf>,
     /// Whether the process runs as root.
     pub is_root: bool,
 }
@@ -38,6 +40,8 @@ impl Surroundings {
             home: set("HOME").map(PathBuf::from),
             registry_auth_file: set("REGISTRY_AUTH_FILE").map(PathBuf::from),
             docker_config: set("DOCKER_CONFIG").map(PathBuf::from),
+            kubeconfig: set("KUBECONFIG")
+                .and_then(|files| std::env::split_paths(&files).find(|file| !file.as_os_str().is_empty())),
             is_root: rustix::process::geteuid().is_root(),
         }
     }

@@ -5,6 +5,7 @@
 //! guest or opens a socket; of the disk, only the names of artifacts in a directory are read.
 
 mod artifact;
+pub mod cluster;
 mod commands;
 mod data_dir;
 pub mod exit;
@@ -16,6 +17,7 @@ pub use commands::doctor::DoctorRequest;
 pub use commands::inspect::{InspectOutput, InspectRequest};
 pub use commands::install::{InstallRequest, UNIT_PATH, is_lasting, unit};
 pub use commands::kubeconfig::KubeconfigRequest;
+pub use commands::node::{NodeOptions, NodeRequest};
 pub use commands::pull::PullRequest;
 pub use commands::push::PushRequest;
 pub use commands::registry::{CredentialsFile, RegistryOptions};

@@ -1,5 +1,6 @@
-//! Shows work that takes long: a compile, and only when it does; a transfer.
+//! Shows work that takes long: a compile, and only when it does; a transfer; objects that come up or go.
 
+mod lines;
 mod transfer;
 
 use std::io::Write as _;
@@ -12,6 +13,7 @@ use shoal_runtime::{Progress, Step};
 
 use crate::render;
 
+pub use lines::LinesProgress;
 pub use transfer::TransferProgress;
 
 /// A compile that ends before this is not worth a word: most artifacts take less, and come from the cache

@@ -4,10 +4,13 @@
 //! [`anstream`], which takes them out where the output is no terminal. What comes from an artifact is
 //! untrusted, and is shown with its control characters escaped.
 
+pub mod deploy;
 pub mod doctor;
 pub mod error;
 pub mod inspect;
+pub mod status;
 pub mod version;
+mod world;
 
 use std::fmt::Write as _;
 
@@ -23,6 +26,11 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// The text in a style.
 pub(crate) fn styled(style: Style, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
+}
+
+/// The name of whoever says a line, before it.
+pub fn speaker(name: &str) -> String {
+    styled(NAME, &format!("[{}]", plain(name)))
 }
 
 /// Untrusted text with everything escaped that could move the cursor or change the terminal.

@@ -17,6 +17,8 @@ use crate::{Body, Deletion, Error, Patch, Refused, Resource, Transport};
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Longest answer: a page of a list, at the size that objects have at most in practice.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// For the head of an answer whose body comes bit by bit.
+const HEAD_TIME: Duration = Duration::from_secs(30);
 const JSON: &str = "application/json";
 
 /// Speaks to the API. Cheap to clone.
@@ -141,6 +143,22 @@ impl Client {
         let body = collected(answer, &name).await?;
         let status = serde_json::from_slice(&body).unwrap_or_default();
         Err(Error::Refused(Box::new(Refused::of(&status, code))))
+    }
+
+    /// Asks for what comes bit by bit, for as long as it takes; comes back with the head of the answer.
+    pub(crate) async fn stream(&self, target: &str, accept: &'static str) -> Result<Body, Error> {
+        let name = format!("GET {target}");
+        let request = Request::builder().method(Method::GET).uri(target).header(ACCEPT, accept);
+        let request = request.body(Bytes::new());
+        let request =
+            request.map_err(|error| Error::Answer { request: name.clone(), why: error.to_string() })?;
+        match tokio::time::timeout(HEAD_TIME, self.send(request)).await {
+            Ok(answer) => Ok(answer?.into_body()),
+            Err(_) => Err(Error::Unreachable {
+                server: self.server().into(),
+                why: format!("no answer to {name} in {} seconds", HEAD_TIME.as_secs()),
+            }),
+        }
     }
 
     /// Sends a request and reads the JSON of its answer.

@@ -18,6 +18,8 @@ pub struct Config {
     pub certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// A bearer token.
     pub token: Token,
+    /// The namespace where none is said; empty: `default`.
+    pub namespace: String,
 }
 
 /// A bearer token.
@@ -122,6 +124,7 @@ impl Config {
             authorities: data(cluster, "certificate-authority", directory)?,
             certificate,
             token,
+            namespace: of("namespace").into(),
         })
     }
 
@@ -143,6 +146,7 @@ impl Config {
             authorities: Some(authorities),
             certificate: None,
             token: Token::File(Path::new(IN_CLUSTER).join("token")),
+            namespace: std::fs::read_to_string(Path::new(IN_CLUSTER).join("namespace")).unwrap_or_default(),
         }))
     }
 }
@@ -192,7 +196,7 @@ mod tests {
 current-context: a
 contexts:
 - {name: a, context: {cluster: one, user: me}}
-- {name: b, context: {cluster: two, user: bot}}
+- {name: b, context: {cluster: two, user: bot, namespace: team}}
 - {name: c, context: {cluster: one, user: nobody}}
 - {name: d, context: {cluster: one, user: tool}}
 - {name: e, context: {cluster: one, user: other}}
@@ -227,6 +231,7 @@ users:
         assert_eq!(first.certificate, Some((b"CRT".to_vec(), b"KEY".to_vec())));
         let second = read(Some("b")).expect("a config");
         assert_eq!((second.server_name.as_str(), second.authorities), ("kubernetes", None));
+        assert_eq!((first.namespace.as_str(), second.namespace.as_str()), ("", "team"));
         assert!(second.token == Token::File("/etc/token".into()));
         for (context, what) in [
             (Some("c"), "it has no user \"nobody\""),

@@ -8,12 +8,14 @@
 
 mod cache;
 mod client;
+mod discover;
 mod error;
 pub mod fake;
 pub mod http;
 pub mod kubeconfig;
 mod lines;
 mod list;
+mod log;
 mod options;
 mod resource;
 mod transport;
@@ -23,6 +25,7 @@ pub use cache::{Cache, Contact};
 pub use client::Client;
 pub use error::{Error, Refused};
 pub use list::List;
+pub use log::{Log, Said};
 pub use options::{Deletion, Patch, Select};
 pub use resource::{Resource, kinds};
 pub use transport::{Body, Transport};

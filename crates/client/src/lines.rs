@@ -14,11 +14,18 @@ pub(crate) struct Lines {
     rest: BytesMut,
     /// How much of `rest` has no line end.
     searched: usize,
+    /// Whether the stream may end within a line, which is then whole.
+    ends_anywhere: bool,
 }
 
 impl Lines {
     pub(crate) fn new(body: Body) -> Self {
-        Self { body, rest: BytesMut::new(), searched: 0 }
+        Self { body, rest: BytesMut::new(), searched: 0, ends_anywhere: false }
+    }
+
+    /// Lines of a text, whose last one may have no end.
+    pub(crate) fn of_text(body: Body) -> Self {
+        Self { ends_anywhere: true, ..Self::new(body) }
     }
 
     /// The next line without its end; none when the stream has ended.
@@ -39,6 +46,10 @@ impl Lines {
             }
             match self.body.frame().await {
                 None if self.rest.is_empty() => return Ok(None),
+                None if self.ends_anywhere => {
+                    self.searched = 0;
+                    return Ok(Some(self.rest.split()));
+                }
                 None => return Err("the stream ended within a line".into()),
                 Some(Err(error)) => return Err(error.to_string()),
                 Some(Ok(frame)) => {
@@ -79,6 +90,10 @@ mod tests {
         let mut half = lines(&[b"one\ntw"]);
         assert!(half.next().await.is_ok());
         assert_eq!(half.next().await, Err("the stream ended within a line".into()));
+        let mut text = Lines { ends_anywhere: true, ..lines(&[b"one\ntw"]) };
+        assert!(text.next().await.is_ok());
+        assert_eq!(text.next().await.map(|line| line.map(|line| line.to_vec())), Ok(Some(b"tw".to_vec())));
+        assert_eq!(text.next().await, Ok(None));
         let body = |length: usize| {
             let mut text = vec![b'x'; length];
             text.push(b'\n');

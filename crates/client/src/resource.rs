@@ -55,7 +55,7 @@ impl Resource {
 }
 
 /// Names come from objects of others: none may lead to another path.
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     // A plus would be a space in a query, but not in a path.
     byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
 }

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use form_urlencoded::Serializer;
-use http::header::ACCEPT;
-use http::{Method, Request};
 use serde_json::Value;
 use shoal_api::object;
 
@@ -13,8 +11,6 @@ use crate::{Client, Error, Refused, Resource, Select};
 
 /// How long one watch lasts; then the next begins where it ended. So servers can move clients.
 const LIFE_SECONDS: &str = "3000";
-/// For the head of the answer.
-const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Without a word for so long, a watch is dead: servers send a bookmark each minute.
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 
@@ -49,17 +45,8 @@ impl Client {
     ) -> Result<Events, Error> {
         let target = target(&of.path(namespace), select, from);
         let name = format!("GET {target}");
-        let request = Request::builder().method(Method::GET).uri(&target).header(ACCEPT, "application/json");
-        let request = request.body(bytes::Bytes::new());
-        let request =
-            request.map_err(|error| Error::Answer { request: name.clone(), why: error.to_string() })?;
-        match tokio::time::timeout(HEAD_TIME, self.send(request)).await {
-            Ok(answer) => Ok(Events { lines: Lines::new(answer?.into_body()), request: name }),
-            Err(_) => Err(Error::Unreachable {
-                server: self.server().into(),
-                why: format!("no answer to {name} in {} seconds", HEAD_TIME.as_secs()),
-            }),
-        }
+        let body = self.stream(&target, "application/json").await?;
+        Ok(Events { lines: Lines::new(body), request: name })
     }
 }
 

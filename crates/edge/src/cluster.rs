@@ -30,6 +30,7 @@ use shoal_runtime::{Endpoints, Invoke, Mesh};
 
 pub(crate) use self::backend::Backend;
 use self::backend::Places;
+pub(crate) use self::facts::said;
 use self::facts::{Class, Ingress, Key, Secret, Service, ServiceKind, Slice};
 use self::plan::{Facts, Plan, plan};
 pub(crate) use self::stats::{CLASSES, Counted};

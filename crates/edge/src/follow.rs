@@ -13,7 +13,7 @@ use shoal_client::{Cache, Client, Patch, Resource, Select, kinds};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cluster::{Cluster, Kind, Publication};
+use crate::cluster::{Cluster, Kind, Publication, said};
 use crate::ports::Ports;
 
 /// Where routes are reached, and by whom.
@@ -24,6 +24,9 @@ pub struct Follow {
     /// The address or name by which clients reach this edge: what the status of Ingresses and of Services of type
     /// `LoadBalancer` says. None: this edge writes no status. Of all edges of a cluster one should.
     pub address: Option<String>,
+    /// The ports at which requests for the hosts of Ingresses are taken, the plain one first: what the status of Ingresses says
+    /// beside the address.
+    pub web_ports: Vec<u16>,
 }
 
 const INGRESS_CLASSES: Resource =
@@ -64,7 +67,7 @@ pub async fn follow(client: &Client, cluster: &Cluster, ports: &Ports, follow: &
     let applied = Notify::new();
     let work = async {
         let keep = keep(&caches, cluster, ports, follow.bind, &applied);
-        let tell = tell(client, cluster, ports, follow.address.as_deref(), &applied);
+        let tell = tell(client, cluster, ports, follow, &applied);
         join(keep, tell).await
     };
     tokio::select! {
@@ -147,8 +150,8 @@ fn say(problems: &BTreeSet<(String, String)>, said: &mut BTreeSet<(String, Strin
 type Written = BTreeMap<(&'static str, String, String), Vec<String>>;
 
 /// Keeps the status of Ingresses and load balancers as the routes are.
-async fn tell(client: &Client, cluster: &Cluster, ports: &Ports, address: Option<&str>, applied: &Notify) {
-    let Some(address) = address else { return std::future::pending().await };
+async fn tell(client: &Client, cluster: &Cluster, ports: &Ports, follow: &Follow, applied: &Notify) {
+    let Some(address) = &follow.address else { return std::future::pending().await };
     let mut written = Written::new();
     let mut has_failed = false;
     loop {
@@ -162,7 +165,12 @@ async fn tell(client: &Client, cluster: &Cluster, ports: &Ports, address: Option
         let wanted: Vec<_> = cluster
             .publications()
             .into_iter()
-            .filter_map(|publication| Some((wish(&publication, address, &open, &mut written)?, publication)))
+            .filter_map(|publication| {
+                Some((
+                    wish(&publication, (address.as_str(), follow.web_ports.as_slice()), &open, &mut written)?,
+                    publication,
+                ))
+            })
             .collect();
         let writes = wanted.into_iter().map(|(status, publication)| async move {
             let of = publication.resource();
@@ -186,12 +194,14 @@ async fn tell(client: &Client, cluster: &Cluster, ports: &Ports, address: Option
 /// The status to write, if what the object says is not what it should say.
 fn wish(
     publication: &Publication,
-    address: &str,
+    (address, web_ports): (&str, &[u16]),
     open: &BTreeSet<u16>,
     written: &mut Written,
 ) -> Option<Value> {
     let is_reached = publication.ports.as_ref().is_some_and(|ports| ports.is_subset(open));
-    let says_so = publication.says == [address];
+    // A Service has its own ports, and says them.
+    let web_ports = if publication.kind == Kind::Ingress { web_ports } else { &[] };
+    let says_so = publication.says == [said(address, web_ports.iter().copied())];
     if is_reached == says_so {
         written.remove(&publication.key());
         return None;
@@ -202,7 +212,12 @@ fn wish(
     }
     written.insert(publication.key(), publication.says.clone());
     let field = if address.parse::<IpAddr>().is_ok() { "ip" } else { "hostname" };
-    let ingress = if is_reached { json!([{ field: address }]) } else { Value::Null };
+    let mut reached = json!({ field: address });
+    if !web_ports.is_empty() {
+        let port = |port: &u16| json!({"port": port, "protocol": "TCP"});
+        reached["ports"] = web_ports.iter().map(port).collect();
+    }
+    let ingress = if is_reached { json!([reached]) } else { Value::Null };
     Some(json!({"status": {"loadBalancer": {"ingress": ingress}}}))
 }
 

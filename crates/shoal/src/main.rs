@@ -1,12 +1,19 @@
 //! `shoal`: a table of contents.
 
 mod backup;
+mod cluster;
 mod commands;
+mod delete;
+mod deploy;
+mod here;
 mod install;
+mod logs;
+mod node;
 mod process;
 mod registry;
 mod serve;
 mod server;
+mod status;
 mod up;
 mod watch;
 
@@ -35,6 +42,11 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Pull(request) => registry::pull(&common, &request),
         Request::Server(request) => server::server(&common, &request),
         Request::Up(request) => up::up(&common, &request),
+        Request::Node(request) => node::node(&common, &request),
+        Request::Deploy(request) => deploy::deploy(&common, &request),
+        Request::Status(request) => status::status(&common, &request),
+        Request::Logs(request) => logs::logs(&common, &request),
+        Request::Delete(request) => delete::delete(&common, &request),
         Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
         Request::Install(request) => install::install(&common, &request),
         Request::Doctor(request) => commands::doctor(&common, &request),

@@ -14,7 +14,9 @@ const LOG_DEFAULT: &str = "warn,shoal=info,guest=info";
 
 /// Starts the log, on standard error.
 pub(crate) fn log(common: &Common, request: &Request) -> Result<(), Exit> {
-    let (Request::Run(_) | Request::Server(_) | Request::Up(_)) = request else { return Ok(()) };
+    let (Request::Run(_) | Request::Server(_) | Request::Up(_) | Request::Node(_)) = request else {
+        return Ok(());
+    };
     let directives = common.log.as_deref().unwrap_or(LOG_DEFAULT);
     let filter = EnvFilter::try_new(directives).map_err(|error| {
         Exit::error(exit::USAGE, format!("`{directives}` is no log filter: {error}"))
@@ -64,6 +66,14 @@ pub(crate) fn use_small_pages() {
 /// A runtime for work beside the edge's own threads.
 pub(crate) fn runtime() -> Result<Runtime, Exit> {
     tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a runtime: {error}")))
+}
+
+/// A runtime with a thread for each core.
+pub(crate) fn threaded_runtime() -> Result<Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a runtime: {error}")))

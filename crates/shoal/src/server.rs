@@ -76,11 +76,7 @@ pub(crate) fn kubeconfig(common: &Common, request: &KubeconfigRequest) -> Result
 fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
     process::raise_file_limit();
     process::use_small_pages();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot start a runtime: {error}")))?;
-    runtime.block_on(async {
+    process::threaded_runtime()?.block_on(async {
         let mut signals = Signals::new()
             .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot take signals: {error}")))?;
         let drain = Drain::new();

@@ -4,9 +4,10 @@
 //! streams together, without the line about a compile that takes long. `…` stands for any text within a line; a line of it
 //! alone, for any lines. Three kinds are special:
 //!
-//! - `$ shoal run …` whose output begins with `Serving on` keeps serving until the next heading. It gets ports that the
+//! - `$ shoal …` whose output begins with `Serving on` keeps serving until the next heading. It gets ports that the
 //!   system picks, which later commands of the section are given in place of those in the text.
-//! - `$ curl [-d DATA] URL` is done by the test itself, and shows the body.
+//!   `shoal up` does so, too; `KUBECONFIG` is the file that it names. Blocks with kubectl are left out where there is none.
+//! - `$ curl [-d DATA] [-H 'Host: NAME'] URL` is done by the test itself, and shows the body.
 //! - A comment `<!-- eventually -->` above a block: its requests are repeated until they show what they should;
 //!   `<!-- not run: REASON -->`: the block is left alone.
 

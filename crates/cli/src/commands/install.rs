@@ -42,7 +42,7 @@ impl TypedInstall {
             return Err(Exit::error(exit::USAGE, "the words after -- are not for `shoal up`")
                 .hint("`shoal up --help` shows what it takes"));
         };
-        let drain = up.edge.drain;
+        let drain = up.node.edge.drain;
         Ok(InstallRequest { dry_run: self.dry_run, arguments: self.arguments, drain })
     }
 }

@@ -110,7 +110,7 @@ fn name_of(artifact: &Path) -> String {
 }
 
 /// Refuses a key that is there twice: which of the two was meant?
-fn each_once<'a>(flag: &str, keys: impl IntoIterator<Item = &'a str>) -> Result<(), Exit> {
+pub(crate) fn each_once<'a>(flag: &str, keys: impl IntoIterator<Item = &'a str>) -> Result<(), Exit> {
     let mut seen = std::collections::BTreeSet::new();
     match keys.into_iter().find(|key| !seen.insert(*key)) {
         None => Ok(()),

@@ -1,34 +1,17 @@
 //! `shoal up`: this machine is a cluster: API server, controllers, node and edge in one process.
 
-use std::net::{IpAddr, SocketAddr};
-
-use super::registry::{RegistryOptions, TypedReach};
-use super::run::serve::{EdgeOptions, TypedEdge, address, twice};
+use super::node::{NodeOptions, TypedNodeOptions};
+use super::run::serve::twice;
 use super::server::{ServerOptions, TypedPlace};
 use crate::exit::{self, Exit};
-
-/// Where the edge takes plain requests when nothing is said.
-const HTTP_DEFAULT: &str = "127.0.0.1:8080";
-/// Where the edge takes requests over TLS when nothing is said.
-const HTTPS_DEFAULT: &str = "127.0.0.1:8443";
 
 /// Make this machine a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpRequest {
     /// How the API server runs.
     pub server: ServerOptions,
-    /// The name of this machine's node; none: the machine's own name.
-    pub node: Option<String>,
-    /// Where the edge takes plain requests for the hosts of Ingresses.
-    pub http: SocketAddr,
-    /// Where it takes them over TLS.
-    pub https: SocketAddr,
-    /// The address of this machine on which ports of Services are opened.
-    pub ports: IpAddr,
-    /// How the node reaches registries; credentials are those of the pods.
-    pub registry: RegistryOptions,
-    /// How the edge works.
-    pub edge: EdgeOptions,
+    /// How the node and its edge run.
+    pub node: NodeOptions,
 }
 
 /// Make this machine a cluster: API server, controllers, node and edge in one process
@@ -36,33 +19,18 @@ pub struct UpRequest {
 pub(crate) struct TypedUp {
     #[command(flatten)]
     place: TypedPlace,
-    /// The name of this machine's node [default: the machine's own name]
-    #[arg(long, value_name = "NAME")]
-    node: Option<String>,
-    /// Take plain requests for the hosts of Ingresses here; beyond this machine anybody who reaches it may ask
-    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = HTTP_DEFAULT)]
-    http: SocketAddr,
-    /// Take requests for the hosts of Ingresses over TLS here
-    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = HTTPS_DEFAULT)]
-    https: SocketAddr,
-    /// The address of this machine on which ports of Services (NodePort, LoadBalancer) are opened
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    ports: IpAddr,
     #[command(flatten)]
-    registry: TypedReach,
-    #[command(flatten)]
-    edge: TypedEdge,
+    node: TypedNodeOptions,
 }
 
 impl TypedUp {
     pub(crate) fn meaning(self) -> Result<UpRequest, Exit> {
-        let Self { place, node, http, https, ports, registry, edge } = self;
-        let (server, registry, edge) = (place.meaning(true)?, registry.meaning()?, edge.meaning()?);
-        if let Some(twice) = twice([&http, &https, &server.listen].into_iter().chain(&edge.admin)) {
+        let (server, node) = (self.place.meaning(true)?, self.node.meaning()?);
+        if let Some(twice) = twice(node.sockets().chain([&server.listen])) {
             return Err(Exit::error(exit::USAGE, format!("{twice} is given twice"))
                 .hint("give --listen, --http, --https and --admin an address of their own each"));
         }
-        Ok(UpRequest { server, node, http, https, ports, registry, edge })
+        Ok(UpRequest { server, node })
     }
 }
 
@@ -86,11 +54,11 @@ mod tests {
     #[test]
     fn without_a_word_only_this_machine_is_served() {
         let up = read("").expect("needs nothing");
-        for address in [up.server.listen.ip(), up.http.ip(), up.https.ip(), up.ports] {
+        for address in [up.server.listen.ip(), up.node.http.ip(), up.node.https.ip(), up.node.ports] {
             assert!(address.is_loopback(), "{address}");
         }
         assert!(up.server.controllers);
-        assert_eq!((up.node, up.edge.admin), (None, None));
+        assert_eq!((up.node.name, up.node.edge.admin), (None, None));
     }
 
     #[test]

@@ -141,7 +141,31 @@ fn inside(found: &Inspection) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use shoal_runtime::Inspection;
+
+    /// An artifact of which there is nothing to say.
+    pub(crate) fn nothing() -> Inspection {
+        Inspection {
+            kind: None,
+            component: false,
+            needs_async: true,
+            size_bytes: 8,
+            digest: "blake3:00".into(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            wasi_versions: Vec::new(),
+            language: None,
+            producers: Vec::new(),
+            custom_sections: Vec::new(),
+            modules: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use super::testing::nothing;
     use super::*;
     use crate::render::stripped;
     use expect_test::expect;
@@ -174,23 +198,6 @@ mod tests {
             producers: vec![("processed-by".into(), "rustc".into(), "1.95.0".into())],
             custom_sections: vec![("producers".into(), 50), (".debug_info".into(), 1_048_576)],
             modules: vec![70_000, 512],
-        }
-    }
-
-    fn nothing() -> Inspection {
-        Inspection {
-            kind: None,
-            component: false,
-            needs_async: true,
-            size_bytes: 8,
-            digest: "blake3:00".into(),
-            imports: Vec::new(),
-            exports: Vec::new(),
-            wasi_versions: Vec::new(),
-            language: None,
-            producers: Vec::new(),
-            custom_sections: Vec::new(),
-            modules: Vec::new(),
         }
     }
 

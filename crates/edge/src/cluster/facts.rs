@@ -296,9 +296,16 @@ fn created(object: &Value) -> String {
     text(&object["metadata"]["creationTimestamp"]).to_owned()
 }
 
+/// An address with its ports, as a status names them, in one text to be compared.
+pub(crate) fn said(address: &str, ports: impl Iterator<Item = u16>) -> String {
+    ports.fold(address.to_owned(), |text, port| format!("{text} {port}"))
+}
+
 fn published(object: &Value) -> Vec<String> {
     let address = |ingress: &Value| {
-        ingress["ip"].as_str().or_else(|| ingress["hostname"].as_str()).unwrap_or_default().to_owned()
+        let address = ingress["ip"].as_str().or_else(|| ingress["hostname"].as_str()).unwrap_or_default();
+        let ports = items(&ingress["ports"]).filter_map(|port| port["port"].as_u64()?.try_into().ok());
+        said(address, ports)
     };
     items(&object["status"]["loadBalancer"]["ingress"]).map(address).collect()
 }

@@ -38,7 +38,7 @@ impl World {
         let (client, ports, drain) = (api.client(), edge.ports.clone(), edge.drain.clone());
         let following = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let at = Follow { bind: LOCAL, address: Some("192.0.2.7".into()) };
+            let at = Follow { bind: LOCAL, address: Some("192.0.2.7".into()), web_ports: vec![8080, 8443] };
             runtime.block_on(movable(follow(&client, &cluster, &ports, &at, &drain)));
         });
         Self { endpoints, edge, following: Some(following) }
@@ -99,7 +99,8 @@ fn what_the_api_has_is_served_and_told_until_it_is_gone() {
     world.eventually_answers("second", 200);
     for name in ["first", "second"] {
         eventually("the address is told", || {
-            status(&client, &kinds::INGRESSES, name) == json!([{"ip": "192.0.2.7"}])
+            let ports = json!([{"port": 8080, "protocol": "TCP"}, {"port": 8443, "protocol": "TCP"}]);
+            status(&client, &kinds::INGRESSES, name) == json!([{"ip": "192.0.2.7", "ports": ports}])
         });
     }
     // While the API is away everything is as it was, and goes on when it is back.

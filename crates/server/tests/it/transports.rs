@@ -207,6 +207,7 @@ async fn a_server_that_is_not_there_is_named() {
         authorities: None,
         certificate: None,
         token: shoal_client::kubeconfig::Token::None,
+        namespace: String::new(),
     };
     let client = Client::new(Arc::new(Http::new(&config).expect("a way")), "test");
     let error = client.get(&kinds::NODES, "", "one").await.expect_err("nobody listens");

@@ -18,4 +18,5 @@ mod tls;
 mod traces;
 mod up;
 mod upstream;
+mod verbs;
 mod watch;

@@ -88,7 +88,7 @@ impl Place {
 /// The binary without the tester's own settings.
 pub(crate) fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shoal"));
-    for name in ["SHOAL_LOG", "SHOAL_DATA_DIR", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+    for name in ["SHOAL_LOG", "SHOAL_DATA_DIR", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS", "KUBECONFIG"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());
@@ -162,7 +162,12 @@ struct Heard {
 
 impl Server {
     /// Starts the process and waits for the line that says where it serves.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_at(command, "Serving on ")
+    }
+
+    /// Starts the process and waits for the line that says with these words where it is reached.
+    pub(crate) fn start_at(mut command: Command, words: &str) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("shoal starts");
         let talk = Arc::new(Talk::default());
         let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -176,8 +181,8 @@ impl Server {
             stdout.read_to_string(&mut text).expect("UTF-8");
             text
         });
-        let line = talk.wait("the line that says where it serves", |line| line.starts_with("Serving on "));
-        let url = line.trim_start_matches("Serving on ");
+        let line = talk.wait("the line that says where it serves", |line| line.starts_with(words));
+        let url = line.trim_start_matches(words);
         let (scheme, address) = url.split_once("://").expect("a URL");
         let address = address.parse().expect("an address");
         let scheme = scheme.to_owned();

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::process::{Place, Server, built, wait_until};
 
 /// A Deployment with its Service and an Ingress, of the built guest `GUEST`.
-const SHOP: &str = r#"
+pub(crate) const SHOP: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: shop}
@@ -43,10 +43,7 @@ struct Cluster {
 impl Cluster {
     /// None where there is no kubectl, which is said aloud, and fails where all that tests need must be there.
     fn up() -> Option<Self> {
-        let is_there = Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status();
-        if !is_there.is_ok_and(|status| status.success()) {
-            assert!(std::env::var_os("SHOAL_CI").is_none(), "kubectl is not on the path");
-            eprintln!("SKIPPED: kubectl is not on the path");
+        if !has_kubectl() {
             return None;
         }
         let place = Place::new();
@@ -56,16 +53,8 @@ impl Cluster {
 
     /// What kubectl prints; it must succeed.
     fn kubectl(&self, line: &str) -> String {
-        let output = Command::new("sh")
-            .args(["-c", &format!("kubectl {line}")])
-            .env("KUBECONFIG", self.place.path("data").join("kubeconfig"))
-            .env("HOME", self.place.path(""))
-            .stdin(Stdio::null())
-            .output()
-            .expect("a shell");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        assert!(output.status.success(), "kubectl {line}: {}", text(&output.stderr));
-        text(&output.stdout)
+        let kubeconfig = self.place.arg("data/kubeconfig");
+        kubectl_in(&self.place, &kubeconfig, line).unwrap_or_else(|error| panic!("kubectl {line}: {error}"))
     }
 
     /// Applies the shop with this guest.
@@ -124,7 +113,39 @@ impl Drop for Forwarding {
     }
 }
 
-fn start(place: &Place) -> Server {
+/// Whether there is a kubectl; that there is none is said aloud, and fails where all that tests need must be there.
+fn has_kubectl() -> bool {
+    let is_there = Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status();
+    if is_there.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("SHOAL_CI").is_none(), "kubectl is not on the path");
+    eprintln!("SKIPPED: kubectl is not on the path");
+    false
+}
+
+/// kubectl for a cluster, if there is one.
+pub(crate) fn kubectl<'a>(
+    place: &'a Place,
+    kubeconfig: &'a str,
+) -> Option<impl Fn(&str) -> Result<String, String> + 'a> {
+    has_kubectl().then_some(move |line: &str| kubectl_in(place, kubeconfig, line))
+}
+
+/// What kubectl prints, or what it complains of.
+fn kubectl_in(place: &Place, kubeconfig: &str, line: &str) -> Result<String, String> {
+    let output = Command::new("sh")
+        .args(["-c", &format!("kubectl {line}")])
+        .env("KUBECONFIG", kubeconfig)
+        .env("HOME", place.path(""))
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+pub(crate) fn start(place: &Place) -> Server {
     let mut command = place.shoal();
     command.args(["up", "--listen", "127.0.0.1:0", "--http", "0", "--https", "0", "--node", "here"]);
     Server::start(command)

@@ -9,19 +9,21 @@ const EXCHANGE_MAX: Duration = Duration::from_secs(60);
 
 /// The body that `curl WORDS` shows.
 pub(super) fn curl(words: &[&str]) -> Result<String, String> {
-    let (url, data) = match words {
-        [url] => (url, None),
-        ["-d", data, url] => (url, Some(data.trim_matches('\''))),
-        _ => return Err(format!("the test knows `curl URL` and `curl -d DATA URL`, not {words:?}")),
+    let (url, data, name) = match words {
+        [url] => (url, None, None),
+        ["-d", data, url] => (url, Some(data.trim_matches('\'')), None),
+        ["-H", "'Host:", name, url] => (url, None, Some(name.trim_matches('\''))),
+        _ => return Err(format!("the test knows `curl [-d DATA] [-H 'Host: NAME'] URL`, not {words:?}")),
     };
     let url = url.trim_matches('\'');
     let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} is not http://"))?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let path = if path.is_empty() { "/" } else { path };
+    let name = name.unwrap_or(host);
     let request = match data {
-        None => format!("GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n"),
+        None => format!("GET {path} HTTP/1.0\r\nhost: {name}\r\n\r\n"),
         Some(data) => {
-            format!("POST {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n{data}", data.len())
+            format!("POST {path} HTTP/1.0\r\nhost: {name}\r\ncontent-length: {}\r\n\r\n{data}", data.len())
         }
     };
     let response = exchange(host, request.as_bytes()).map_err(|error| format!("{host}: {error}"))?;

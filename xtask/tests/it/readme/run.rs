@@ -15,6 +15,9 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 /// Between two looks at what a server that says nothing does.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// The flags that say where a server listens.
+const SOCKETS: &[&str] = &["--listen", "--http", "--https"];
+
 /// Lines of a server that wait to be looked at; it says a handful.
 const LINES_MAX: usize = 1024;
 
@@ -39,21 +42,35 @@ pub(super) fn shoal() -> PathBuf {
 }
 
 /// Runs all blocks; what shows something else than it should is a finding.
+#[expect(clippy::print_stderr, reason = "a block that is left out is said aloud")]
 pub(super) fn check(shoal: &Path, blocks: &[Block]) -> Vec<Finding> {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let guests = house::root().join("guests");
     std::os::unix::fs::symlink(guests, scratch.path().join("guests")).expect("a link to the guests");
     let mut world = World { shoal: shoal.into(), scratch, servers: Vec::new(), ports: Vec::new() };
     let mut findings = Vec::new();
+    let has_kubectl = has_kubectl();
     for block in blocks {
         if block.begins_section {
             world.end_section();
+        }
+        if !has_kubectl && block.steps.iter().any(|step| step.command.starts_with("kubectl ")) {
+            eprintln!("SKIPPED: README.md:{}: kubectl is not on the path", block.line);
+            continue;
         }
         for step in &block.steps {
             findings.extend(world.step(step, block.eventually));
         }
     }
     findings
+}
+
+/// Whether there is a kubectl; there has to be one where all that tests need must be there.
+fn has_kubectl() -> bool {
+    let is_there = Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).status();
+    let is_there = is_there.is_ok_and(|status| status.success());
+    assert!(is_there || std::env::var_os("SHOAL_CI").is_none(), "kubectl is not on the path");
+    is_there
 }
 
 /// What the commands of a section share.
@@ -112,8 +129,10 @@ impl World {
             None => word.to_owned(),
         };
         let mut words: Vec<String> = step.command.split(' ').map(any_port).collect();
-        if !words.iter().any(|word| word == "--listen") {
-            words.splice(2..2, ["--listen".into(), "127.0.0.1:0".into()]);
+        // `shoal up` has three sockets, of which two take requests.
+        let sockets = if words.get(1).is_some_and(|verb| verb == "up") { SOCKETS } else { &SOCKETS[..1] };
+        for socket in sockets.iter().filter(|socket| !step.command.contains(*socket)) {
+            words.splice(2..2, [(*socket).into(), "127.0.0.1:0".into()]);
         }
         let server = Server::start(self.sh(&format!("exec {}", words.join(" "))));
         let mut shown = Vec::new();
@@ -139,7 +158,10 @@ impl World {
         let mut command = Command::new("sh");
         command.args(["-c", script]).current_dir(self.scratch.path()).stdin(Stdio::null());
         command.env("PATH", format!("{}:{path}", bin.display()));
-        command.env("SHOAL_DATA_DIR", self.scratch.path().join("data")).env_remove("SHOAL_LOG");
+        let data = self.scratch.path().join("data");
+        // What the reader is told to set.
+        command.env("KUBECONFIG", data.join("kubeconfig")).env("HOME", self.scratch.path());
+        command.env("SHOAL_DATA_DIR", data).env_remove("SHOAL_LOG");
         command
     }
 }

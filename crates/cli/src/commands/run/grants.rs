@@ -52,7 +52,7 @@ impl TypedGrants {
 }
 
 /// `NAME=VALUE`; the value may be empty and may hold further `=`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
         _ => Err("it is not NAME=VALUE".into()),

@@ -80,7 +80,7 @@ impl TypedLimits {
 
 /// A time, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bound(Option<Duration>);
+pub(crate) struct Bound(pub(crate) Option<Duration>);
 
 impl FromStr for Bound {
     type Err = String;
