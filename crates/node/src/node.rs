@@ -1,6 +1,7 @@
 //! The node's own objects: that it is there, what it has, and that it lives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -95,16 +96,19 @@ pub(crate) async fn live(shared: &Shared, own: &Cache) {
         }
     };
     tracing::info!(node = config.name, "the node is registered");
-    let mut said: Option<Instant> = None;
+    // When, and how many pods.
+    let mut said: Option<(Instant, u32)> = None;
     let mut renewed: Option<Instant> = None;
     loop {
         changes.borrow_and_update();
-        let every = if is_otherwise(&node, own, &config.name) { STATUS_AGAIN } else { STATUS_EVERY };
-        if said.is_none_or(|said| said.elapsed() >= every) {
-            match say(shared, &node).await {
+        let pods = pods_max(config, &node, own);
+        let every =
+            |of: u32| if of != pods || is_otherwise(&node, own) { STATUS_AGAIN } else { STATUS_EVERY };
+        if said.is_none_or(|(at, of)| at.elapsed() >= every(of)) {
+            match say(config, &node, pods).await {
                 Ok(next) => {
                     node = next;
-                    said = Some(Instant::now());
+                    said = Some((Instant::now(), pods));
                 }
                 // Somebody has removed it; it lives all the same.
                 Err(error) if error.is_not_found() => match register(config).await {
@@ -128,7 +132,9 @@ pub(crate) async fn live(shared: &Shared, own: &Cache) {
             }
         }
         let rest = renewed.map_or(Duration::ZERO, |renewed| LEASE_EVERY.saturating_sub(renewed.elapsed()));
-        let rest = if is_otherwise(&node, own, &config.name) { rest.min(STATUS_AGAIN) } else { rest };
+        let pods = pods_max(config, &node, own);
+        let is_otherwise = said.is_some_and(|(_, of)| of != pods) || is_otherwise(&node, own);
+        let rest = if is_otherwise { rest.min(STATUS_AGAIN) } else { rest };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             // What nobody tells of is looked at when the lease is due.
@@ -137,10 +143,21 @@ pub(crate) async fn live(shared: &Shared, own: &Cache) {
     }
 }
 
-/// Whether the API has another status of the node than what was said: somebody else has written it since.
-fn is_otherwise(said: &Value, own: &Cache, name: &str) -> bool {
-    own.get("", name)
-        .is_some_and(|seen| is_newer(&seen, said) && ours(&seen["status"]) != ours(&said["status"]))
+/// The node as the API has it now, if that is newer than what it was when its status was said.
+fn newer(said: &Value, own: &Cache) -> Option<Arc<Value>> {
+    own.get("", object::name(said)).filter(|seen| is_newer(seen, said))
+}
+
+/// How many pods the node takes: what the machine can run, by which the cluster measures the range of addresses that it
+/// gives, and then no more than are in that range. No Service would find the others.
+fn pods_max(config: &Config, said: &Value, own: &Cache) -> u32 {
+    let range = newer(said, own).and_then(|seen| pod_cidr(&seen)).or_else(|| pod_cidr(said));
+    range.map_or(u32::MAX, crate::addresses::count).min(config.machine.pods_max)
+}
+
+/// Whether the API has another status of the node than was said: somebody else has written it since.
+fn is_otherwise(said: &Value, own: &Cache) -> bool {
+    newer(said, own).is_some_and(|seen| ours(&seen["status"]) != ours(&said["status"]))
 }
 
 /// Whether a version of an object came after another. Versions are numbers everywhere; where they are not, what is seen is
@@ -171,11 +188,8 @@ async fn register(config: &Config) -> Result<Value, Error> {
     }
 }
 
-async fn say(shared: &Shared, node: &Value) -> Result<Value, Error> {
-    let config = &*shared.config;
-    // More pods than addresses could be bound, and no Service would find them.
-    let addresses = crate::addresses::count(shared.addresses.lock().net());
-    let machine = Machine { pods_max: config.machine.pods_max.min(addresses), ..config.machine.clone() };
+async fn say(config: &Config, node: &Value, pods_max: u32) -> Result<Value, Error> {
+    let machine = Machine { pods_max, ..config.machine.clone() };
     let status = status(&machine, &config.name, config.port, &node["status"], now());
     let change = Patch::Merge(json!({"status": status}));
     config.client.patch(&kinds::NODES, "", &config.name, "status", &change).await
