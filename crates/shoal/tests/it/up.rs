@@ -1,7 +1,7 @@
 //! `shoal up`: from `kubectl apply` to an answer, and what happens to both when something changes, breaks or ends.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use crate::client::Client;
@@ -32,6 +32,15 @@ spec:
   rules:
   - host: shop.test
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+"#;
+
+/// The guest `GUEST`, which listens on `PORT`.
+const LISTENER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: listener, annotations: {shoal.dev/allow-listen: "PORT"}}
+spec:
+  containers: [{name: c, image: "file://GUEST", args: [listen, "PORT"]}]
 "#;
 
 /// A cluster of one, and kubectl for it.
@@ -80,10 +89,10 @@ struct Forwarding {
 }
 
 impl Forwarding {
-    /// Forwards a port of this machine to port 80 of a pod, with more variables of the environment.
-    fn start(cluster: &Cluster, pod: &str, env: &[(&str, &str)]) -> Self {
+    /// Forwards a port of this machine to a port of a pod, with more variables of the environment.
+    fn start(cluster: &Cluster, pod: &str, port: u16, env: &[(&str, &str)]) -> Self {
         let mut kubectl = Command::new("kubectl")
-            .args(["port-forward", pod, ":80"])
+            .args(["port-forward", pod, &format!(":{port}")])
             .env("KUBECONFIG", cluster.place.path("data").join("kubeconfig"))
             .env("HOME", cluster.place.path(""))
             .envs(env.iter().copied())
@@ -94,7 +103,7 @@ impl Forwarding {
             .expect("kubectl");
         let mut line = String::new();
         BufReader::new(kubectl.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
-        let address = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split_once(" -> 80"));
+        let address = line.strip_prefix("Forwarding from ").and_then(|rest| rest.split_once(" -> "));
         let Some(address) = address.and_then(|(address, _)| address.parse().ok()) else {
             let mut why = String::new();
             let _ = kubectl.kill();
@@ -102,6 +111,13 @@ impl Forwarding {
             panic!("kubectl forwards nothing: {line} {why}");
         };
         Self { kubectl, address }
+    }
+
+    /// What it says when something has gone wrong.
+    fn complaint(mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.kubectl.stderr.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        line
     }
 }
 
@@ -218,7 +234,7 @@ fn a_port_of_a_pod_is_forwarded() {
     // As kubectl does it since 1.31, through WebSocket, and as it did before.
     for through in ["true", "false"] {
         let env = [("KUBECTL_PORT_FORWARD_WEBSOCKETS", through)];
-        let forwarding = Forwarding::start(&cluster, pod, &env);
+        let forwarding = Forwarding::start(&cluster, pod, 80, &env);
         // Two connections at the same time, and a second request on each.
         let mut clients = [Client::connect(forwarding.address), Client::connect(forwarding.address)];
         for client in &mut clients {
@@ -229,6 +245,29 @@ fn a_port_of_a_pod_is_forwarded() {
             }
         }
     }
+
+    // A command is reached where it may listen, and nowhere else on this machine.
+    let free =
+        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let text = LISTENER.replace("GUEST", &built("socket").display().to_string());
+    let file = cluster.place.file("listener.yaml", text.replace("PORT", &free.to_string()));
+    cluster.kubectl(&format!("apply -f {}", file.display()));
+    cluster.kubectl("wait --for=condition=Ready pod/listener --timeout=120s");
+    wait_until("it listens", || cluster.kubectl("logs listener").contains("listening on"));
+    let forwarding = Forwarding::start(&cluster, "pod/listener", free, &[]);
+    let mut stream = TcpStream::connect(forwarding.address).expect("a connection");
+    stream.write_all(b"hello").expect("written");
+    stream.shutdown(Shutdown::Write).expect("closed");
+    let mut echo = String::new();
+    stream.read_to_string(&mut echo).expect("it is echoed");
+    assert_eq!(echo, "hello");
+    let other = cluster.server.address.port();
+    let forwarding = Forwarding::start(&cluster, "pod/listener", other, &[]);
+    let mut stream = TcpStream::connect(forwarding.address).expect("a connection");
+    assert_eq!(stream.read(&mut [0]).unwrap_or_default(), 0, "it leads nowhere");
+    let complaint = forwarding.complaint();
+    assert!(complaint.contains(&format!("has nothing at port {other}")), "{complaint}");
+
     let (status, _, lines) = cluster.server.stop();
     assert_eq!(status.code(), Some(0), "{lines:#?}");
 }
