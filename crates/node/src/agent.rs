@@ -83,11 +83,12 @@ impl Agent {
         let own = Cache::new(config.client.clone(), kinds::NODES, "", Select::named(&config.name));
         tokio::select! {
             () = drain.begun() => {}
-            () = node::live(&shared, &own) => {}
-            () = own.run(&drain) => {}
+            // Each of these holds the largest of its requests: not on the stack of whoever runs the agent.
+            () = Box::pin(node::live(&shared, &own)) => {}
+            () = Box::pin(own.run(&drain)) => {}
             () = ranges(&shared, &own) => {}
-            () = pods.run(&drain) => {}
-            () = events::write(config.client.clone(), config.name.clone(), happened) => {}
+            () = Box::pin(pods.run(&drain)) => {}
+            () = Box::pin(events::write(config.client.clone(), config.name.clone(), happened)) => {}
             () = follow(&shared, &pods, &mut tasks) => {}
         }
         while tasks.join_next().await.is_some() {}
