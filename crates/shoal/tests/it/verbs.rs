@@ -129,7 +129,7 @@ fn files_of_objects_are_deployed_and_deleted_whole() {
         assert!(ended.stderr.lines().any(|found| found == line), "{line}: {}", ended.stderr);
     }
     let shown = cluster.shoal(&["status"]).stdout;
-    assert!(shown.contains(&format!("default/shop  2/2  serving")), "{shown}");
+    assert!(shown.contains("default/shop  2/2  serving"), "{shown}");
     assert!(shown.contains(&format!("http://shop.test:{port}/")), "{shown}");
     let ended = cluster.shoal(&["delete", "-f", &file]);
     for line in ["ingress/shop: deleted", "service/shop: deleted", "deployment/shop: deleted"] {
