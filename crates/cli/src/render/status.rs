@@ -75,6 +75,12 @@ fn is_ready(node: &Value) -> bool {
     condition(node, "Ready").is_some_and(|ready| text(ready, "/status") == "True")
 }
 
+/// A quantity of memory for people; nodes say theirs in KiB.
+fn memory(quantity: &str) -> String {
+    let kib = quantity.strip_suffix("Ki").and_then(|number| number.parse::<u64>().ok());
+    kib.and_then(|kib| kib.checked_mul(1024)).map_or_else(|| quantity.to_owned(), super::size)
+}
+
 fn nodes(cluster: &Cluster<'_>, now: i64) -> String {
     if cluster.nodes.is_empty() {
         return String::new();
@@ -94,7 +100,7 @@ fn nodes(cluster: &Cluster<'_>, now: i64) -> String {
             Cell::plain(plain(&format!(
                 "{} cpu, {} memory",
                 text(node, "/status/capacity/cpu"),
-                text(node, "/status/capacity/memory")
+                memory(text(node, "/status/capacity/memory"))
             ))),
             Cell::new(QUIET, age(text(node, "/metadata/creationTimestamp"), now)),
         ]

@@ -636,6 +636,7 @@ static KINDS: &[Kind] = &[
         validate_update: again!(flow::validate_level),
         ..FLOW
     },
+    Kind { group: "shoal.dev", kind: "App", generation: true, status: true, ..PLAIN },
     // Questions.
     Kind {
         group: "authentication.k8s.io",
@@ -654,7 +655,19 @@ static KINDS: &[Kind] = &[
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn an_app_counts_what_was_asked_and_its_status_is_written_apart() {
+        let app = |at: usize| json!({"metadata": {"name": "a"}, "spec": {"replicas": at}, "status": {"replicas": at}});
+        let (mut old, mut new) = (app(1), app(2));
+        super::super::prepare_create(&crate::known::APP, &mut old);
+        assert_eq!((&old["metadata"]["generation"], &old["status"]), (&json!(1), &Value::Null));
+        super::super::prepare_update(&crate::known::APP, "", &mut new, &old);
+        assert_eq!((&new["metadata"]["generation"], &new["status"]), (&json!(2), &Value::Null));
+    }
 
     #[test]
     fn no_kind_stands_twice() {

@@ -194,7 +194,7 @@ impl Tracked {
         let Some(wanted) = self.app.filter(|_| self.generation.is_none()) else { return Ok(None) };
         let expanding = Ok(Some(Stage::Going("waiting to be expanded".into())));
         let app = world.get(&kinds::APPS, &self.namespace, &self.name);
-        let seen = |app: &Value| app["status"]["observedGeneration"].as_i64() >= Some(wanted);
+        let seen = |app: &Value| app["status"]["observedGeneration"].as_i64().unwrap_or_default() >= wanted;
         let Some(app) = app.filter(seen) else { return expanding };
         if let Some(failure) = failure(&app) {
             return Ok(Some(failure));

@@ -136,6 +136,13 @@ fn what_is_wrong_stands_first_and_is_explained() {
 }
 
 #[test]
+fn memory_is_shown_for_people() {
+    for (quantity, shown) in [("24684084Ki", "23.5GiB"), ("8Gi", "8Gi"), ("", ""), ("xKi", "xKi")] {
+        assert_eq!(memory(quantity), shown);
+    }
+}
+
+#[test]
 fn long_lists_are_counted() {
     let deployments: Vec<Value> =
         (0..ROWS_MAX + 2).map(|number| deployment(&format!("app-{number:02}"), 1, 1)).collect();
