@@ -350,22 +350,23 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::start::{Config, Controllers, start};
+    use crate::start::{Config, Controllers, Running, start};
 
     /// For what comes within some milliseconds.
     const SOON: Duration = Duration::from_secs(60);
     /// How often the plan for `bad` panics before it goes well.
     const PANICS: u32 = 2;
 
-    /// Tells for what it has planned.
-    struct Stumbles {
-        panics: AtomicU32,
+    /// Plans for ConfigMaps, and tells for which.
+    struct Stub {
+        name: &'static str,
+        plans: Box<dyn Fn(&Key) -> Plan + Send + Sync>,
         planned: watch::Sender<Vec<String>>,
     }
 
-    impl Controller for Stumbles {
+    impl Controller for Stub {
         fn name(&self) -> &'static str {
-            "stumbles"
+            self.name
         }
 
         fn interests(&self) -> Vec<Interest> {
@@ -376,16 +377,17 @@ mod tests {
         }
 
         fn plan(&self, _world: &dyn Snapshot, key: &Key, _now: Moment) -> Plan {
-            let fails = key.name == "bad" && self.panics.fetch_add(1, Ordering::SeqCst) < PANICS;
-            assert!(!fails, "the test wants it");
+            let plan = (self.plans)(key);
             self.planned.send_modify(|planned| planned.push(key.name.clone()));
-            Plan::default()
+            plan
         }
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_plan_that_panics_is_made_again_and_holds_up_no_other() {
-        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+    fn map(name: &str) -> Write {
+        Write::create(&CONFIG_MAP, json!({"metadata": {"name": name, "namespace": "default"}}))
+    }
+
+    async fn server(dir: &tempfile::TempDir, drain: &Drain) -> Running {
         let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
         let config = Config {
             data: dir.path().to_owned(),
@@ -394,15 +396,46 @@ mod tests {
             issuers: Vec::new(),
             controllers: Controllers::None,
         };
-        let running = start(config, Arc::new(store), drain.clone()).await.expect("a server");
+        start(config, Arc::new(store), drain.clone()).await.expect("a server")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_binding_that_fails_holds_up_nothing_of_its_plan() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let running = server(&dir, &drain).await;
         let api = running.api.clone();
         let (planned, mut seen) = watch::channel(Vec::new());
-        let controller = Arc::new(Stumbles { panics: AtomicU32::new(0), planned });
-        let ran = tokio::spawn(run(api.clone(), controller));
+        let plans = Box::new(|key: &Key| {
+            let gone = Key::new(&POD, "default", "gone");
+            let bind = Write::Bind { pod: gone, uid: "gone".into(), node: "n1".into() };
+            let writes = if key.name == "first" { vec![bind, map("second")] } else { Vec::new() };
+            Plan { writes, ..Plan::default() }
+        });
+        let ran = tokio::spawn(run(api.clone(), Arc::new(Stub { name: "binds", plans, planned })));
+        Executor::new(api.clone(), "test", "test").write(map("first")).await.expect("written");
+        let second = |planned: &Vec<String>| planned.iter().any(|name| name == "second");
+        timeout(SOON, seen.wait_for(second)).await.expect("in time").expect("it is made");
+        assert_eq!(drain.finish(SOON).await, Drained::Clean);
+        ran.await.expect("it ends by itself");
+        running.ended().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_plan_that_panics_is_made_again_and_holds_up_no_other() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let running = server(&dir, &drain).await;
+        let api = running.api.clone();
+        let (planned, mut seen) = watch::channel(Vec::new());
+        let panics = AtomicU32::new(0);
+        let plans = Box::new(move |key: &Key| {
+            let fails = key.name == "bad" && panics.fetch_add(1, Ordering::SeqCst) < PANICS;
+            assert!(!fails, "the test wants it");
+            Plan::default()
+        });
+        let ran = tokio::spawn(run(api.clone(), Arc::new(Stub { name: "stumbles", plans, planned })));
         let executor = Executor::new(api.clone(), "test", "test");
         for name in ["bad", "good"] {
-            let map = json!({"metadata": {"name": name, "namespace": "default"}});
-            executor.write(Write::create(&CONFIG_MAP, map)).await.expect("written");
+            executor.write(map(name)).await.expect("written");
         }
         let both = |planned: &Vec<String>| ["bad", "good"].iter().all(|one| planned.iter().any(|p| p == one));
         timeout(SOON, seen.wait_for(both)).await.expect("in time").expect("it goes on");

@@ -643,6 +643,17 @@ fn counts_from_before_a_set_was_resized_are_not_relied_on() {
     check(&next(&world), expect![""]);
     seen(&mut world, &old, 3);
     check(&next(&world), expect!["Scaled down replica set web from 3 to 2\n"]);
+    // What it does not count may serve by now: it is not taken as broken.
+    resize(&mut world, &old, 2);
+    resize(&mut world, &new, 2);
+    seen(&mut world, &new, 2);
+    world.change(&REPLICA_SET, DEMO, &old, |set| set["status"]["availableReplicas"] = json!(0));
+    check(&next(&world), expect![""]);
+    seen(&mut world, &old, 0);
+    check(&next(&world), expect!["Scaled down replica set web from 2 to 1\n"]);
+    resize(&mut world, &old, 3);
+    seen(&mut world, &old, 3);
+    resize(&mut world, &new, 1);
     // Of more than the newest wants, because they could not be deleted, the excess replaces nothing.
     seen(&mut world, &new, 2);
     check(&next(&world), expect!["Scaled down replica set web from 3 to 2\n"]);

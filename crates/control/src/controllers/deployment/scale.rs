@@ -58,8 +58,10 @@ impl Step<'_> {
     /// Old sets shrink as far as enough pods stay available. First go those that are not available anyway.
     pub(super) fn scale_down_old(&mut self) {
         let Some(new) = &self.sets.new else { return };
-        if self.sets.all().any(|set| set.available() > 0 && !set.has_seen()) {
-            // Pods that are counted may have been taken away; the status that says so wakes this again.
+        let is_old_news = |set: &Set| set.replicas() > 0 && !set.has_seen();
+        if self.sets.old.iter().any(is_old_news) || (new.available() > 0 && !new.has_seen()) {
+            // Pods that are counted may have been taken away, and those that are not may serve by now; the status
+            // that says so wakes this again.
             return;
         }
         let least = self.replicas() - unavailable_max(&self.deployment);
