@@ -182,6 +182,7 @@ async fn requests_wait_for_a_connection_at_the_same_time() {
         authorities: None,
         certificate: None,
         token: Token::None,
+        namespace: String::new(),
     };
     let client = Client::new(Arc::new(Http::new(&config).expect("a way")), "test");
     let begun = Instant::now();
