@@ -44,7 +44,7 @@ async fn run(common: &Common, request: &NodeRequest) -> Result<u8, Exit> {
         }
     };
     let ready = |edge: &[SocketAddr]| announce(&client, &name, edge);
-    here.run(edge_client, signals, &ends, asked, ready).await
+    Box::pin(here.run(edge_client, signals, &ends, asked, ready)).await
 }
 
 /// Says that nobody can ask the node for logs: it serves and runs all the same.

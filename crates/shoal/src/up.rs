@@ -49,7 +49,7 @@ async fn run(common: &Common, request: &UpRequest) -> Result<u8, Exit> {
     let asked = here.endpoint().serve(listener, TlsAcceptor::from(tls));
     let edge_client = Client::new(Arc::new(Local::master(server.api.clone(), "shoal")), "shoal-edge");
     let ready = |edge: &[SocketAddr]| announce(&server, edge, &kubeconfig);
-    let code = here.run(edge_client, signals, &ends, asked, ready).await?;
+    let code = Box::pin(here.run(edge_client, signals, &ends, asked, ready)).await?;
     if let Drained::Late { left } = api_end.finish(DRAIN).await {
         tracing::warn!("{left} connections to the API were still open at the end");
     }

@@ -1,7 +1,7 @@
 //! The README says what is: every `console` block is run, and what it shows is what comes out.
 //!
 //! A line `$ COMMAND` is run by `sh` in a scratch directory with the guests in it; the lines below it are its output, both
-//! streams together, without the line about a compile that takes long. `…` stands for any text within a line; a line of it
+//! streams together, without the line about a compile that takes long; of a server, without its log. `…` stands for any text within a line; a line of it
 //! alone, for any lines. Three kinds are special:
 //!
 //! - `$ shoal …` whose output begins with `Serving on` keeps serving until the next heading. It gets ports that the

@@ -171,6 +171,11 @@ fn is_progress(line: &str) -> bool {
     line.starts_with("compiling ")
 }
 
+/// A line of the log: which come, and when, is not what the README tells.
+fn is_log(line: &str) -> bool {
+    ["INFO", "WARN"].iter().any(|level| line.contains(&format!("Z  {level} ")))
+}
+
 /// `127.0.0.1:PORT` in a line.
 fn address(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("://")?;
@@ -201,7 +206,7 @@ impl Server {
     fn line(&self) -> Option<String> {
         loop {
             let line = self.lines.recv_timeout(WAIT_MAX).ok()?;
-            if !is_progress(&line) {
+            if !is_progress(&line) && !is_log(&line) {
                 return Some(line);
             }
         }
