@@ -1,9 +1,10 @@
-//! What registries and people give the agent: names, manifests, credentials, layers.
+//! What registries and people give the agent: names, manifests, credentials, layers, forwarded connections.
 #![allow(unreachable_pub, reason = "a module of the fuzz targets and of the tests of shoal-node")]
 
 use std::io::Read as _;
 
 use shoal_node::artifact::{Entry, Index, Keyring, Manifest, Plan, Reference, read_layer};
+use shoal_node::endpoint::spdy::{FRAME_BYTES_MAX, Frame, Frames};
 
 /// A reference that is understood is shown in a form that means the same; an error quotes what was written.
 pub fn reference(bytes: &[u8]) {
@@ -69,5 +70,32 @@ pub fn layer(bytes: &[u8]) {
     });
     if let Err(error) = result {
         assert!(error.to_string().starts_with("a layer "), "{error}");
+    }
+}
+
+/// What a client says in a forwarded connection is understood within its limits, or refused with words; it does not depend
+/// on how the bytes arrive.
+pub fn spdy(bytes: &[u8]) {
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| -> (Vec<Frame>, Option<String>) {
+        let (mut frames, mut all) = (Frames::default(), Vec::new());
+        for piece in pieces {
+            frames.bytes().extend_from_slice(piece);
+            loop {
+                match frames.take() {
+                    Ok(Some(frame)) => all.push(frame),
+                    Ok(None) => break,
+                    Err(error) => return (all, Some(error)),
+                }
+            }
+        }
+        (all, None)
+    };
+    let (whole, error) = read(&mut std::iter::once(bytes));
+    assert_eq!(read(&mut bytes.chunks(1)), (whole.clone(), error.clone()), "it depends on the pieces");
+    assert!(error.is_none_or(|error| !error.is_empty()));
+    for frame in whole {
+        if let Frame::Data { bytes, .. } = frame {
+            assert!(bytes.len() <= FRAME_BYTES_MAX, "a frame of {} bytes", bytes.len());
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 mod forward;
 mod logs;
-mod spdy;
+pub mod spdy;
 mod usage;
 
 use std::convert::Infallible;

@@ -159,9 +159,9 @@ impl Tunnel {
             has_replied: false,
         };
         let reading = async {
-            let mut frames = Frames::new();
+            let mut frames = Frames::default();
             loop {
-                while let Some(frame) = frames.next().map_err(io::Error::other)? {
+                while let Some(frame) = frames.take().map_err(io::Error::other)? {
                     streams.take(frame).await;
                 }
                 if from_client.read_buf(frames.bytes()).await? == 0 {

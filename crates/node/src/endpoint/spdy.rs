@@ -7,7 +7,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress};
 
 /// Longest frame: clients send pieces of some kilobytes, the protocol would allow sixteen megabytes.
-pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Longest headers of a stream, without compression: those of port-forwarding have some fifty bytes.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
 /// Headers of one stream.
@@ -48,7 +48,7 @@ const DICTIONARY: u32 = 0xe3c6_a7c2;
 
 /// What the other side says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub enum Frame {
     /// A new stream; the names of its headers are in lower case.
     Open {
         /// Its number.
@@ -78,18 +78,15 @@ pub(super) enum Frame {
 }
 
 /// Reads frames from bytes as they come.
-pub(super) struct Frames {
+#[derive(Default)]
+pub struct Frames {
     bytes: BytesMut,
     inflate: Inflate,
 }
 
 impl Frames {
-    pub(super) fn new() -> Self {
-        Self { bytes: BytesMut::new(), inflate: Inflate { state: None } }
-    }
-
     /// Where bytes are put as they come.
-    pub(super) fn bytes(&mut self) -> &mut BytesMut {
+    pub fn bytes(&mut self) -> &mut BytesMut {
         &mut self.bytes
     }
 
@@ -97,7 +94,7 @@ impl Frames {
     ///
     /// # Errors
     /// A sentence. What follows cannot be read, either: headers are compressed over the whole connection.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, String> {
+    pub fn take(&mut self) -> Result<Option<Frame>, String> {
         let Some(head) = self.bytes.get(..HEAD_BYTES) else { return Ok(None) };
         let length = usize::from(head[5]) << 16 | usize::from(head[6]) << 8 | usize::from(head[7]);
         if length > FRAME_BYTES_MAX {
@@ -152,6 +149,7 @@ impl Frames {
 }
 
 /// The headers of a connection, which are one compressed text.
+#[derive(Default)]
 struct Inflate {
     /// None: it has not begun.
     state: Option<Decompress>,
@@ -317,12 +315,12 @@ mod tests {
     }
 
     fn all(bytes: &[u8]) -> Result<Vec<Frame>, String> {
-        let mut frames = Frames::new();
+        let mut frames = Frames::default();
         let mut all = Vec::new();
         // Byte by byte, as a slow connection.
         for byte in bytes {
             frames.bytes().put_u8(*byte);
-            while let Some(frame) = frames.next()? {
+            while let Some(frame) = frames.take()? {
                 all.push(frame);
             }
         }

@@ -1,4 +1,4 @@
-//! The fuzz targets of artifacts: their seeds, and changes of them.
+//! The fuzz targets of this crate: their seeds, and changes of them.
 
 #[path = "../../../../../fuzz/checks/node.rs"]
 mod checks;
@@ -23,4 +23,9 @@ fn credentials_holds_for_every_input() {
 #[test]
 fn layer_holds_for_every_input() {
     fuzz::vary("layer", checks::layer);
+}
+
+#[test]
+fn spdy_holds_for_every_input() {
+    fuzz::vary("spdy", checks::spdy);
 }
