@@ -13,6 +13,7 @@ use shoal_base::drain::Drain;
 use shoal_control::access::Authorize;
 use shoal_control::rbac::{Attributes, Authorizer, User};
 use shoal_control::snapshot::Snapshot;
+use tokio::sync::watch;
 
 use crate::auth::{Authenticator, Bound, BoxFuture, Lookup};
 use crate::changes::{Change, Kinds, News};
@@ -31,6 +32,9 @@ pub struct Access {
     pub authorizer: Arc<RwLock<Authorizer>>,
     authority: Arc<Authority>,
     url: String,
+    /// How often somebody wanted the authorizer to know all that the world knows, and of these how many it has heard.
+    asked: watch::Sender<u64>,
+    heard: watch::Sender<u64>,
 }
 
 /// The objects that tokens name, read from the store itself: no token outlives its account.
@@ -42,7 +46,8 @@ pub struct Gate(pub Arc<RwLock<Authorizer>>);
 impl Access {
     /// `url` is where clients reach the server.
     pub fn new(authenticator: Authenticator, authority: Arc<Authority>, url: &str) -> Self {
-        Self { authenticator, authorizer: Arc::default(), authority, url: url.into() }
+        let (asked, heard) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { authenticator, authorizer: Arc::default(), authority, url: url.into(), asked, heard }
     }
 
     /// The public keys of tokens.
@@ -100,17 +105,35 @@ impl Access {
     /// Keeps the authorizer up to date until the drain begins.
     pub async fn follow(&self, world: &World, drain: &Drain) {
         let mut changes = world.changes(Kinds::Some(kinds().into()));
+        let mut asked = self.asked.subscribe();
         self.read(&world.view());
         while !drain.has_begun() {
             tokio::select! {
+                // Whoever asks does so when the world has told of what they ask for.
+                biased;
                 news = changes.next() => match news {
                     Some(News::Changed(batch)) => self.apply(&world.view(), &batch),
                     Some(News::Missed) => self.read(&world.view()),
                     None => return,
                 },
+                Ok(()) = asked.changed() => {
+                    self.heard.send_replace(*asked.borrow_and_update());
+                }
                 () = drain.begun() => return,
             }
         }
+    }
+
+    /// Waits until the authorizer knows all that the world knows now; for ever once the drain has begun.
+    pub(crate) async fn caught_up(&self) {
+        let mut heard = self.heard.subscribe();
+        let mut mine = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            mine = *asked;
+        });
+        // The sender lives as long as `self`.
+        let _ = heard.wait_for(|heard| *heard >= mine).await;
     }
 
     /// Reads everything that rights depend on.

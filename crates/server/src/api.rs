@@ -152,6 +152,17 @@ impl Api {
         })
     }
 
+    /// Waits until rights follow from all that was written before.
+    ///
+    /// # Errors
+    /// 503, as [`Api::settle`].
+    pub(crate) async fn settle_rights(&self) -> Result<(), Status> {
+        self.settle().await?;
+        timeout(SETTLE_TIME, self.access.caught_up()).await.map_err(|_| {
+            Status::unavailable("this server ends, or does not follow its own changes; try again".to_owned())
+        })
+    }
+
     /// What is served from now on. `custom` are the OpenAPI schemas of custom resources.
     pub fn serve(&self, registry: Registry, custom: Vec<openapi::Custom>) {
         let registry = Arc::new(registry);

@@ -138,7 +138,15 @@ impl Asked {
         if !route::is_known(&self.method) {
             return route::unknown_method();
         }
-        if let Err(status) = self.authorized(api) {
+        let mut authorized = self.authorized(api);
+        // A node asks for what a pod names as soon as it hears of the pod, which may be before the authorizer has.
+        if authorized.is_err() && self.user.node_name().is_some() {
+            authorized = match api.settle_rights().await {
+                Ok(()) => self.authorized(api),
+                Err(status) => Err(status),
+            };
+        }
+        if let Err(status) = authorized {
             let refused = self.seen(api, caller, id);
             api.audit.record(&audit::Entry {
                 reason: status.reason,

@@ -216,3 +216,25 @@ async fn a_server_that_is_not_there_is_named() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_may_read_what_a_pod_names_as_soon_as_there_is_the_pod() {
+    let server = Server::start().await;
+    let master = Client::new(Arc::new(Local::master(server.api().clone(), "test")), "test");
+    let node = Client::new(Arc::new(Local::node(server.api().clone(), "one")), "test");
+    for at in 0..100 {
+        let name = format!("map-{at}");
+        master.create(MAPS, &map(&name, "1")).await.expect("made");
+        assert_eq!(code(node.get(MAPS, "default", &name).await), 403, "no pod of the node names {name}");
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "nodeName": "one", "automountServiceAccountToken": false,
+                "containers": [{"name": "c", "image": "web:1", "envFrom": [{"configMapRef": {"name": name}}]}],
+            },
+        });
+        master.create(&kinds::PODS, &pod).await.expect("made");
+        assert_eq!(code(node.get(MAPS, "default", &name).await), 200, "{name}");
+    }
+    server.end().await;
+}
