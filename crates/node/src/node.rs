@@ -67,7 +67,8 @@ pub(crate) fn status(machine: &Machine, name: &str, port: Option<u16>, old: &Val
     status
 }
 
-/// The node's object, before anybody has seen it.
+/// The node's object, before anybody has seen it. Its status is part of it: by what it can run the cluster measures the
+/// range of addresses that it gives, and that stays.
 fn object_of(config: &Config) -> Value {
     let name = &config.name;
     let mut labels: BTreeMap<&str, &str> =
@@ -78,6 +79,7 @@ fn object_of(config: &Config) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "labels": labels},
+        "status": status(&config.machine, name, config.port, &Value::Null, now()),
     })
 }
 

@@ -171,6 +171,9 @@ pub(crate) fn start(place: &Place) -> Server {
 fn what_is_applied_is_served_scaled_updated_and_taken_away() {
     let Some(cluster) = Cluster::up() else { return };
     assert_eq!(cluster.server.get("/").0, 404, "nothing is served yet");
+    // Each of the 2,000 pods that a node takes can have an address.
+    let range = "get nodes -o jsonpath={.items[0].spec.podCIDR}";
+    wait_until("the range of the node", || cluster.kubectl(range) == "10.128.0.0/21");
     let applied = cluster.apply_shop("hello");
     assert!(applied.contains("deployment.apps/shop created"), "{applied}");
     cluster.wait_for(200, "Hello from Shoal");
