@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::status::{newest_warnings, short, urls_of};
+use super::status::{cut, newest_warnings, urls_of};
 use super::world::{condition, is_owned, items, name, namespace, number, text, trouble};
 use super::{BAD, GOOD, NAME, QUIET, plain, styled};
 
@@ -145,6 +145,8 @@ pub struct Evidence<'a> {
     pub logs: &'a [(String, String)],
 }
 
+/// Characters of a reason: as many as the message of an event has, whose end may be the way out.
+const REASON_MAX: usize = 1024;
 /// Lines of a log that are shown: what a guest says as it fails.
 const LOG_LINES_MAX: usize = 10;
 
@@ -155,7 +157,7 @@ pub fn explain(deployment: &Value, evidence: &Evidence<'_>) -> String {
     if let Stage::Failed { message, .. } = stage_of(deployment)
         && !message.is_empty()
     {
-        let _ = writeln!(shown, "  {}", short(&message));
+        let _ = writeln!(shown, "  {}", cut(&message, REASON_MAX));
     }
     let own = own_pods(deployment, evidence);
     let mut kinds: Vec<(String, String, usize)> = Vec::new();
@@ -171,8 +173,13 @@ pub fn explain(deployment: &Value, evidence: &Evidence<'_>) -> String {
     }
     for (reason, message, count) in &kinds {
         let of = format!("{count} of {} pods", own.len());
-        let _ =
-            writeln!(shown, "  {} {}: {}", styled(QUIET, &of), styled(BAD, &plain(reason)), short(message));
+        let _ = writeln!(
+            shown,
+            "  {} {}: {}",
+            styled(QUIET, &of),
+            styled(BAD, &plain(reason)),
+            cut(message, REASON_MAX)
+        );
     }
     shown += &warnings(deployment, &own, evidence);
     shown += &last_words(&own, evidence);
@@ -213,7 +220,7 @@ fn warnings(deployment: &Value, own: &[&Value], evidence: &Evidence<'_>) -> Stri
         }
         said.push(message);
         let reason = styled(BAD, &plain(text(event, "/reason")));
-        let _ = writeln!(shown, "  {} {reason}: {}", styled(QUIET, "event"), short(message));
+        let _ = writeln!(shown, "  {} {reason}: {}", styled(QUIET, "event"), cut(message, REASON_MAX));
     }
     shown
 }
@@ -227,7 +234,7 @@ fn last_words(own: &[&Value], evidence: &Evidence<'_>) -> String {
     let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
     let mut shown = format!("  {}\n", styled(QUIET, &format!("last words of {}", plain(pod))));
     for line in last {
-        let _ = writeln!(shown, "    {}", short(line));
+        let _ = writeln!(shown, "    {}", cut(line, REASON_MAX));
     }
     shown
 }

@@ -318,11 +318,16 @@ pub(super) fn moment(event: &Value) -> &str {
     fields.into_iter().map(|field| text(event, field)).find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-/// A message on one line, cut where it is too long.
-pub(super) fn short(message: &str) -> String {
+/// A message on one line of a screen.
+fn short(message: &str) -> String {
+    cut(message, MESSAGE_MAX)
+}
+
+/// A message on one line, cut where it has more characters than this.
+pub(super) fn cut(message: &str, most: usize) -> String {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let shown = plain(&line);
-    match shown.char_indices().nth(MESSAGE_MAX) {
+    match shown.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &shown[..end]),
         None => shown,
     }

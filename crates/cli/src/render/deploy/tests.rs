@@ -123,6 +123,20 @@ fn a_failure_is_explained_from_pods_events_and_logs() {
 }
 
 #[test]
+fn a_reason_is_told_to_its_end_where_the_way_out_is() {
+    let sets = [set("b", "10")];
+    for (words, is_whole) in [(100, true), (1000, false)] {
+        let message = format!("{}grant it", "why ".repeat(words));
+        let pods = [pod("shop-b-1", "b", &json!({"reason": "CreateContainerError", "message": message}))];
+        let going = deployment(&json!({"replicas": 1}), &json!({"observedGeneration": 2}));
+        let evidence = Evidence { replica_sets: &sets, pods: &pods, ..Evidence::default() };
+        let shown = stripped(&explain(&going, &evidence));
+        assert_eq!(shown.contains("grant it"), is_whole, "{shown}");
+        assert_eq!(shown.contains('…'), !is_whole, "{shown}");
+    }
+}
+
+#[test]
 fn nothing_known_is_nothing_said() {
     let going = deployment(&json!({"replicas": 1}), &json!({"observedGeneration": 2}));
     assert_eq!(explain(&going, &Evidence::default()), "");
