@@ -214,7 +214,7 @@ impl Run {
         let loaded = tokio::task::spawn_blocking(move || runtime.load(&spec, &Quiet)).await;
         let loaded = loaded.map_err(|error| Problem::now("CreateContainerError", error.to_string()))?;
         let workload = loaded.map_err(|refusal| {
-            let hint = refusal.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            let hint = refusal.hint.map(|hint| format!(" ({})", grants::in_pods(&hint))).unwrap_or_default();
             Problem::now("CreateContainerError", format!("{}{hint}", refusal.what))
         })?;
         Ok((workload, fetched.id, log))

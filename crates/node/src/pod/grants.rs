@@ -33,6 +33,24 @@ pub(crate) const REUSE: &str = "shoal.dev/reuse";
 /// Stores of one kind that a pod may name. Each in use costs a file or a directory.
 const STORES_MAX: usize = 64;
 
+/// How `shoal run` grants something, as a refusal names it, and how a pod does. What begins with another comes first.
+const IN_PODS: [(&str, &str); 6] = [
+    (
+        "--allow-outbound tcp://HOST:PORT or --allow-listen PORT",
+        "the annotation `shoal.dev/allow-outbound: tcp://HOST:PORT` or `shoal.dev/allow-listen: PORT` of the pod",
+    ),
+    ("--allow-outbound PATTERN", "the annotation `shoal.dev/allow-outbound: PATTERN` of the pod"),
+    ("--config NAME=VALUE", "the annotation `config.shoal.dev/NAME: VALUE` of the pod"),
+    ("--kv NAME[=PATH]", "the annotation `shoal.dev/keyvalue: NAME` of the pod"),
+    ("--blobs NAME[=DIR]", "the annotation `shoal.dev/blobstore: NAME` of the pod"),
+    ("--dir HOST:GUEST[:ro]", "a volume, and `volumeMounts` of the container"),
+];
+
+/// The way out of a refusal, in the words of a pod.
+pub(crate) fn in_pods(hint: &str) -> String {
+    IN_PODS.iter().fold(hint.to_owned(), |hint, (flag, here)| hint.replace(flag, here))
+}
+
 /// What a container is granted, but for its environment.
 ///
 /// # Errors

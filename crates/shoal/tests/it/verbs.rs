@@ -90,6 +90,16 @@ fn what_does_not_come_up_is_explained() {
     let shown = cluster.shoal(&["status"]).stdout;
     assert!(shown.contains("Pods in trouble") && shown.contains("/nowhere/app.wasm"), "{shown}");
 
+    // The way out is that of a pod.
+    let ended = cluster.place.output(&["deploy", &built("counter").display().to_string()]);
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    for part in [
+        "which is not granted (grant it with the annotation `shoal.dev/keyvalue: NAME` of the pod)",
+        "app/counter",
+    ] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+
     let crash = cluster.place.file("crash.yaml", CRASH.replace("GUEST", &built("cli").display().to_string()));
     let ended = cluster.place.output(&["deploy", &crash.display().to_string()]);
     assert_eq!(ended.code, Some(69), "{ended:?}");
