@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from .api_target import Target, request
-from .context import ROOT
+from .context import GUESTS, ROOT
 from .process import free_port
 
-GUEST = ROOT / "guests" / "built" / "hello.wasm"
+GUEST = GUESTS / "hello.wasm"
 START_SECONDS_MAX = 60
 
 COLLECTIONS = {
@@ -47,10 +47,14 @@ class Cluster:
         with self.log.open("w") as log:
             began = time.monotonic()
             self.process = subprocess.Popen(line, stderr=log, stdout=log, env=os.environ | {"NO_COLOR": "1"})
-        wait_for(self.ready, START_SECONDS_MAX, "the cluster to be ready")
-        self.started = time.monotonic() - began
-        server = re.search(r"server: (\S+)", self.kubeconfig.read_text())[1]
-        self.api, self.connection = Target(server, self.kubeconfig, self.process.pid), None
+        try:
+            wait_for(self.ready, START_SECONDS_MAX, "the cluster to be ready")
+            self.started = time.monotonic() - began
+            server = re.search(r"server: (\S+)", self.kubeconfig.read_text())[1]
+            self.api, self.connection = Target(server, self.kubeconfig, self.process.pid), None
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self):
         """Ends it as a power cut would, as far as the process goes."""
@@ -64,7 +68,11 @@ class Cluster:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
     def kubectl(self, *line, text: str | None = None) -> str:
         done = subprocess.run(["kubectl", *line], input=text, text=True, capture_output=True, env=self.env())
@@ -126,7 +134,7 @@ def deployment(name: str, replicas: int) -> str:
 
 
 def ready_replicas(cluster: Cluster, name: str) -> int:
-    status = cluster.get(f"/apis/apps/v1/namespaces/default/deployments/{name}").get("status", {})
+    status = cluster.get(f"{COLLECTIONS['Deployment']}/{name}").get("status", {})
     return status.get("readyReplicas", 0)
 
 
@@ -142,7 +150,7 @@ class Load:
 
     def ask(self, index: int):
         connection = http.client.HTTPConnection(*self.cluster.http, timeout=10)
-        while not self.ends.wait(self.pause) if self.pause else not self.ends.is_set():
+        while not self.ends.wait(self.pause):
             try:
                 connection.request("GET", "/", headers={"Host": self.host})
                 answer = connection.getresponse()
