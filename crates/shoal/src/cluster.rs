@@ -2,7 +2,10 @@
 
 pub(crate) mod apply;
 pub(crate) mod documents;
+pub(crate) mod find;
 pub(crate) mod kinds;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod world;
 
 use std::net::{ToSocketAddrs as _, UdpSocket};
@@ -44,6 +47,20 @@ impl Cluster {
         Ok(Self { client, namespace: given.unwrap_or_else(|| NAMESPACE_DEFAULT.into()), config })
     }
 
+    /// A cluster behind this client, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_client(client: Client) -> Self {
+        let config = Config {
+            server: String::new(),
+            server_name: String::new(),
+            authorities: None,
+            certificate: None,
+            token: shoal_client::kubeconfig::Token::None,
+            namespace: String::new(),
+        };
+        Self { client, namespace: NAMESPACE_DEFAULT.into(), config }
+    }
+
     /// Whether the API is on this machine, so that paths of this machine mean something to its nodes.
     pub(crate) fn is_here(&self) -> bool {
         is_here(&self.config.server)
@@ -76,8 +93,10 @@ fn is_here(url: &str) -> bool {
 /// An error of the API, with what it happened to.
 pub(crate) fn failed(what: impl std::fmt::Display, error: &Error) -> Exit {
     match error {
-        Error::Unreachable { .. } => {
-            Exit::error(exit::UNAVAILABLE, error.to_string()).hint("is `shoal up` running?")
+        Error::Unreachable { server, .. } => {
+            let exit = Exit::error(exit::UNAVAILABLE, format!("{what}: {error}"));
+            // Whoever runs the API of another machine starts it some other way.
+            if is_here(server) { exit.hint("is `shoal up` running?") } else { exit }
         }
         Error::Refused(refused) => {
             let code = match refused.code {
@@ -103,6 +122,16 @@ mod tests {
         }
         for elsewhere in ["https://192.0.2.1:6443", "https://[2001:db8::1]", "no url", ""] {
             assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_said_with_what_was_asked() {
+        for (server, hints) in [("https://127.0.0.1:6443", 1), ("https://192.0.2.1:6443", 0)] {
+            let error = Error::Unreachable { server: server.into(), why: "nobody answers".into() };
+            let Exit::Error(complaint) = failed("cannot list pods", &error) else { panic!("an error") };
+            assert!(complaint.what.starts_with("cannot list pods: "), "{}", complaint.what);
+            assert_eq!((complaint.code, complaint.hints.len()), (exit::UNAVAILABLE, hints), "{server}");
         }
     }
 

@@ -23,8 +23,11 @@ pub(crate) fn deploy(common: &Common, request: &DeployRequest) -> Result<u8, Exi
     process::runtime()?.block_on(async {
         let applied = apply::apply(&cluster, objects, request.force_conflicts, &mut say).await?;
         let Some(wait) = request.wait else { return Ok(exit::OK) };
-        let urls = rollout::until_served(&cluster, &applied, wait, std::io::stderr().is_terminal()).await?;
-        for url in urls {
+        let served = rollout::until_served(&cluster, &applied, wait, std::io::stderr().is_terminal()).await?;
+        for ingress in &served.unserved {
+            say(&format!("{ingress}: no edge serves it yet"));
+        }
+        for url in &served.urls {
             // A reader that has gone away (`| head`) is no error.
             let _ = writeln!(anstream::stdout(), "{url}");
         }
