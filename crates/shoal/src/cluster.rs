@@ -8,7 +8,7 @@ pub(crate) mod kinds;
 pub(crate) mod testing;
 pub(crate) mod world;
 
-use std::net::{ToSocketAddrs as _, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,13 +69,19 @@ impl Cluster {
 
 /// The way that a kubeconfig leads to.
 pub(crate) fn connect(path: &Path, agent: &'static str) -> Result<(Config, Client), Exit> {
-    let unusable = |why: String| {
-        Exit::error(exit::USAGE, why).hint("name another with --kubeconfig FILE, or set KUBECONFIG")
-    };
     let config = Config::from_file(path, None).map_err(|error| unusable(error.to_string()))?;
-    let http = Http::new(&config).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
-    let client = Client::new(Arc::new(http), agent);
+    let client = client(path, &config, agent)?;
     Ok((config, client))
+}
+
+/// A client of what a kubeconfig says, with connections of its own.
+pub(crate) fn client(path: &Path, config: &Config, agent: &'static str) -> Result<Client, Exit> {
+    let http = Http::new(config).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
+    Ok(Client::new(Arc::new(http), agent))
+}
+
+fn unusable(why: String) -> Exit {
+    Exit::error(exit::USAGE, why).hint("name another with --kubeconfig FILE, or set KUBECONFIG")
 }
 
 fn some(text: &str) -> Option<String> {
@@ -83,11 +89,20 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// Whether a URL leads to this machine: to an address on which a socket can be opened.
-fn is_here(url: &str) -> bool {
-    let Ok(uri) = url.parse::<hyper::Uri>() else { return false };
+pub(crate) fn is_here(url: &str) -> bool {
+    addresses(url).into_iter().any(|address| UdpSocket::bind((address.ip(), 0)).is_ok())
+}
+
+/// The first address to which a URL leads; none: its host is not known.
+pub(crate) fn address(url: &str) -> Option<SocketAddr> {
+    addresses(url).into_iter().next()
+}
+
+fn addresses(url: &str) -> Vec<SocketAddr> {
+    let Ok(uri) = url.parse::<hyper::Uri>() else { return Vec::new() };
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let addresses = (host, 0_u16).to_socket_addrs();
-    addresses.is_ok_and(|mut all| all.any(|address| UdpSocket::bind(address).is_ok()))
+    let port = uri.port_u16().unwrap_or(443);
+    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
 }
 
 /// An error of the API, with what it happened to.

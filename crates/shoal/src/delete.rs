@@ -1,6 +1,6 @@
 //! `shoal delete`: what was deployed, away again.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +16,7 @@ use crate::cluster::find::{find, with_namespace};
 use crate::cluster::world::World;
 use crate::cluster::{Cluster, apply, documents, failed};
 use crate::process;
+use crate::server::said;
 
 /// An object that is to go.
 struct Going {
@@ -62,13 +63,18 @@ pub(crate) fn delete(common: &Common, request: &DeleteRequest) -> Result<u8, Exi
 
 /// What stands in files, in the opposite order: what came last may need what came before it. What is not there is said.
 async fn in_files(cluster: &Cluster, objects: Vec<Value>) -> Result<Vec<Going>, Exit> {
-    let placed = apply::place_known(cluster, objects, &mut say).await?;
+    let placed = apply::place_known(cluster, objects, &mut |line| {
+        said(line);
+    })
+    .await?;
     let mut going = Vec::new();
     for placed in placed.into_iter().rev() {
         let shown = placed.shown();
         match cluster.client.get(&placed.resource, placed.namespace(), placed.name()).await {
             Ok(found) => going.push(Going::of(placed.resource, &found)),
-            Err(error) if error.is_not_found() => say(&format!("{shown} is not there")),
+            Err(error) if error.is_not_found() => {
+                said(&format!("{shown} is not there"));
+            }
             Err(error) => return Err(failed(format_args!("cannot look at {shown}"), &error)),
         }
     }
@@ -92,11 +98,11 @@ async fn remove(cluster: &Cluster, one: Going, is_waited_for: bool) -> Result<Op
     match cluster.client.delete(&one.resource, &one.namespace, &one.name, &deletion).await {
         Ok(_) if is_waited_for => Ok(Some(one)),
         Ok(_) => {
-            say(&format!("{} is to be deleted", one.shown()));
+            said(&format!("{} is to be deleted", one.shown()));
             Ok(Some(one))
         }
         Err(error) if error.is_not_found() => {
-            say(&format!("{} is not there", one.shown()));
+            said(&format!("{} is not there", one.shown()));
             Ok(None)
         }
         Err(error) if error.is_conflict() => {
@@ -142,11 +148,6 @@ async fn until_gone(cluster: &Cluster, going: &[Going], wait: Duration) -> Resul
         }
     }
     Ok(())
-}
-
-/// Talk, for people.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

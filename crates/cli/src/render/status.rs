@@ -71,7 +71,8 @@ fn part(title: &str, note: &str, mut rows: Vec<Vec<Cell>>, max: usize) -> String
     shown
 }
 
-fn is_ready(node: &Value) -> bool {
+/// Whether a node says that it is ready.
+pub fn is_ready(node: &Value) -> bool {
     condition(node, "Ready").is_some_and(|ready| text(ready, "/status") == "True")
 }
 

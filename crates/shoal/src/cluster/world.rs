@@ -170,6 +170,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_api_that_is_away_is_told_from_one_where_nothing_happens() {
+        let api = api("", "");
+        let world = World::new(&api.client(), &[""], &[kinds::PODS], &[]);
+        let lost = world.run(async {
+            world.read().await?;
+            let mut changes = world.changes();
+            assert_eq!(world.lost(), None);
+            api.fake.set_away(true);
+            while world.lost().is_none() {
+                changes.next().await;
+            }
+            Ok::<_, Exit>(world.lost().map(|error| error.code()))
+        });
+        let lost = tokio::time::timeout(std::time::Duration::from_secs(30), lost).await;
+        assert_eq!(lost.expect("it is said"), Ok(Some(0)));
+    }
+
+    #[tokio::test]
     async fn each_namespace_is_read_by_itself() {
         let api = Api::new(|request| {
             // Who has rights in two namespaces may not list all.

@@ -149,6 +149,17 @@ fn files_of_objects_are_deployed_and_deleted_whole() {
     }
     let again = cluster.shoal(&["delete", &file]);
     assert!(again.stderr.contains("deployment/shop is not there\n"), "{}", again.stderr);
+    let named = cluster.place.output(&["delete", "deployment/shop"]);
+    assert_eq!(named.code, Some(66), "{named:?}");
+    assert!(
+        named.stderr.contains("there is no deployment/shop in the namespace default"),
+        "{}",
+        named.stderr
+    );
+    let cart = b"{apiVersion: shop.test/v1, kind: Cart, metadata: {name: a}}";
+    let ended = cluster.place.output_of(&["delete", "-"], cart);
+    let why = "cart/a is not there: the cluster has no kind Cart in shop.test/v1\n";
+    assert!(ended.code == Some(0) && ended.stderr.contains(why), "{ended:?}");
 
     for (text, code, why) in [
         ("services: {web: {image: x}}", 64, "it has no apiVersion"),
