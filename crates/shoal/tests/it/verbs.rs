@@ -216,6 +216,25 @@ fn all_pods_of_an_app_are_heard_as_one() {
 }
 
 #[test]
+fn watching_ends_when_nobody_reads_it() {
+    let cluster = Cluster::up();
+    let mut command = cluster.place.shoal();
+    let mut child = command.args(["status", "-w"]).stdout(Stdio::piped()).spawn().expect("shoal starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a picture");
+    drop(stdout);
+    // It is told when there is something new to show.
+    cluster.deploy(&built("hello").display().to_string(), &[]);
+    let mut code = None;
+    wait_until("the watch ends", || {
+        code = child.try_wait().expect("a status").and_then(|status| status.code());
+        code.is_some()
+    });
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn a_command_runs_to_its_end_as_a_job() {
     let cluster = Cluster::up();
     let guest = built("cli-wat").display().to_string();
