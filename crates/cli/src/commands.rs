@@ -176,6 +176,12 @@ pub fn parse_in(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let typed = Typed::try_parse_from(&arguments)
         .map_err(|error| usage::exit(&error, verb_in(&arguments).as_deref()))?;
+    let common = Common {
+        data_dir: around.choose_data_dir(typed.common.data_dir)?,
+        key: typed.common.key,
+        log: typed.common.log.or_else(|| around.log.clone()),
+        color: typed.common.color,
+    };
     let request = match typed.verb {
         Verb::Run(typed) => Request::Run(Box::new(typed.meaning()?)),
         Verb::Inspect(typed) => Request::Inspect(typed.meaning()?),
@@ -190,17 +196,11 @@ pub fn parse_in(
         Verb::Delete(typed) => Request::Delete(typed.meaning(around)?),
         Verb::Node(typed) => Request::Node(Box::new(typed.meaning(around)?)),
         Verb::Kubeconfig(typed) => Request::Kubeconfig(typed.meaning()),
-        Verb::Install(typed) => Request::Install(typed.meaning(around)?),
+        Verb::Install(typed) => Request::Install(typed.meaning(&common)?),
         Verb::Doctor(typed) => Request::Doctor(typed.meaning()),
         Verb::Version(typed) => Request::Version(typed.meaning()),
         Verb::Completions(typed) => Request::Write(vec![typed.meaning()]),
         Verb::Man(typed) => Request::Write(typed.meaning()),
-    };
-    let common = Common {
-        data_dir: around.choose_data_dir(typed.common.data_dir)?,
-        key: typed.common.key,
-        log: typed.common.log.or_else(|| around.log.clone()),
-        color: typed.common.color,
     };
     Ok(Invocation { common, request })
 }

@@ -2,10 +2,13 @@
 
 pub(crate) mod apply;
 pub(crate) mod documents;
+pub(crate) mod find;
 pub(crate) mod kinds;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod world;
 
-use std::net::{ToSocketAddrs as _, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +47,20 @@ impl Cluster {
         Ok(Self { client, namespace: given.unwrap_or_else(|| NAMESPACE_DEFAULT.into()), config })
     }
 
+    /// A cluster behind this client, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_client(client: Client) -> Self {
+        let config = Config {
+            server: String::new(),
+            server_name: String::new(),
+            authorities: None,
+            certificate: None,
+            token: shoal_client::kubeconfig::Token::None,
+            namespace: String::new(),
+        };
+        Self { client, namespace: NAMESPACE_DEFAULT.into(), config }
+    }
+
     /// Whether the API is on this machine, so that paths of this machine mean something to its nodes.
     pub(crate) fn is_here(&self) -> bool {
         is_here(&self.config.server)
@@ -52,13 +69,19 @@ impl Cluster {
 
 /// The way that a kubeconfig leads to.
 pub(crate) fn connect(path: &Path, agent: &'static str) -> Result<(Config, Client), Exit> {
-    let unusable = |why: String| {
-        Exit::error(exit::USAGE, why).hint("name another with --kubeconfig FILE, or set KUBECONFIG")
-    };
     let config = Config::from_file(path, None).map_err(|error| unusable(error.to_string()))?;
-    let http = Http::new(&config).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
-    let client = Client::new(Arc::new(http), agent);
+    let client = client(path, &config, agent)?;
     Ok((config, client))
+}
+
+/// A client of what a kubeconfig says, with connections of its own.
+pub(crate) fn client(path: &Path, config: &Config, agent: &'static str) -> Result<Client, Exit> {
+    let http = Http::new(config).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
+    Ok(Client::new(Arc::new(http), agent))
+}
+
+fn unusable(why: String) -> Exit {
+    Exit::error(exit::USAGE, why).hint("name another with --kubeconfig FILE, or set KUBECONFIG")
 }
 
 fn some(text: &str) -> Option<String> {
@@ -66,18 +89,29 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// Whether a URL leads to this machine: to an address on which a socket can be opened.
-fn is_here(url: &str) -> bool {
-    let Ok(uri) = url.parse::<hyper::Uri>() else { return false };
+pub(crate) fn is_here(url: &str) -> bool {
+    addresses(url).into_iter().any(|address| UdpSocket::bind((address.ip(), 0)).is_ok())
+}
+
+/// The first address to which a URL leads; none: its host is not known.
+pub(crate) fn address(url: &str) -> Option<SocketAddr> {
+    addresses(url).into_iter().next()
+}
+
+fn addresses(url: &str) -> Vec<SocketAddr> {
+    let Ok(uri) = url.parse::<hyper::Uri>() else { return Vec::new() };
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let addresses = (host, 0_u16).to_socket_addrs();
-    addresses.is_ok_and(|mut all| all.any(|address| UdpSocket::bind(address).is_ok()))
+    let port = uri.port_u16().unwrap_or(443);
+    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
 }
 
 /// An error of the API, with what it happened to.
 pub(crate) fn failed(what: impl std::fmt::Display, error: &Error) -> Exit {
     match error {
-        Error::Unreachable { .. } => {
-            Exit::error(exit::UNAVAILABLE, error.to_string()).hint("is `shoal up` running?")
+        Error::Unreachable { server, .. } => {
+            let exit = Exit::error(exit::UNAVAILABLE, format!("{what}: {error}"));
+            // Whoever runs the API of another machine starts it some other way.
+            if is_here(server) { exit.hint("is `shoal up` running?") } else { exit }
         }
         Error::Refused(refused) => {
             let code = match refused.code {
@@ -103,6 +137,16 @@ mod tests {
         }
         for elsewhere in ["https://192.0.2.1:6443", "https://[2001:db8::1]", "no url", ""] {
             assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_said_with_what_was_asked() {
+        for (server, hints) in [("https://127.0.0.1:6443", 1), ("https://192.0.2.1:6443", 0)] {
+            let error = Error::Unreachable { server: server.into(), why: "nobody answers".into() };
+            let Exit::Error(complaint) = failed("cannot list pods", &error) else { panic!("an error") };
+            assert!(complaint.what.starts_with("cannot list pods: "), "{}", complaint.what);
+            assert_eq!((complaint.code, complaint.hints.len()), (exit::UNAVAILABLE, hints), "{server}");
         }
     }
 

@@ -143,7 +143,8 @@ pub(crate) fn refused(code: u8, refusal: &Refusal) -> Exit {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Exit> {
+/// What a file holds that was named.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Exit> {
     std::fs::read(path)
         .map_err(|error| Exit::error(exit::NO_INPUT, format!("cannot read {}: {error}", path.display())))
 }

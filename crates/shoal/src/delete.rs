@@ -1,6 +1,6 @@
 //! `shoal delete`: what was deployed, away again.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,9 +12,11 @@ use shoal_cli::{Common, Exit, exit};
 use shoal_client::{Deletion, Resource, Select, kinds};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cluster::find::{find, with_namespace};
 use crate::cluster::world::World;
-use crate::cluster::{Cluster, apply, documents, failed, kinds as words};
+use crate::cluster::{Cluster, apply, documents, failed};
 use crate::process;
+use crate::server::said;
 
 /// An object that is to go.
 struct Going {
@@ -29,6 +31,12 @@ struct Going {
 const TRIED: [Resource; 3] = [kinds::APPS, kinds::DEPLOYMENTS, kinds::JOBS];
 
 impl Going {
+    fn of(resource: Resource, found: &Value) -> Self {
+        let [namespace, name, uid] =
+            [object::namespace(found), object::name(found), object::uid(found)].map(String::from);
+        Self { resource, namespace, name, uid }
+    }
+
     fn shown(&self) -> String {
         format!("{}/{}", self.resource.kind.to_lowercase(), self.name)
     }
@@ -53,68 +61,56 @@ pub(crate) fn delete(common: &Common, request: &DeleteRequest) -> Result<u8, Exi
     })
 }
 
-/// What stands in files, in the opposite order: what came last may need what came before it.
+/// What stands in files, in the opposite order: what came last may need what came before it. What is not there is said.
 async fn in_files(cluster: &Cluster, objects: Vec<Value>) -> Result<Vec<Going>, Exit> {
-    let placed = apply::place_known(cluster, objects).await?;
-    let going = placed.into_iter().rev().map(|placed| Going {
-        namespace: placed.namespace().into(),
-        name: placed.name().into(),
-        resource: placed.resource,
-        uid: String::new(),
-    });
-    Ok(going.collect())
-}
-
-async fn named(cluster: &Cluster, names: &[Named]) -> Result<Vec<Going>, Exit> {
+    let placed = apply::place_known(cluster, objects, &mut |line| {
+        said(line);
+    })
+    .await?;
     let mut going = Vec::new();
-    for Named { kind, name } in names {
-        let resource = match kind {
-            Some(word) => words::of_word(word)?,
-            None => kind_of(cluster, name).await?,
-        };
-        let namespace = if resource.is_namespaced { cluster.namespace.clone() } else { String::new() };
-        going.push(Going { resource, namespace, name: name.clone(), uid: String::new() });
+    for placed in placed.into_iter().rev() {
+        let shown = placed.shown();
+        match cluster.client.get(&placed.resource, placed.namespace(), placed.name()).await {
+            Ok(found) => going.push(Going::of(placed.resource, &found)),
+            Err(error) if error.is_not_found() => {
+                said(&format!("{shown} is not there"));
+            }
+            Err(error) => return Err(failed(format_args!("cannot look at {shown}"), &error)),
+        }
     }
     Ok(going)
 }
 
-async fn kind_of(cluster: &Cluster, name: &str) -> Result<Resource, Exit> {
-    for of in TRIED {
-        match cluster.client.get(&of, &cluster.namespace, name).await {
-            Ok(_) => return Ok(of),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(failed(format_args!("cannot look at {name}"), &error)),
-        }
+async fn named(cluster: &Cluster, names: &[Named]) -> Result<Vec<Going>, Exit> {
+    let mut going = Vec::new();
+    for named in names {
+        let (resource, found) = find(cluster, named, &TRIED).await?;
+        going.push(Going::of(resource, &found));
     }
-    let what = format!("there is no App, Deployment or Job {name} in the namespace {}", cluster.namespace);
-    Err(Exit::error(exit::NO_INPUT, what).hint(
-        "`shoal status` shows what there is; name another kind as KIND/NAME, another namespace with -n NAME",
-    ))
+    Ok(going)
 }
 
-/// Deletes one object; none: it was not there.
+/// Deletes one object, and no other of its name; none: it is not there any more.
 async fn remove(cluster: &Cluster, one: Going, is_waited_for: bool) -> Result<Option<Going>, Exit> {
     // What is waited for goes last, after all that it has made: when it is gone, its pods are.
     let propagation = if is_waited_for { "Foreground" } else { "Background" };
-    let deletion = Deletion { propagation, ..Deletion::default() };
-    let told = |error| failed(format_args!("cannot delete {}", one.shown()), &error);
-    let before = match cluster.client.get(&one.resource, &one.namespace, &one.name).await {
-        Ok(before) => before,
-        Err(error) if error.is_not_found() => return Ok(absent(&one)),
-        Err(error) => return Err(told(error)),
-    };
+    let deletion = Deletion { propagation, uid: one.uid.clone(), ..Deletion::default() };
     match cluster.client.delete(&one.resource, &one.namespace, &one.name, &deletion).await {
-        Ok(_) if is_waited_for => {}
-        Ok(_) => say(&format!("{} is to be deleted", one.shown())),
-        Err(error) if error.is_not_found() => return Ok(absent(&one)),
-        Err(error) => return Err(told(error)),
+        Ok(_) if is_waited_for => Ok(Some(one)),
+        Ok(_) => {
+            said(&format!("{} is to be deleted", one.shown()));
+            Ok(Some(one))
+        }
+        Err(error) if error.is_not_found() => {
+            said(&format!("{} is not there", one.shown()));
+            Ok(None)
+        }
+        Err(error) if error.is_conflict() => {
+            let what = format!("{} was deleted by somebody else, and another has its name now", one.shown());
+            Err(Exit::error(exit::UNAVAILABLE, what).hint("look at it, and delete it again if it is meant"))
+        }
+        Err(error) => Err(failed(format_args!("cannot delete {}", one.shown()), &error)),
     }
-    Ok(Some(Going { uid: object::uid(&before).into(), ..one }))
-}
-
-fn absent(one: &Going) -> Option<Going> {
-    say(&format!("{} is not there", one.shown()));
-    None
 }
 
 async fn until_gone(cluster: &Cluster, going: &[Going], wait: Duration) -> Result<(), Exit> {
@@ -143,15 +139,64 @@ async fn until_gone(cluster: &Cluster, going: &[Going], wait: Duration) -> Resul
                     "{} is still there: it waits for what belongs to it, or has finalizers",
                     one.shown()
                 );
-                return Err(Exit::error(exit::UNAVAILABLE, what)
-                    .hint(format!("`kubectl get {} -o yaml` shows them under metadata", one.shown())));
+                let place = with_namespace(&one.namespace);
+                return Err(Exit::error(exit::UNAVAILABLE, what).hint(format!(
+                    "`kubectl get {}{place} -o yaml` shows them under metadata",
+                    one.shown()
+                )));
             }
         }
     }
     Ok(())
 }
 
-/// Talk, for people.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::testing::{Api, refused};
+
+    async fn app(cluster: &Cluster) -> Going {
+        let app = json!({"metadata": {"name": "shop", "namespace": "default"}});
+        Going::of(kinds::APPS, &cluster.client.create(&kinds::APPS, &app).await.expect("an App"))
+    }
+
+    #[tokio::test]
+    async fn another_of_the_same_name_stays() {
+        let cluster = Cluster::of_client(Api::new(|_| None).client());
+        let known = app(&cluster).await;
+        let now = Deletion::confirmed(&known.uid);
+        cluster.client.delete(&kinds::APPS, "default", "shop", &now).await.expect("gone");
+        let other = app(&cluster).await;
+        let ended = remove(&cluster, known, true).await;
+        let Err(Exit::Error(complaint)) = ended else { panic!("another is there") };
+        assert_eq!(
+            (complaint.code, complaint.what.as_str()),
+            (exit::UNAVAILABLE, "app/shop was deleted by somebody else, and another has its name now")
+        );
+        let left = cluster.client.get(&kinds::APPS, "default", "shop").await.expect("it stays");
+        assert_eq!(object::uid(&left), other.uid);
+        assert!(remove(&cluster, other, true).await.is_ok_and(|going| going.is_some()));
+    }
+
+    #[tokio::test]
+    async fn whoever_may_not_look_is_not_told_that_it_is_gone() {
+        let api = Api::new(|request| (*request.method() == "GET").then(|| refused(403)));
+        let cluster = Cluster::of_client(api.client());
+        let going = app(&cluster).await;
+        let ended = until_gone(&cluster, &[going], Duration::from_secs(30)).await;
+        assert_eq!(ended.map_err(|exit| exit.code()), Err(exit::UNAVAILABLE));
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_looked_at_where_it_is() {
+        let cluster = Cluster::of_client(Api::new(|_| None).client());
+        let going = app(&cluster).await;
+        let Err(Exit::Error(complaint)) = until_gone(&cluster, &[going], Duration::from_millis(1)).await
+        else {
+            panic!("it stays")
+        };
+        assert_eq!(complaint.hints, ["`kubectl get app/shop -n default -o yaml` shows them under metadata"]);
+    }
 }

@@ -11,7 +11,8 @@ use shoal_cli::cluster::deploy::{AppOptions, DeployRequest, Deployable};
 use shoal_cli::{Common, Exit, exit};
 
 use crate::cluster::{Cluster, apply, documents};
-use crate::process;
+use crate::server::said;
+use crate::{commands, process};
 
 /// Deploys, and prints the URLs under which it is reached.
 pub(crate) fn deploy(common: &Common, request: &DeployRequest) -> Result<u8, Exit> {
@@ -21,10 +22,16 @@ pub(crate) fn deploy(common: &Common, request: &DeployRequest) -> Result<u8, Exi
         Deployable::Artifact { path, app } => vec![artifact(&cluster, path, app)?],
     };
     process::runtime()?.block_on(async {
-        let applied = apply::apply(&cluster, objects, request.force_conflicts, &mut say).await?;
+        let applied = apply::apply(&cluster, objects, request.force_conflicts, &mut |line| {
+            said(line);
+        })
+        .await?;
         let Some(wait) = request.wait else { return Ok(exit::OK) };
-        let urls = rollout::until_served(&cluster, &applied, wait, std::io::stderr().is_terminal()).await?;
-        for url in urls {
+        let served = rollout::until_served(&cluster, &applied, wait, std::io::stderr().is_terminal()).await?;
+        for ingress in &served.unserved {
+            said(&format!("{ingress}: no edge serves it yet"));
+        }
+        for url in &served.urls {
             // A reader that has gone away (`| head`) is no error.
             let _ = writeln!(anstream::stdout(), "{url}");
         }
@@ -46,14 +53,8 @@ fn artifact(cluster: &Cluster, path: &Path, options: &AppOptions) -> Result<Valu
         );
         return Err(Exit::error(exit::USAGE, what).hint(hint));
     }
-    let bytes = std::fs::read(path)
-        .map_err(|error| Exit::error(exit::NO_INPUT, format!("cannot read {}: {error}", path.display())))?;
+    let bytes = commands::read(path)?;
     let found = shoal_host::inspect(&bytes)
         .map_err(|refusal| Exit::refusal(exit::BAD_ARTIFACT, path.display(), &refusal))?;
     app::object(path, &found, Some(cluster.namespace.as_str()), options)
-}
-
-/// Talk, for people.
-fn say(line: &str) {
-    let _ = writeln!(anstream::stderr(), "{line}");
 }

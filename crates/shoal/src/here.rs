@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use serde_json::Value;
 use shoal_api::names::dns1123_subdomain;
 use shoal_base::drain::Drain;
 use shoal_base::error_chain::chain;
+use shoal_cli::render::status::is_ready;
 use shoal_cli::{Common, Exit, NodeOptions, exit};
 use shoal_client::{Cache, Client, Select, kinds};
 use shoal_edge::{Cluster, Edge, Follow, Listener, MoreMetrics, Served, Settings, follow};
@@ -20,6 +20,8 @@ use shoal_runtime::{Endpoints, LimitsByKind};
 use crate::process::{Asked, Signals};
 use crate::{commands, registry, serve};
 
+/// Where everybody else is, for who has no API elsewhere to reach: an address that is nobody's (RFC 5737).
+pub(crate) const OTHERS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 /// Where the agent of the node lives, in the data directory.
 const NODE_DIR: &str = "node";
 /// Pods have their addresses out of this range until the cluster gives the node one; nothing listens there.
@@ -208,14 +210,6 @@ async fn is_up(client: &Client, name: &str, drain: &Drain) {
     }
 }
 
-fn is_ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-}
-
 /// The name of the node: what was given, else the machine's own, as objects may be named.
 pub(crate) fn node_name(given: Option<&str>) -> Result<String, Exit> {
     let own = rustix::system::uname();
@@ -239,17 +233,25 @@ fn free_port(address: SocketAddr) -> Result<SocketAddr, Exit> {
 }
 
 /// The address by which this machine is reached where it listens on `address`. Where that is every address, it is the one
-/// that it would call others from; a machine without a way to others has its own only.
-pub(crate) fn own_address(address: IpAddr) -> IpAddr {
+/// that it would call `towards` from; a machine without a way there has its own only.
+pub(crate) fn own_address(address: IpAddr, towards: SocketAddr) -> IpAddr {
     if !address.is_unspecified() {
         return address;
     }
-    // Connecting a UDP socket sends nothing: the kernel picks the way. The address is one that is nobody's (RFC 5737).
-    let way = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
-    });
-    way.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |from| from.ip())
+    // Who calls from this machine reaches it by any of its addresses, others do not; nor does who speaks IPv6 where only IPv4 is
+    // listened to.
+    let is_of_use = !towards.ip().is_loopback() && (towards.is_ipv4() || address.is_ipv6());
+    let way = way_to(if is_of_use { towards } else { OTHERS });
+    way.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// The address from which this machine calls another one. Connecting a UDP socket sends nothing: the kernel picks the way.
+fn way_to(other: SocketAddr) -> std::io::Result<IpAddr> {
+    let any: IpAddr =
+        if other.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(other)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// Says where the edge takes requests. The first line is for scripts, too.
@@ -280,9 +282,16 @@ mod tests {
     #[test]
     fn a_machine_is_reached_by_an_address_of_its_own() {
         let given = IpAddr::from([192, 0, 2, 7]);
-        assert_eq!(own_address(given), given);
+        assert_eq!(own_address(given, OTHERS), given);
         for everywhere in ["0.0.0.0", "::"] {
-            assert!(!own_address(everywhere.parse().expect("an address")).is_unspecified());
+            assert!(!own_address(everywhere.parse().expect("an address"), OTHERS).is_unspecified());
+        }
+        let [here, sixth] =
+            ["127.0.0.1:6443", "[2001:db8::1]:6443"].map(|text| text.parse().expect("an address"));
+        assert!(way_to(here).is_ok_and(|from| from == here.ip()), "where it leads decides");
+        let everywhere = Ipv4Addr::UNSPECIFIED.into();
+        for other in [here, sixth] {
+            assert_eq!(own_address(everywhere, other), own_address(everywhere, OTHERS), "{other}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use shoal_cli::{Common, Exit, InstallRequest, UNIT_PATH, exit, is_lasting, unit};
+use shoal_cli::{Exit, InstallRequest, UNIT_PATH, exit, is_lasting, unit};
 
 use crate::process;
 
@@ -13,12 +13,10 @@ use crate::process;
 const SERVICE: &str = "shoal.service";
 
 /// Writes the unit of `shoal up` and starts it, or prints it.
-pub(crate) fn install(common: &Common, request: &InstallRequest) -> Result<u8, Exit> {
+pub(crate) fn install(request: &InstallRequest) -> Result<u8, Exit> {
     let binary = std::env::current_exe()
         .map_err(|error| Exit::error(exit::UNAVAILABLE, format!("cannot tell where shoal is: {error}")))?;
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let (data_dir, key) = (absolute(&common.data_dir), common.key.as_deref().map(absolute));
-    let unit = unit(&binary, &Common { data_dir, key, ..common.clone() }, request)?;
+    let unit = unit(&binary, request)?;
     if request.dry_run {
         let _ = write!(anstream::stdout(), "{unit}");
         return Ok(exit::OK);

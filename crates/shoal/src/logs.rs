@@ -1,23 +1,18 @@
 //! `shoal logs`: what the pods of a workload say, all of them in one stream.
 
+mod follow;
 mod pods;
 
-use std::collections::{HashMap, HashSet};
-use std::io::Write as _;
+use std::io::Write;
 
-use serde_json::Value;
 use shoal_cli::cluster::logs::LogsRequest;
 use shoal_cli::{Common, Exit, exit, render};
 use shoal_client::{Client, Error, Log, Said};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use self::pods::{Speaker, Whose};
 use crate::cluster::{Cluster, failed};
 use crate::process;
 
-/// Lines on their way to the output, for each container: the output is slower than the network for a moment at most.
-const LINES_MAX: usize = 64;
 /// Containers that are listened to at once: each holds a stream of the API server and a connection of its node.
 const SPEAKERS_MAX: usize = 200;
 
@@ -27,7 +22,8 @@ pub(crate) fn logs(common: &Common, request: &LogsRequest) -> Result<u8, Exit> {
     process::runtime()?.block_on(async {
         let whose = pods::whose(&cluster, &request.of).await?;
         if request.follow {
-            follow(&cluster, request, &whose).await
+            let mut output = Output::new(anstream::stdout(), whose.is_many);
+            follow::follow(&cluster, request, &whose, &mut output).await
         } else {
             show(&cluster, request, &whose).await
         }
@@ -45,7 +41,7 @@ fn said(request: &LogsRequest, speaker: &Speaker) -> Said {
         since_seconds: request
             .since
             .map(|since| since.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
-        timestamps: !request.follow,
+        timestamps: true,
     }
 }
 
@@ -53,7 +49,11 @@ fn said(request: &LogsRequest, speaker: &Speaker) -> Said {
 async fn show(cluster: &Cluster, request: &LogsRequest, whose: &Whose) -> Result<u8, Exit> {
     let list = cluster.client.list(&shoal_client::kinds::PODS, &whose.namespace, &whose.select).await;
     let pods = list.map_err(|error| failed("cannot list pods", &error))?.items;
-    let speakers: Vec<Speaker> = pods.iter().flat_map(pods::speakers).take(SPEAKERS_MAX).collect();
+    let mut speakers: Vec<Speaker> = pods.iter().flat_map(pods::speakers).collect();
+    if speakers.len() > SPEAKERS_MAX {
+        warn(&left_out(speakers.len() - SPEAKERS_MAX));
+        speakers.truncate(SPEAKERS_MAX);
+    }
     if speakers.is_empty() {
         return Err(Exit::error(exit::NO_INPUT, format!("{} has no pods", whose.shown))
             .hint("`shoal status` says why"));
@@ -71,7 +71,7 @@ async fn show(cluster: &Cluster, request: &LogsRequest, whose: &Whose) -> Result
     if let Some(why) = silent.pop().filter(|_| silent.len() + 1 == speakers.len()) {
         return Err(Exit::error(exit::UNAVAILABLE, format!("{}: {why}", whose.shown)));
     }
-    let mut output = Output::new(speakers.len() > 1);
+    let mut output = Output::new(anstream::stdout(), speakers.len() > 1);
     // The earliest of all first lines, again and again.
     while let Some(at) = (0..heads.len()).min_by(|one, other| heads[*one].moment.cmp(&heads[*other].moment)) {
         let Head { speaker, text, log, .. } = heads.swap_remove(at);
@@ -96,15 +96,30 @@ impl<'a> Head<'a> {
     async fn next(speaker: &'a Speaker, mut log: Log) -> Result<Option<Self>, Exit> {
         let line = log.next().await.map_err(|error| failed(&speaker.pod, &error))?;
         Ok(line.map(|line| {
-            let (moment, text) = line.split_once(' ').unwrap_or((&line, ""));
-            let (moment, text) = match moment.parse::<jiff::Timestamp>() {
-                Ok(moment) => (moment.as_nanosecond(), text),
-                // A server that leaves the moments out: in the order of the pods.
-                Err(_) => (i128::MIN, line.as_str()),
-            };
-            Self { speaker, moment, text: text.to_owned(), log }
+            let (moment, text) = split(&line);
+            // A server that leaves the moments out: in the order of the pods.
+            Self { speaker, moment: moment.unwrap_or(i128::MIN), text: text.to_owned(), log }
         }))
     }
+}
+
+/// A line as it was said, with when that was where its server says so: in nanoseconds since 1970.
+fn split(line: &str) -> (Option<i128>, &str) {
+    let (moment, text) = line.split_once(' ').unwrap_or((line, ""));
+    match moment.parse::<jiff::Timestamp>() {
+        Ok(moment) => (Some(moment.as_nanosecond()), text),
+        Err(_) => (None, line),
+    }
+}
+
+/// Says that not all are heard.
+fn left_out(count: usize) -> String {
+    format!("{SPEAKERS_MAX} containers are heard at once, and {count} more have to wait or are left out")
+}
+
+/// Something that is wrong with what is shown.
+fn warn(what: &str) {
+    let _ = anstream::stderr().write_all(render::error::warning(what, None).as_bytes());
 }
 
 /// A container's log; or why there is none yet, or no more.
@@ -121,104 +136,23 @@ async fn open(
     }
 }
 
-/// Shows what is said from now on, too, of pods that come later as well, until all that was asked for has ended.
-async fn follow(cluster: &Cluster, request: &LogsRequest, whose: &Whose) -> Result<u8, Exit> {
-    let (sender, mut lines) = mpsc::channel(LINES_MAX);
-    let pods = pods::Followed::new(&cluster.client, whose);
-    let work = async {
-        pods.read().await?;
-        let mut changes = pods.changes();
-        let mut listening = JoinSet::new();
-        let mut heard: HashMap<Speaker, u64> = HashMap::new();
-        let mut output = Output::new(whose.is_many);
-        loop {
-            for (speaker, run) in begun(&pods.all()) {
-                let known = heard.get(&speaker);
-                if known == Some(&run) || (known.is_none() && heard.len() >= SPEAKERS_MAX) {
-                    continue;
-                }
-                let (client, namespace) = (cluster.client.clone(), whose.namespace.clone());
-                let mut said = said(request, &speaker);
-                if known.is_some() {
-                    // A run that began while this was watched is shown from its beginning.
-                    (said.tail_lines, said.since_seconds) = (None, None);
-                }
-                heard.insert(speaker.clone(), run);
-                listening.spawn(listen(client, namespace, speaker, said, sender.clone()));
-            }
-            if listening.is_empty() && lines.is_empty() && is_over(&pods.all()) {
-                return Ok(exit::OK);
-            }
-            tokio::select! {
-                Some((speaker, line)) = lines.recv() => {
-                    if !output.line(&speaker, &line) {
-                        return Ok(exit::OK);
-                    }
-                }
-                Some(ended) = listening.join_next() => {
-                    ended.map_err(|error| Exit::error(exit::INTERNAL, error.to_string()))??;
-                }
-                () = changes.next() => {}
-            }
-        }
-    };
-    pods.run(work).await
-}
-
-/// Whether all pods have ended for good: nothing more will be said.
-fn is_over(pods: &[Value]) -> bool {
-    let has_ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    !pods.is_empty() && pods.iter().all(has_ended)
-}
-
-/// Passes on what a container says until its run ends.
-async fn listen(
-    client: Client,
-    namespace: String,
-    speaker: Speaker,
-    said: Said,
-    lines: mpsc::Sender<(Speaker, String)>,
-) -> Result<(), Exit> {
-    let Ok(mut log) = open(&client, &namespace, &speaker, &said).await? else { return Ok(()) };
-    // A stream that breaks off, as when its pod is taken away, is at its end.
-    while let Ok(Some(line)) = log.next().await {
-        if lines.send((speaker.clone(), line)).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Containers that have begun, with the number of their run.
-fn begun(pods: &[Value]) -> HashSet<(Speaker, u64)> {
-    let mut begun = HashSet::new();
-    for pod in pods {
-        for speaker in pods::speakers(pod) {
-            if let Some(run) = pods::run_of(pod, &speaker.container) {
-                begun.insert((speaker, run));
-            }
-        }
-    }
-    begun
-}
-
-/// Lines on standard output.
-struct Output {
+/// Lines where they are read.
+struct Output<W> {
+    to: W,
     is_many: bool,
 }
 
-impl Output {
-    fn new(is_many: bool) -> Self {
-        Self { is_many }
+impl<W: Write> Output<W> {
+    fn new(to: W, is_many: bool) -> Self {
+        Self { to, is_many }
     }
 
     /// Prints a line, with the name of its pod where there are several. False: nobody reads any more.
     fn line(&mut self, speaker: &Speaker, text: &str) -> bool {
-        let mut stdout = anstream::stdout();
         let written = if self.is_many {
-            writeln!(stdout, "{} {text}", render::speaker(&speaker.shown()))
+            writeln!(self.to, "{} {text}", render::speaker(&speaker.shown()))
         } else {
-            writeln!(stdout, "{text}")
+            writeln!(self.to, "{text}")
         };
         written.is_ok()
     }

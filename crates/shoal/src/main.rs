@@ -48,7 +48,7 @@ fn execute(invocation: Invocation) -> Result<u8, Exit> {
         Request::Logs(request) => logs::logs(&common, &request),
         Request::Delete(request) => delete::delete(&common, &request),
         Request::Kubeconfig(request) => server::kubeconfig(&common, &request),
-        Request::Install(request) => install::install(&common, &request),
+        Request::Install(request) => install::install(&request),
         Request::Doctor(request) => commands::doctor(&common, &request),
         Request::Version(request) => commands::version(&request),
         Request::Write(documents) => commands::write(&documents),

@@ -25,9 +25,17 @@ async fn run(common: &Common, request: &NodeRequest) -> Result<u8, Exit> {
     let signals = Signals::new().map_err(|error| unavailable(&format!("cannot take signals: {error}")))?;
     let name = here::node_name(request.node.name.as_deref())?;
     let (config, client) = cluster::connect(&request.kubeconfig, "shoal-node")?;
-    let (_, edge_client) = cluster::connect(&request.kubeconfig, "shoal-edge")?;
-    let address = here::own_address(request.node.ports);
+    let edge_client = cluster::client(&request.kubeconfig, &config, "shoal-edge")?;
+    let address =
+        here::own_address(request.node.ports, cluster::address(&config.server).unwrap_or(here::OTHERS));
     let (listener, listen) = here::listen(request.listen.unwrap_or(SocketAddr::new(address, 0))).await?;
+    if listen.ip().is_loopback() && !cluster::is_here(&config.server) {
+        tracing::warn!(
+            address = %listen,
+            "the API at {} cannot reach this node: give --ports an address of this machine that others reach",
+            config.server
+        );
+    }
     let ends = Ends::default();
     let identity = Identity { name: name.clone(), listen, client: client.clone() };
     let here = Here::open(common, &request.node, identity, &[], &ends)?;

@@ -1,7 +1,7 @@
 //! `shoal push`, `shoal pull`: artifacts and registries.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use shoal_cli::progress::TransferProgress;
@@ -10,6 +10,7 @@ use shoal_node::artifact::{
     Client, ClientOptions, FetchError, Image, Keyring, Policy, Problem, Push, Reference, Store, StoreOptions,
 };
 
+use crate::commands::read;
 use crate::process;
 
 /// Where artifacts are kept in the data directory.
@@ -97,11 +98,6 @@ fn client(options: &RegistryOptions) -> Result<Client, Exit> {
     let options =
         ClientOptions { plain_http: options.plain_http.clone(), authorities, ..ClientOptions::default() };
     Client::new(options).map_err(|error| failed(&error))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Exit> {
-    std::fs::read(path)
-        .map_err(|error| Exit::error(exit::NO_INPUT, format!("cannot read {}: {error}", path.display())))
 }
 
 /// What the files of credentials hold; those that nobody named may be missing.

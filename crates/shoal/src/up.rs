@@ -37,7 +37,7 @@ async fn run(common: &Common, request: &UpRequest) -> Result<u8, Exit> {
         .await
         .map_err(|error| unavailable(&chain(&error).to_string()))?;
     let kubeconfig = write_kubeconfig(common, &server)?;
-    let address = here::own_address(request.node.ports);
+    let address = here::own_address(request.node.ports, here::OTHERS);
     let (listener, listen) = here::listen(SocketAddr::new(address, 0)).await?;
     let client = Client::new(Arc::new(Local::node(server.api.clone(), &name)), "shoal-node");
     let identity = Identity { name: name.clone(), listen, client };

@@ -25,14 +25,14 @@ pub struct DeleteRequest {
 pub enum Deletable {
     /// Whatever stands in these files; `-` is standard input.
     Files(Vec<PathBuf>),
-    /// Objects by name; without a kind, an App, else a Deployment of this name.
+    /// Objects by name; without a kind, an App, else a Deployment or Job of this name.
     Named(Vec<Named>),
 }
 
 /// Delete what was deployed, and wait until it is gone
 #[derive(Debug, clap::Args)]
 pub struct TypedDelete {
-    /// NAME of an App or Deployment, or KIND/NAME as in service/shop; files that end in .yaml, .yml or .json, too
+    /// NAME of an App, Deployment or Job, or KIND/NAME as in service/shop; files that end in .yaml, .yml or .json, too
     #[arg(value_name = "NAME|FILE", required_unless_present = "file")]
     what: Vec<String>,
     /// Whatever stands in this file, `-` for standard input; may be repeated
@@ -52,7 +52,7 @@ impl TypedDelete {
     /// With code 64 when it means nothing.
     pub fn meaning(self, around: &Surroundings) -> Result<DeleteRequest, Exit> {
         let cluster = self.cluster.meaning(around)?;
-        // A name has no extension of a file: names of Apps and Deployments have no need of dots.
+        // A name has no extension of a file: names of Apps, Deployments and Jobs have no need of dots.
         let is_file = |text: &String| {
             let extension = std::path::Path::new(text).extension().unwrap_or_default();
             text == "-" || ["yaml", "yml", "json"].iter().any(|known| extension == *known)

@@ -85,6 +85,23 @@ pub fn stage(deployment: &Value) -> Stage {
     Stage::Done
 }
 
+/// Why an App cannot be expanded into what runs it; none: nothing is in its way.
+pub fn app_failure(app: &Value) -> Option<Stage> {
+    let failed = condition(app, "Failed").filter(|found| text(found, "/status") == "True");
+    let found = failed.filter(|found| ["NameTaken", "FailedExpand"].contains(&text(found, "/reason")))?;
+    Some(Stage::Failed { reason: text(found, "/reason").into(), message: text(found, "/message").into() })
+}
+
+/// Whether an App runs by a schedule, and nothing of it serves.
+pub fn is_scheduled(app: &Value) -> bool {
+    !text(app, "/spec/schedule").is_empty()
+}
+
+/// A reason that the API gives, on one line of a terminal.
+pub fn reason(message: &str) -> String {
+    cut(message, REASON_MAX)
+}
+
 /// One line for an object that is on its way, or there.
 pub fn progress(object: &Value) -> String {
     let name = styled(NAME, &plain(&format!("{}/{}", namespace(object), name(object))));

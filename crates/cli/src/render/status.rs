@@ -9,7 +9,7 @@ pub use json::status_json;
 use anstyle::Style;
 use serde_json::Value;
 
-use super::deploy::{Stage, stage};
+use super::deploy::{Stage, app_failure, is_scheduled, stage};
 use super::world::{age, condition, is_owned, items, name, namespace, number, text, trouble};
 use super::{BAD, Cell, GOOD, NAME, QUIET, TITLE, WARNING, columns, plain, styled};
 
@@ -71,7 +71,8 @@ fn part(title: &str, note: &str, mut rows: Vec<Vec<Cell>>, max: usize) -> String
     shown
 }
 
-fn is_ready(node: &Value) -> bool {
+/// Whether a node says that it is ready.
+pub fn is_ready(node: &Value) -> bool {
     condition(node, "Ready").is_some_and(|ready| text(ready, "/status") == "True")
 }
 
@@ -120,8 +121,10 @@ fn workloads(cluster: &Cluster<'_>, now: i64) -> String {
         cluster.deployments.iter().map(|deployment| workload(cluster, deployment, now)).collect();
     let is_expanded = |app: &&Value| cluster.deployments.iter().any(|deployment| is_owned(deployment, app));
     rows.extend(cluster.apps.iter().filter(|app| !is_expanded(app)).map(|app| {
-        let reason = condition(app, "Ready").map_or("not expanded yet", |ready| text(ready, "/reason"));
-        (false, vec![full_name(app), Cell::new(WARNING, "-"), Cell::new(WARNING, plain(reason))])
+        let (state, found) = unexpanded(app);
+        let reason = found.map_or("not expanded yet", |found| text(found, "/reason"));
+        let style = if state == State::Failed { BAD } else { WARNING };
+        (false, vec![full_name(app), Cell::new(style, "-"), Cell::new(style, plain(reason))])
     }));
     // What is not well stands first; the rest by name, as the API lists it.
     rows.sort_by_key(|(is_well, _)| *is_well);
@@ -141,7 +144,7 @@ fn workload(cluster: &Cluster<'_>, deployment: &Value, now: i64) -> (bool, Vec<C
         State::Serving => GOOD,
         State::Zero => QUIET,
         State::Failed => BAD,
-        State::Going => WARNING,
+        State::Going | State::Scheduled => WARNING,
     };
     let row = vec![
         full_name(deployment),
@@ -153,13 +156,25 @@ fn workload(cluster: &Cluster<'_>, deployment: &Value, now: i64) -> (bool, Vec<C
     (state.is_well(), row)
 }
 
-/// How it is with a Deployment.
+/// How it is with an App that has no Deployment, with the condition that says so.
+fn unexpanded(app: &Value) -> (State, Option<&Value>) {
+    let state = match app_failure(app) {
+        Some(_) => return (State::Failed, condition(app, "Failed")),
+        None if is_scheduled(app) => State::Scheduled,
+        None => State::Going,
+    };
+    (state, condition(app, "Ready"))
+}
+
+/// How it is with a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Serving,
     Zero,
     Going,
     Failed,
+    /// It is an App that runs by a schedule, and has no replicas.
+    Scheduled,
 }
 
 impl State {

@@ -73,13 +73,26 @@ impl Known {
     }
 }
 
-/// Finds where objects belong. Those of kinds that the API does not have are left out.
-pub(crate) async fn place_known(cluster: &Cluster, objects: Vec<Value>) -> Result<Vec<Placed>, Exit> {
+/// Finds where objects belong. Those of kinds that the API does not have are left out, which is said.
+pub(crate) async fn place_known(
+    cluster: &Cluster,
+    objects: Vec<Value>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Vec<Placed>, Exit> {
     let mut known = Known::default();
     let mut placed = Vec::new();
     for object in objects {
-        if let Some(resource) = known.find(&cluster.client, &object).await? {
-            placed.push(place(cluster, resource, object));
+        match known.find(&cluster.client, &object).await? {
+            Some(resource) => placed.push(place(cluster, resource, object)),
+            None => {
+                let kind = object["kind"].as_str().unwrap_or_default();
+                let version = object["apiVersion"].as_str().unwrap_or_default();
+                let name = object::name(&object);
+                let kind_lower = kind.to_lowercase();
+                say(&format!(
+                    "{kind_lower}/{name} is not there: the cluster has no kind {kind} in {version}"
+                ));
+            }
         }
     }
     Ok(placed)

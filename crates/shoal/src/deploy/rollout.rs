@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use shoal_client::{Resource, Said, kinds};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::cluster::apply::Placed;
+use crate::cluster::find::with_namespace;
 use crate::cluster::world::World;
 use crate::cluster::{Cluster, failed};
 
@@ -27,17 +29,8 @@ const LOG_LINES: u64 = 20;
 /// Pods whose last words are asked for.
 const LOGS_MAX: usize = 3;
 
-/// What is looked at.
-const KINDS: [Resource; 8] = [
-    kinds::APPS,
-    kinds::DEPLOYMENTS,
-    kinds::REPLICA_SETS,
-    kinds::JOBS,
-    kinds::PODS,
-    kinds::INGRESSES,
-    kinds::ENDPOINT_SLICES,
-    kinds::EVENTS,
-];
+/// What explains how an object is, and is not missed where it may not be read.
+const EXPLAINING: [Resource; 2] = [kinds::REPLICA_SETS, kinds::EVENTS];
 
 /// An object that comes up.
 struct Tracked {
@@ -54,13 +47,22 @@ struct Tracked {
     stuck: Option<Instant>,
 }
 
+/// What came up.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// URLs under which somebody answers.
+    pub(crate) urls: Vec<String>,
+    /// Ingresses that no edge has taken yet, or behind which nobody is: `ingress/shop`.
+    pub(crate) unserved: Vec<String>,
+}
+
 /// Why the watch ends.
 enum End {
-    Served(Vec<String>),
+    Served(Served),
     Failed(Box<Tracked>, &'static str),
 }
 
-/// Watches what was applied until it serves; the result are the URLs.
+/// Watches what was applied until it serves.
 ///
 /// # Errors
 /// It does not come up; why has been said.
@@ -69,27 +71,46 @@ pub(crate) async fn until_served(
     applied: &[Placed],
     wait: Duration,
     is_terminal: bool,
-) -> Result<Vec<String>, Exit> {
+) -> Result<Served, Exit> {
     let tracked: Vec<Tracked> = applied.iter().filter_map(Tracked::of).collect();
     let reached: BTreeSet<(String, String)> = applied.iter().filter_map(ingress_of).collect();
     if tracked.is_empty() && reached.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Served::default());
     }
-    let places: BTreeSet<&str> =
-        applied.iter().map(Placed::namespace).filter(|name| !name.is_empty()).collect();
-    let namespace = if places.len() == 1 { places.first().copied().unwrap_or_default() } else { "" };
-    let world = World::new(&cluster.client, namespace, &KINDS);
+    // Each by itself: who may read two namespaces may not read all of them.
+    let rolled = tracked.iter().map(|one| one.namespace.as_str());
+    let mut places: Vec<&str> = rolled.chain(reached.iter().map(|(place, _)| place.as_str())).collect();
+    places.sort_unstable();
+    places.dedup();
+    let explaining: &[Resource] = if tracked.is_empty() { &[] } else { &EXPLAINING };
+    let world = World::new(&cluster.client, &places, &needed(&tracked, &reached), explaining);
     let ended = world.run(async {
         world.read().await?;
         let mut progress = LinesProgress::new(is_terminal);
         let ended = watch(cluster, &world, tracked, &reached, wait, &mut progress).await?;
         drop(progress);
         Ok::<_, Exit>(match ended {
-            End::Served(urls) => Ok(urls),
+            End::Served(served) => Ok(served),
             End::Failed(tracked, why) => Err(explained(cluster, &world, &tracked, why).await),
         })
     });
     ended.await?
+}
+
+/// Kinds without which nobody knows whether what was applied serves.
+fn needed(tracked: &[Tracked], reached: &BTreeSet<(String, String)>) -> Vec<Resource> {
+    let has = |of: &Resource| tracked.iter().any(|one| one.of == *of);
+    [
+        (kinds::APPS, tracked.iter().any(|one| one.app.is_some())),
+        (kinds::DEPLOYMENTS, has(&kinds::DEPLOYMENTS)),
+        (kinds::JOBS, has(&kinds::JOBS)),
+        (kinds::PODS, !tracked.is_empty()),
+        (kinds::INGRESSES, !reached.is_empty()),
+        (kinds::ENDPOINT_SLICES, !reached.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(of, is_needed)| is_needed.then_some(of))
+    .collect()
 }
 
 async fn watch(
@@ -106,8 +127,9 @@ async fn watch(
     loop {
         let mut wake = end;
         let mut at = 0;
+        let gathered = Gathered::of(world);
         while at < tracked.len() {
-            match tracked[at].look(cluster, world, progress).await? {
+            match tracked[at].look(cluster, world, &gathered, progress).await? {
                 Stage::Done => drop(tracked.remove(at)),
                 Stage::Failed { .. } => {
                     return Ok(End::Failed(Box::new(tracked.swap_remove(at)), "has failed"));
@@ -123,11 +145,9 @@ async fn watch(
         }
         if tracked.is_empty() {
             let edge_end = *edge_end.get_or_insert_with(|| Instant::now() + EDGE_TIME);
-            let ingresses = ingresses(world, reached);
-            let is_served =
-                ingresses.len() == reached.len() && ingresses.iter().all(|found| is_served(world, found));
-            if is_served || Instant::now() >= edge_end.min(end) {
-                return Ok(End::Served(ingresses.iter().flat_map(show::urls).collect()));
+            let served = served(world, reached);
+            if served.unserved.is_empty() || Instant::now() >= edge_end.min(end) {
+                return Ok(End::Served(served));
             }
             wake = wake.min(edge_end);
         } else if Instant::now() >= end {
@@ -145,11 +165,14 @@ impl Tracked {
     fn of(placed: &Placed) -> Option<Self> {
         let generation = placed.object["metadata"]["generation"].as_i64().unwrap_or_default();
         let is_app = placed.resource == kinds::APPS;
-        let has_schedule = placed.object["spec"]["schedule"].as_str().is_some_and(|text| !text.is_empty());
+        let spec = &placed.object["spec"];
         let of = match &placed.resource {
             // Nothing of it runs before its time has come.
-            _ if is_app && has_schedule => return None,
+            _ if is_app && show::is_scheduled(&placed.object) => return None,
             _ if is_app => kinds::DEPLOYMENTS,
+            // These wait for somebody to let them go on.
+            of if *of == kinds::DEPLOYMENTS && spec["paused"] == true => return None,
+            of if *of == kinds::JOBS && spec["suspend"] == true => return None,
             of if *of == kinds::DEPLOYMENTS || *of == kinds::JOBS => of.clone(),
             _ => return None,
         };
@@ -169,6 +192,7 @@ impl Tracked {
         &mut self,
         cluster: &Cluster,
         world: &World,
+        gathered: &Gathered,
         progress: &mut LinesProgress,
     ) -> Result<Stage, Exit> {
         if let Some(stage) = self.unexpanded(cluster, world).await? {
@@ -183,7 +207,6 @@ impl Tracked {
         let Some(object) = known else { return Ok(Stage::Going(String::new())) };
         let stage = show::stage_of(&object);
         progress.set(&self.shown, &show::progress(&object), !matches!(stage, Stage::Going(_)));
-        let gathered = Gathered::of(world);
         let is_stuck = show::is_stuck(&object, &gathered.evidence(&[]));
         self.stuck = is_stuck.then(|| self.stuck.unwrap_or_else(Instant::now));
         Ok(stage)
@@ -194,9 +217,10 @@ impl Tracked {
         let Some(wanted) = self.app.filter(|_| self.generation.is_none()) else { return Ok(None) };
         let expanding = Ok(Some(Stage::Going("waiting to be expanded".into())));
         let app = world.get(&kinds::APPS, &self.namespace, &self.name);
-        let seen = |app: &Value| app["status"]["observedGeneration"].as_i64().unwrap_or_default() >= wanted;
+        let seen =
+            |app: &Arc<Value>| app["status"]["observedGeneration"].as_i64().unwrap_or_default() >= wanted;
         let Some(app) = app.filter(seen) else { return expanding };
-        if let Some(failure) = failure(&app) {
+        if let Some(failure) = show::app_failure(&app) {
             return Ok(Some(failure));
         }
         // The App says that it was expanded after it was; the watch of Deployments may be behind that of Apps.
@@ -211,31 +235,28 @@ impl Tracked {
     }
 }
 
-/// Why an App cannot be expanded.
-fn failure(app: &Value) -> Option<Stage> {
-    let conditions = app["status"]["conditions"].as_array();
-    let found = conditions.into_iter().flatten().find(|found| {
-        let reason = found["reason"].as_str().unwrap_or_default();
-        found["type"] == "Failed"
-            && found["status"] == "True"
-            && ["NameTaken", "FailedExpand"].contains(&reason)
-    })?;
-    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-    Some(Stage::Failed { reason: text("reason"), message: text("message") })
-}
-
 /// The Ingress by which an object is reached.
 fn ingress_of(placed: &Placed) -> Option<(String, String)> {
     let routes = placed.object["spec"]["routes"].as_array();
-    let has_schedule = placed.object["spec"]["schedule"].as_str().is_some_and(|text| !text.is_empty());
-    let is_routed =
-        placed.resource == kinds::APPS && routes.is_some_and(|all| !all.is_empty()) && !has_schedule;
+    let is_app = placed.resource == kinds::APPS && !show::is_scheduled(&placed.object);
+    let is_routed = is_app && routes.is_some_and(|all| !all.is_empty());
     let is_one = is_routed || placed.resource == kinds::INGRESSES;
     is_one.then(|| (placed.namespace().to_owned(), placed.name().to_owned()))
 }
 
-fn ingresses(world: &World, reached: &BTreeSet<(String, String)>) -> Vec<Value> {
-    reached.iter().filter_map(|(namespace, name)| world.get(&kinds::INGRESSES, namespace, name)).collect()
+/// Who is reached, and who is not yet.
+fn served(world: &World, reached: &BTreeSet<(String, String)>) -> Served {
+    let mut served = Served::default();
+    for (namespace, name) in reached {
+        let ingress = world.get(&kinds::INGRESSES, namespace, name);
+        if !ingress.as_ref().is_some_and(|found| is_served(world, found)) {
+            served.unserved.push(format!("ingress/{name}"));
+        }
+        let urls = ingress.iter().flat_map(|found| show::urls(found));
+        // Where an address or a host is left open, there is nothing that a program could ask.
+        served.urls.extend(urls.filter(|url| !url.contains("://*")));
+    }
+    served
 }
 
 /// Whether an edge has taken an Ingress, and there is someone behind each of its Services.
@@ -267,10 +288,11 @@ struct Gathered {
 
 impl Gathered {
     fn of(world: &World) -> Self {
+        let copied = |of: &Resource| world.all(of).iter().map(|object| (**object).clone()).collect();
         Self {
-            replica_sets: world.all(&kinds::REPLICA_SETS),
-            pods: world.all(&kinds::PODS),
-            events: world.all(&kinds::EVENTS),
+            replica_sets: copied(&kinds::REPLICA_SETS),
+            pods: copied(&kinds::PODS),
+            events: copied(&kinds::EVENTS),
         }
     }
 
@@ -293,13 +315,17 @@ async fn explained(cluster: &Cluster, world: &World, tracked: &Tracked, why: &st
         told = show::explain(object, &gathered.evidence(&logs));
     }
     let app = tracked.app.and_then(|_| world.get(&kinds::APPS, &tracked.namespace, &tracked.name));
-    if let Some(Stage::Failed { message, .. }) = app.as_ref().and_then(failure) {
-        told = format!("  {message}\n");
+    if let Some(Stage::Failed { message, .. }) = app.as_deref().and_then(show::app_failure) {
+        told = format!("  {}\n", show::reason(&message));
     }
     let _ = anstream::stderr().write_all(told.as_bytes());
     let what = format!("{} {why}; the cluster goes on trying", tracked.shown);
-    Exit::error(exit::UNAVAILABLE, what)
-        .hint(format!("mend it and deploy again, or take it away with `shoal delete {}`", tracked.shown))
+    Exit::error(exit::UNAVAILABLE, what).hint(way_out(tracked))
+}
+
+fn way_out(tracked: &Tracked) -> String {
+    let place = with_namespace(&tracked.namespace);
+    format!("mend it and deploy again, or take it away with `shoal delete {}{place}`", tracked.shown)
 }
 
 /// What a pod has said last, in this run or in the one before.
@@ -321,3 +347,6 @@ async fn last_words(cluster: &Cluster, namespace: &str, pod: &str) -> String {
     }
     String::new()
 }
+
+#[cfg(test)]
+mod tests;

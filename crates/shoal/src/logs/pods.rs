@@ -1,16 +1,14 @@
 //! Whose words are meant: from a name to pods and their containers.
 
-use std::future::Future;
-
 use serde_json::Value;
 use shoal_api::object;
 use shoal_api::selector::label::Selector;
 use shoal_cli::cluster::Named;
 use shoal_cli::{Exit, exit};
-use shoal_client::{Client, Resource, Select, kinds};
+use shoal_client::{Resource, Select, kinds};
 
-use crate::cluster::world::{Changes, World};
-use crate::cluster::{Cluster, failed, kinds as words};
+use crate::cluster::Cluster;
+use crate::cluster::find::find;
 
 /// Label of the pods of an App: its name.
 const APP_LABEL: &str = "shoal.dev/app";
@@ -47,23 +45,8 @@ const TRIED: [Resource; 4] = [kinds::APPS, kinds::DEPLOYMENTS, kinds::JOBS, kind
 
 /// Finds what is named.
 pub(super) async fn whose(cluster: &Cluster, named: &Named) -> Result<Whose, Exit> {
-    let kinds = match &named.kind {
-        Some(word) => vec![words::of_word(word)?],
-        None => TRIED.to_vec(),
-    };
-    for of in kinds {
-        match cluster.client.get(&of, &cluster.namespace, &named.name).await {
-            Ok(found) => return of_object(cluster, &of, &found),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(failed(format_args!("cannot look at {}", named.name), &error)),
-        }
-    }
-    let shown = match &named.kind {
-        Some(kind) => format!("{kind}/{}", named.name),
-        None => format!("App, Deployment, Job or pod {}", named.name),
-    };
-    Err(Exit::error(exit::NO_INPUT, format!("there is no {shown} in the namespace {}", cluster.namespace))
-        .hint("`shoal status` shows what there is; -n NAME names another namespace"))
+    let (of, found) = find(cluster, named, &TRIED).await?;
+    of_object(cluster, &of, &found)
 }
 
 fn of_object(cluster: &Cluster, of: &Resource, found: &Value) -> Result<Whose, Exit> {
@@ -100,6 +83,9 @@ pub(super) fn speakers(pod: &Value) -> Vec<Speaker> {
     names.iter().map(speaker).collect()
 }
 
+/// A run of a container: the uid of its pod, and the number of the run, from 0.
+pub(super) type Run = (String, u64);
+
 /// The number of a container's run that has begun, from 0; none: it has yet to begin.
 pub(super) fn run_of(pod: &Value, container: &str) -> Option<u64> {
     let lists = ["initContainerStatuses", "containerStatuses"].map(|list| pod["status"][list].as_array());
@@ -108,31 +94,6 @@ pub(super) fn run_of(pod: &Value, container: &str) -> Option<u64> {
     let number = status["restartCount"].as_u64().unwrap_or_default();
     // One that waits to be restarted has run; what it said then belongs to the run before.
     has_run.then_some(number)
-}
-
-/// The pods, followed.
-pub(super) struct Followed(World);
-
-impl Followed {
-    pub(super) fn new(client: &Client, whose: &Whose) -> Self {
-        Self(World::selected(client, &whose.namespace, kinds::PODS, whose.select.clone()))
-    }
-
-    pub(super) async fn read(&self) -> Result<(), Exit> {
-        self.0.read().await
-    }
-
-    pub(super) fn all(&self) -> Vec<Value> {
-        self.0.all(&kinds::PODS)
-    }
-
-    pub(super) fn changes(&self) -> Changes {
-        self.0.changes()
-    }
-
-    pub(super) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.run(work).await
-    }
 }
 
 #[cfg(test)]

@@ -149,6 +149,17 @@ fn files_of_objects_are_deployed_and_deleted_whole() {
     }
     let again = cluster.shoal(&["delete", &file]);
     assert!(again.stderr.contains("deployment/shop is not there\n"), "{}", again.stderr);
+    let named = cluster.place.output(&["delete", "deployment/shop"]);
+    assert_eq!(named.code, Some(66), "{named:?}");
+    assert!(
+        named.stderr.contains("there is no deployment/shop in the namespace default"),
+        "{}",
+        named.stderr
+    );
+    let cart = b"{apiVersion: shop.test/v1, kind: Cart, metadata: {name: a}}";
+    let ended = cluster.place.output_of(&["delete", "-"], cart);
+    let why = "cart/a is not there: the cluster has no kind Cart in shop.test/v1\n";
+    assert!(ended.code == Some(0) && ended.stderr.contains(why), "{ended:?}");
 
     for (text, code, why) in [
         ("services: {web: {image: x}}", 64, "it has no apiVersion"),
@@ -202,6 +213,25 @@ fn all_pods_of_an_app_are_heard_as_one() {
     assert_eq!(ended.code, Some(66), "{ended:?}");
     let ended = cluster.place.output(&["logs", "service/logging"]);
     assert_eq!(ended.code, Some(64), "{ended:?}");
+}
+
+#[test]
+fn watching_ends_when_nobody_reads_it() {
+    let cluster = Cluster::up();
+    let mut command = cluster.place.shoal();
+    let mut child = command.args(["status", "-w"]).stdout(Stdio::piped()).spawn().expect("shoal starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a picture");
+    drop(stdout);
+    // It is told when there is something new to show.
+    cluster.deploy(&built("hello").display().to_string(), &[]);
+    let mut code = None;
+    wait_until("the watch ends", || {
+        code = child.try_wait().expect("a status").and_then(|status| status.code());
+        code.is_some()
+    });
+    assert_eq!(code, Some(0));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::world::{condition, is_owned, name, namespace, number, text, trouble};
-use super::{Cluster, State, is_ready, job_state, moment, replicas, state, urls_to};
+use super::super::world::{is_owned, name, namespace, number, text, trouble};
+use super::{Cluster, State, is_ready, job_state, moment, replicas, state, unexpanded, urls_to};
 
 /// A cluster for programs. Texts are as the API has them.
 pub fn status_json(cluster: &Cluster<'_>) -> String {
@@ -12,7 +12,7 @@ pub fn status_json(cluster: &Cluster<'_>) -> String {
         .iter()
         .filter(|app| !cluster.deployments.iter().any(|deployment| is_owned(deployment, app)));
     let workloads = cluster.deployments.iter().map(|deployment| workload(cluster, deployment));
-    let workloads: Vec<Value> = workloads.chain(apps.map(unexpanded)).collect();
+    let workloads: Vec<Value> = workloads.chain(apps.map(without_deployment)).collect();
     let warnings = cluster.events.iter().filter(|event| text(event, "/type") == "Warning");
     let all = json!({
         "nodes": cluster.nodes.iter().map(|node| self::node(cluster, node)).collect::<Vec<_>>(),
@@ -46,23 +46,29 @@ fn workload(cluster: &Cluster<'_>, deployment: &Value) -> Value {
         "name": name(deployment),
         "wanted": wanted,
         "ready": ready,
-        "state": match state {
-            State::Serving => "serving",
-            State::Zero => "zero",
-            State::Going => "going",
-            State::Failed => "failed",
-        },
+        "state": state_name(state),
         "detail": word,
         "urls": urls_to(cluster, deployment),
     })
 }
 
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Serving => "serving",
+        State::Zero => "zero",
+        State::Going => "going",
+        State::Failed => "failed",
+        State::Scheduled => "scheduled",
+    }
+}
+
 /// An App that has no Deployment; of one with a schedule there never is one.
-fn unexpanded(app: &Value) -> Value {
-    let ready = condition(app, "Ready").map_or("", |found| text(found, "/message"));
+fn without_deployment(app: &Value) -> Value {
+    let (state, found) = unexpanded(app);
+    let detail = found.map_or("", |found| text(found, "/message"));
     json!({
         "kind": "App", "namespace": namespace(app), "name": name(app), "wanted": 0, "ready": 0,
-        "state": "going", "detail": ready, "urls": [],
+        "state": state_name(state), "detail": detail, "urls": [],
     })
 }
 
@@ -100,6 +106,41 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_app_without_a_deployment_is_told_as_it_is() {
+        let metadata = json!({"name": "shop", "namespace": "team"});
+        let failed = |status: &str, reason: &str| {
+            json!([
+                {"type": "Ready", "status": "False", "reason": "Starting", "message": "0 of 0"},
+                {"type": "Failed", "status": status, "reason": reason, "message": "not ours"},
+            ])
+        };
+        for (schedule, conditions, state, detail) in [
+            ("", failed("True", "NameTaken"), "failed", "not ours"),
+            ("", failed("True", "FailedExpand"), "failed", "not ours"),
+            ("", failed("False", "AsExpected"), "going", "0 of 0"),
+            ("0 * * * *", failed("False", "AsExpected"), "scheduled", "0 of 0"),
+            ("0 * * * *", failed("True", "NameTaken"), "failed", "not ours"),
+        ] {
+            let app = json!({
+                "metadata": metadata, "spec": {"schedule": schedule}, "status": {"conditions": conditions},
+            });
+            let apps = [app];
+            let cluster = Cluster { apps: &apps, ..Cluster::default() };
+            let shown: Value = serde_json::from_str(&status_json(&cluster)).expect("JSON");
+            let workload = &shown["workloads"][0];
+            assert_eq!(
+                (&workload["state"], &workload["detail"]),
+                (&json!(state), &json!(detail)),
+                "{schedule}"
+            );
+            let reason =
+                if state == "failed" { text(&apps[0], "/status/conditions/1/reason") } else { "Starting" };
+            let screen = super::super::status(&cluster, 0);
+            assert!(screen.contains(reason) && screen.contains("0 of 1 well"), "{screen}");
+        }
+    }
 
     #[test]
     fn programs_see_the_same_whole() {
