@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shoal_api::time::Moment;
-use shoal_api::{Status, object};
+use shoal_api::{GroupVersionKind, Status, object};
 
 use super::pods::{self, condition, number};
 use super::replica_set::PODS_PER_PLAN_MAX;
 use crate::known::{JOB, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Propagation, Write, after, read_time};
-use crate::snapshot::{Snapshot, is_deleted, items, text};
+use crate::snapshot::{Snapshot, api_version, controller_of, is_deleted, items, text};
 
 /// Finalizer of pods whose end is not counted yet.
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -91,15 +91,18 @@ impl Controller for Jobs {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::own(&JOB), Interest::of(&POD, |world, _, pod| pods::managers(world, &JOB, pod))]
+        vec![Interest::own(&JOB), Interest::of(&JOB, left_behind), Interest::of(&POD, woken_by_pod)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
+        if key.kind == *POD {
+            return let_go(world, key);
+        }
         let Some(job) = world.get(&JOB, &key.namespace, &key.name) else { return Plan::default() };
         if !["", "kubernetes.io/job-controller"].contains(&text(&job["spec"]["managedBy"])) {
             return Plan::default();
         }
-        let claimed = pods::claim(world, (&JOB, &job), &POD, |_| true);
+        let claimed = pods::claim(world, (&JOB, &job), &POD, Some(TRACKING), |_| true);
         let mut plan = Plan { writes: claimed.writes, ..Plan::default() };
         let run = Run::of(&job, &claimed.objects);
         if is_deleted(&job) {
@@ -116,6 +119,9 @@ impl Controller for Jobs {
     }
 
     fn failed(&self, world: &dyn Snapshot, key: &Key, _: Moment, failures: &[Status]) -> Plan {
+        if key.kind == *POD {
+            return Plan::default();
+        }
         let (Some(job), Some(failure)) = (world.get(&JOB, &key.namespace, &key.name), failures.first())
         else {
             return Plan::default();
@@ -123,6 +129,44 @@ impl Controller for Jobs {
         let message = format!("Error creating: {}", failure.message);
         Plan { events: vec![Event::warning(&JOB, &job, "FailedCreate", message)], ..Plan::default() }
     }
+}
+
+/// The pods that a Job which is gone left behind.
+fn left_behind(world: &dyn Snapshot, _: &GroupVersionKind, job: &Value) -> Vec<Key> {
+    if is_there(world, object::namespace(job), object::name(job), object::uid(job)) {
+        return Vec::new();
+    }
+    world.owned_of(object::uid(job), &POD).iter().map(|pod| Key::of(&POD, pod)).collect()
+}
+
+/// The Job of a pod; the pod itself where it waits for a Job that there is not.
+fn woken_by_pod(world: &dyn Snapshot, _: &GroupVersionKind, pod: &Value) -> Vec<Key> {
+    let mut keys = pods::managers(world, &JOB, pod);
+    if is_forsaken(world, pod) {
+        keys.push(Key::of(&POD, pod));
+    }
+    keys
+}
+
+/// Nobody counts the end of a pod whose Job is gone, or let it go: nothing needs to wait for that.
+fn let_go(world: &dyn Snapshot, key: &Key) -> Plan {
+    let pod = world.get(&POD, &key.namespace, &key.name).filter(|pod| is_forsaken(world, pod));
+    pod.map(|pod| Plan::write(Write::drop_finalizer(&POD, &pod, TRACKING))).unwrap_or_default()
+}
+
+/// Whether a pod waits for its end to be counted, and there is no Job that would. What something else than a Job
+/// manages is not ours to let go.
+fn is_forsaken(world: &dyn Snapshot, pod: &Value) -> bool {
+    is_tracked(pod)
+        && controller_of(pod).is_none_or(|owner| {
+            let is_job = owner["kind"] == *JOB.kind && owner["apiVersion"] == api_version(&JOB);
+            is_job && !is_there(world, object::namespace(pod), text(&owner["name"]), text(&owner["uid"]))
+        })
+}
+
+/// Whether there is a Job of this name that is this one.
+fn is_there(world: &dyn Snapshot, namespace: &str, name: &str, uid: &str) -> bool {
+    world.get(&JOB, namespace, name).is_some_and(|job| object::uid(&job) == uid)
 }
 
 /// Whether a Job has come to its end.

@@ -5,11 +5,14 @@ use serde_json::{Value, json};
 use shoal_api::{Status, object};
 use shoal_control::controllers::job::{Jobs, UNCOUNTED_MAX};
 use shoal_control::known::{JOB, POD};
-use shoal_control::plan::{Controller as _, Key};
+use shoal_control::plan::{Controller as _, Key, Propagation};
 use shoal_control::snapshot::Snapshot as _;
 use shoal_control::world::World;
 
 use crate::support::{namespace, object as bare};
+
+/// Holds the pods of Jobs.
+const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 
 fn world(spec: Value) -> World {
     with_job(World::new(vec![Box::new(Jobs)]), spec)
@@ -381,4 +384,88 @@ fn what_is_decided_about_a_job_stays() {
         let job = world.get(&JOB, "demo", "j").expect("it is there");
         assert_eq!(job["status"]["failed"], 1);
     }
+}
+
+/// The finalizers of each pod, by its name.
+fn held(world: &World) -> Vec<String> {
+    let line =
+        |pod: &Value| format!("{} {:?}", object::name(pod), object::finalizers(pod).collect::<Vec<_>>());
+    world.list(&POD, None).iter().map(|pod| line(pod)).collect()
+}
+
+#[test]
+fn pods_of_a_job_that_is_gone_are_let_go() {
+    for anew in [false, true] {
+        let mut world = world_with_a_node(json!({"completions": 2, "parallelism": 2}));
+        let mut again = Value::clone(&world.get(&JOB, "demo", "j").expect("it is there"));
+        assert_eq!(held(&world).len(), 2);
+        world.delete(&JOB, "demo", "j", Some(Propagation::Background));
+        if anew {
+            // One of the same name is not theirs.
+            again["metadata"] = json!({"name": "j", "namespace": "demo"});
+            again["spec"]["parallelism"] = json!(0);
+            again["status"] = json!({});
+            world.apply(again);
+        }
+        let told = world.settle();
+        assert_eq!(told.matches(r#"{"metadata":{"finalizers":[]}}"#).count(), 2, "{told}");
+        // What runs stays until somebody deletes it, and goes when its node lets it.
+        assert_eq!(running(&world), 2);
+        for pod in world.list(&POD, None) {
+            world.delete(&POD, "demo", object::name(&pod), None);
+        }
+        end(&mut world, "Failed", 2);
+        assert_eq!(held(&world), Vec::<String>::new());
+        assert_eq!(world.settle().matches("job-controller").count(), 0);
+    }
+}
+
+#[test]
+fn a_pod_that_no_job_manages_any_more_is_let_go() {
+    for (deleted, labels) in [(false, json!({})), (true, json!({"job": "j"}))] {
+        let mut world = world_with_a_node(json!({}));
+        let name = object::name(&world.list(&POD, None)[0]).to_owned();
+        if deleted {
+            world.delete(&POD, "demo", &name, None);
+        }
+        world.change(&POD, "demo", &name, |pod| {
+            pod["metadata"]["ownerReferences"] = Value::Null;
+            pod["metadata"]["labels"] = labels.clone();
+        });
+        world.settle();
+        let pod = world.get(&POD, "demo", &name).expect("it runs");
+        assert_eq!(object::finalizers(&pod).next(), None, "deleted: {deleted}");
+    }
+}
+
+#[test]
+fn what_something_else_manages_is_not_let_go() {
+    let mut world = world(json!({"parallelism": 0}));
+    let mut pod = bare("v1", "Pod", "other");
+    pod["metadata"]["finalizers"] = json!([TRACKING]);
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "example.org/v1", "kind": "Job", "name": "j", "uid": "x", "controller": true}]);
+    world.apply(pod);
+    world.settle();
+    assert_eq!(held(&world), [format!("other [{TRACKING:?}]")]);
+}
+
+#[test]
+fn a_job_holds_what_it_takes_and_no_longer_what_it_lets_go() {
+    let mut world = world(json!({"completions": 2, "parallelism": 1}));
+    let mut free = bare("v1", "Pod", "free");
+    free["metadata"]["labels"] = json!({"job": "j"});
+    free["metadata"]["finalizers"] = json!(["example.org/own"]);
+    world.apply(free);
+    world.settle();
+    assert_eq!(held(&world), [format!(r#"free ["example.org/own", {TRACKING:?}]"#)], "it is one of its pods");
+    end(&mut world, "Succeeded", 1);
+    world.settle();
+    let job = world.get(&JOB, "demo", "j").expect("it is there");
+    assert_eq!(job["status"]["succeeded"], 1, "its end counts");
+    let next = object::name(&world.list(&POD, None)[1]).to_owned();
+    world.change(&POD, "demo", &next, |pod| pod["metadata"]["labels"] = json!({}));
+    world.settle();
+    let pod = world.get(&POD, "demo", &next).expect("it runs");
+    assert_eq!((object::finalizers(&pod).next(), object::owners(&pod).next()), (None, None));
 }
