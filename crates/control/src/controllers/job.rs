@@ -4,7 +4,8 @@
 //! identity stands there until the finalizer is seen to be gone. What the Job takes away by itself is let go first, and
 //! not counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -12,6 +13,7 @@ use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status, object};
 
 use super::pods::{self, condition, number};
+use super::ranks;
 use super::replica_set::PODS_PER_PLAN_MAX;
 use crate::known::{JOB, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Propagation, Write, after, read_time};
@@ -234,6 +236,9 @@ impl<'a> Run<'a> {
             last_failure: None,
             indexes: read_indexes(text(&status["completedIndexes"])),
         };
+        // A Job may have fewer completions than it had.
+        let all = run.all_indexes();
+        run.indexes.retain(|index| all.contains(index));
         run.count_released(pods);
         for pod in pods {
             if pods::phase(pod) == "Failed" {
@@ -273,7 +278,7 @@ impl<'a> Run<'a> {
         let uid = object::uid(pod);
         if succeeded && self.is_indexed() {
             // An index is there once, however often it is noted.
-            let all = 0..self.completions().unwrap_or_default();
+            let all = self.all_indexes();
             self.indexes.extend(index_of(pod).filter(|index| all.contains(index)));
         } else if !self.uncounted.has(uid) {
             let full = self.uncounted.len() >= UNCOUNTED_MAX;
@@ -299,6 +304,11 @@ impl<'a> Run<'a> {
 
     fn completions(&self) -> Option<i64> {
         self.job["spec"]["completions"].as_i64()
+    }
+
+    /// The indexes that an indexed Job has.
+    fn all_indexes(&self) -> Range<i64> {
+        0..self.completions().unwrap_or_default()
     }
 
     /// All ends, counted or not.
@@ -447,8 +457,9 @@ impl<'a> Run<'a> {
             None => parallelism,
         };
         let wanted = usize::try_from(wanted).unwrap_or_default();
-        if self.active.len() > wanted {
-            self.withdraw(&self.active[wanted..], plan);
+        let excess = self.excess(wanted, now);
+        if !excess.is_empty() {
+            self.withdraw(&excess, plan);
             return;
         }
         let ending = if waits_for_ends(self.job) { self.terminating.len() } else { 0 };
@@ -468,6 +479,21 @@ impl<'a> Run<'a> {
         self.create(missing, plan);
     }
 
+    /// The pods that are too many where `wanted` may run: first those whose index the Job does not have, however few
+    /// run, then those that have come the least far.
+    fn excess(&self, wanted: usize, now: Moment) -> Vec<Arc<Value>> {
+        let all = self.all_indexes();
+        let has_place =
+            |pod: &Arc<Value>| !self.is_indexed() || index_of(pod).is_some_and(|index| all.contains(&index));
+        let (useful, mut excess): (Vec<_>, Vec<_>) = self.active.iter().cloned().partition(has_place);
+        if useful.len() > wanted {
+            // On which node a pod of a Job runs makes no difference.
+            let first = ranks::first_to_go(&useful, &HashMap::new(), now);
+            excess.extend(first.into_iter().take(useful.len() - wanted).cloned());
+        }
+        excess
+    }
+
     fn create(&self, count: usize, plan: &mut Plan) {
         let event = Event::normal(&JOB, self.job, "SuccessfulCreate", "Created pod: {name}".into());
         let mut pod = pods::from_template(&JOB, self.job, &self.job["spec"]["template"]);
@@ -482,8 +508,8 @@ impl<'a> Run<'a> {
         let ending = self.terminating.iter().filter(|_| waits_for_ends(self.job));
         let running: BTreeSet<i64> =
             self.active.iter().chain(ending).filter_map(|pod| index_of(pod)).collect();
-        let all = 0..self.completions().unwrap_or_default();
-        let free = all.filter(|index| !self.indexes.contains(index) && !running.contains(index));
+        let free =
+            self.all_indexes().filter(|index| !self.indexes.contains(index) && !running.contains(index));
         for index in free.take(count) {
             plan.write_and_tell(Write::create(&POD, indexed(pod.clone(), self.job, index)), event.clone());
         }

@@ -1,5 +1,7 @@
 //! Jobs: pods that run to their end.
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use serde_json::{Value, json};
 use shoal_api::{Status, object};
@@ -13,6 +15,9 @@ use crate::support::{namespace, object as bare};
 
 /// Holds the pods of Jobs.
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
+/// The index of a pod of an indexed Job.
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 fn world(spec: Value) -> World {
     with_job(World::new(vec![Box::new(Jobs)]), spec)
@@ -66,6 +71,20 @@ fn end(world: &mut World, phase: &str, most: usize) {
 
 fn running(world: &World) -> usize {
     world.list(&POD, Some("demo")).iter().filter(|pod| pod["status"]["phase"].is_null()).count()
+}
+
+/// The indexes of the pods that run and are not about to go.
+fn indexes(world: &World) -> String {
+    let runs =
+        |pod: &&Arc<Value>| pod["status"]["phase"].is_null() && object::deletion_timestamp(pod).is_none();
+    let pods = world.list(&POD, None);
+    let mut indexes: Vec<String> = pods
+        .iter()
+        .filter(runs)
+        .filter_map(|pod| object::annotation(pod, INDEX).map(str::to_owned))
+        .collect();
+    indexes.sort();
+    indexes.join(" ")
 }
 
 fn status(world: &World) -> String {
@@ -194,17 +213,6 @@ fn a_job_is_suspended_and_goes_on() {
 fn an_indexed_job_has_a_pod_for_each_index() {
     let mut world = world(json!({"completionMode": "Indexed", "completions": 5, "parallelism": 3}));
     world.settle();
-    let indexes = |world: &World| {
-        let pods = world.list(&POD, None);
-        let mut indexes: Vec<String> = (pods.iter())
-            .filter(|pod| pod["status"]["phase"].is_null())
-            .filter_map(|pod| {
-                object::annotation(pod, "batch.kubernetes.io/job-completion-index").map(str::to_owned)
-            })
-            .collect();
-        indexes.sort();
-        indexes.join(" ")
-    };
     assert_eq!(indexes(&world), "0 1 2");
     end(&mut world, "Succeeded", 2);
     world.settle();
@@ -216,6 +224,64 @@ fn an_indexed_job_has_a_pod_for_each_index() {
         SuccessCriteriaMet True CompletionsReached Reached expected number of succeeded pods
         Complete True CompletionsReached Reached expected number of succeeded pods
     "#]].assert_eq(&status(&world));
+}
+
+#[test]
+fn an_indexed_job_shrinks_and_grows() {
+    let mut world =
+        world_with_a_node(json!({"completionMode": "Indexed", "completions": 6, "parallelism": 6}));
+    let resize = |world: &mut World, count: usize| {
+        world.change(&JOB, "demo", "j", |job| {
+            job["spec"]["completions"] = json!(count);
+            job["spec"]["parallelism"] = json!(count);
+        });
+        world.settle();
+        world.get(&JOB, "demo", "j").expect("it is there")["status"].clone()
+    };
+    let succeed = |world: &mut World, wanted: &[&str]| {
+        for pod in world.list(&POD, None) {
+            if wanted.contains(&object::annotation(&pod, INDEX).expect("it has an index")) {
+                world.change(&POD, "demo", object::name(&pod), |pod| {
+                    pod["status"]["phase"] = json!("Succeeded");
+                });
+            }
+        }
+        world.settle();
+    };
+    succeed(&mut world, &["1", "4", "5"]);
+    assert_eq!(indexes(&world), "0 2 3");
+    let status = resize(&mut world, 3);
+    assert_eq!((&status["completedIndexes"], &status["succeeded"]), (&json!("1"), &json!(1)));
+    assert_eq!(indexes(&world), "0 2", "what has no place goes, and nothing else");
+    assert!(status["failed"].is_null(), "{status}");
+    let status = resize(&mut world, 5);
+    assert_eq!(status["completedIndexes"], "1");
+    assert_eq!(indexes(&world), "0 2 3 4", "what is wanted again is done again");
+    let status = resize(&mut world, 2);
+    assert_eq!(indexes(&world), "0");
+    assert!(status["completionTime"].is_null(), "{status}");
+    succeed(&mut world, &["0"]);
+    let job = world.get(&JOB, "demo", "j").expect("it is there");
+    assert_eq!(job["status"]["completedIndexes"], "0,1");
+}
+
+#[test]
+fn of_too_many_pods_those_go_first_that_have_come_the_least_far() {
+    let mut world = world(json!({"completions": 9, "parallelism": 4}));
+    world.settle();
+    let pods: Vec<String> = world.list(&POD, None).iter().map(|pod| object::name(pod).to_owned()).collect();
+    // The first has no node yet, the second is not ready.
+    for (at, ready) in [(1, "False"), (2, "True"), (3, "True")] {
+        world.change(&POD, "demo", &pods[at], |pod| {
+            pod["spec"]["nodeName"] = json!("n1");
+            pod["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
+        });
+    }
+    world.settle();
+    world.change(&JOB, "demo", "j", |job| job["spec"]["parallelism"] = json!(2));
+    world.settle();
+    let left: Vec<String> = world.list(&POD, None).iter().map(|pod| object::name(pod).to_owned()).collect();
+    assert_eq!(left, pods[2..]);
 }
 
 #[test]
