@@ -43,7 +43,8 @@ const BACKOFF_EXCEEDED: &str = "BackoffLimitExceeded";
 /// Why a Job fails: it takes too long.
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
-/// Most ends that stand in a status by the identities of pods, as in Kubernetes: it is one object with all of them.
+/// Most ends that stand in a status by the identities of pods, as in Kubernetes: it is one object with all of them. So
+/// many pods one plan lets go at most.
 pub const UNCOUNTED_MAX: usize = 500;
 
 /// Runs Jobs.
@@ -550,9 +551,9 @@ fn is_tracked(pod: &Value) -> bool {
     object::finalizers(pod).any(|held| held == TRACKING)
 }
 
-/// Pods whose end is noted, or of no interest, may go.
+/// Pods whose end is noted, or of no interest, may go. Where there are many, those that went wake the Job for the rest.
 fn release(pods: &[Arc<Value>], plan: &mut Plan) {
-    let tracked = pods.iter().filter(|pod| is_tracked(pod));
+    let tracked = pods.iter().filter(|pod| is_tracked(pod)).take(UNCOUNTED_MAX);
     plan.writes.extend(tracked.map(|pod| Write::drop_finalizer(&POD, pod, TRACKING)));
 }
 

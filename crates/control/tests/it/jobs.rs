@@ -367,6 +367,21 @@ fn so_many_ends_stand_in_a_status_at_once() {
 }
 
 #[test]
+fn so_many_pods_are_let_go_at_once() {
+    for (count, first) in [(UNCOUNTED_MAX, UNCOUNTED_MAX), (UNCOUNTED_MAX + 1, UNCOUNTED_MAX)] {
+        let mut world = world(json!({"completions": count, "parallelism": count}));
+        world.settle();
+        world.delete(&JOB, "demo", "j", Some(Propagation::Foreground));
+        let plan = Jobs.plan(&world, &Key::new(&JOB, "demo", "j"), world.now());
+        assert_eq!(plan.writes.len(), first);
+        world.settle();
+        let pods = world.list(&POD, None);
+        assert_eq!(pods.len(), count);
+        assert!(pods.iter().all(|pod| object::finalizers(pod).next().is_none()), "all are, in the end");
+    }
+}
+
+#[test]
 fn what_a_job_takes_away_itself_has_not_failed() {
     for change in [json!({"parallelism": 1}), json!({"suspend": true})] {
         let mut world = world_with_a_node(json!({"completions": 5, "parallelism": 3, "backoffLimit": 0}));
