@@ -22,8 +22,9 @@ use crate::{commands, registry, serve};
 
 /// Where the agent of the node lives, in the data directory.
 const NODE_DIR: &str = "node";
-/// Pods have their addresses out of this range until the cluster gives the node one; nothing listens there.
-const POD_CIDR: &str = "10.244.0.0/24";
+/// Pods have their addresses out of this range until the cluster gives the node one; nothing listens there. It is none
+/// that a node is given, and none of the addresses of Services.
+const POD_CIDR: &str = "10.127.255.0/24";
 
 /// What ends one after the other: who is asked last is needed by those before.
 #[derive(Default)]
