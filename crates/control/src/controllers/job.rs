@@ -82,8 +82,8 @@ struct Uncounted {
 
 /// What a Job has come to.
 struct Verdict {
-    /// `Complete` or `Failed`.
-    kind: &'static str,
+    /// [`COMPLETE`] or [`FAILED`].
+    conditions: (&'static str, &'static str),
     reason: String,
     message: String,
 }
@@ -107,7 +107,6 @@ impl Controller for Jobs {
         }
         let claimed = pods::claim(world, (&JOB, &job), &POD, Some(TRACKING), |_| true);
         let mut plan = Plan { writes: claimed.writes, ..Plan::default() };
-        let run = Run::of(&job, &claimed.objects);
         if is_deleted(&job) {
             release(&claimed.objects, &mut plan);
             return plan;
@@ -117,7 +116,7 @@ impl Controller for Jobs {
             expire(&job, now, &mut plan);
             return plan;
         }
-        run.go(now, &mut plan);
+        Run::of(&job, &claimed.objects).go(now, &mut plan);
         plan
     }
 
@@ -183,10 +182,15 @@ fn is_true(job: &Value, kind: &str) -> bool {
 
 /// What was decided about a Job before: that stays, whatever becomes of its pods.
 fn decided(job: &Value) -> Option<Verdict> {
-    let (kind, known) = [COMPLETE, FAILED].into_iter().find_map(|(end, target)| {
-        condition(job, target).filter(|known| known["status"] == "True").map(|known| (end, known))
+    let (conditions, known) = [COMPLETE, FAILED].into_iter().find_map(|conditions| {
+        let known = condition(job, conditions.1).filter(|known| known["status"] == "True");
+        known.map(|known| (conditions, known))
     })?;
-    Some(Verdict { kind, reason: text(&known["reason"]).into(), message: text(&known["message"]).into() })
+    Some(Verdict {
+        conditions,
+        reason: text(&known["reason"]).into(),
+        message: text(&known["message"]).into(),
+    })
 }
 
 /// Whether a pod is made anew only when the one before has ended, and not as soon as that is being deleted.
@@ -344,7 +348,7 @@ impl<'a> Run<'a> {
         release(&self.noted, plan);
         match &verdict {
             // What is stopped because the Job failed has failed.
-            Some(verdict) if verdict.kind == FAILED.0 => {
+            Some(verdict) if verdict.conditions == FAILED => {
                 self.active.iter().take(PODS_PER_PLAN_MAX).for_each(|pod| self.delete(pod, plan));
             }
             Some(_) => self.withdraw(&self.active, plan),
@@ -388,8 +392,8 @@ impl<'a> Run<'a> {
         if let Some(verdict) = decided(self.job) {
             return Some(verdict);
         }
-        let is = |kind: &'static str, reason: &str, message: &str| {
-            Some(Verdict { kind, reason: reason.into(), message: message.into() })
+        let is = |conditions, reason: &str, message: &str| {
+            Some(Verdict { conditions, reason: reason.into(), message: message.into() })
         };
         let ends = self.ends();
         let limit = self.job["spec"]["backoffLimit"].as_i64().unwrap_or(6);
@@ -399,13 +403,13 @@ impl<'a> Run<'a> {
             .map(|container| number(&container["restartCount"]))
             .sum();
         if ends.failed > limit || (restarts > 0 && restarts >= limit.max(1)) {
-            return is(FAILED.0, BACKOFF_EXCEEDED, "Job has reached the specified backoff limit");
+            return is(FAILED, BACKOFF_EXCEEDED, "Job has reached the specified backoff limit");
         }
         let deadline = self.job["spec"]["activeDeadlineSeconds"].as_i64().filter(|_| !suspended);
         if let (Some(seconds), Some(start)) = (deadline, read_time(&status["startTime"])) {
             let end = after(start, seconds);
             if end <= now {
-                return is(FAILED.0, DEADLINE_EXCEEDED, "Job was active longer than specified deadline");
+                return is(FAILED, DEADLINE_EXCEEDED, "Job was active longer than specified deadline");
             }
             plan.requeue(end);
         }
@@ -415,15 +419,14 @@ impl<'a> Run<'a> {
             None => ends.succeeded > 0 && self.active.is_empty() && self.terminating.is_empty(),
         };
         if done {
-            return is(COMPLETE.0, "CompletionsReached", "Reached expected number of succeeded pods");
+            return is(COMPLETE, "CompletionsReached", "Reached expected number of succeeded pods");
         }
         None
     }
 
     /// Writes down what the Job has come to; the end itself when nothing of it runs and all is counted.
     fn end(&self, verdict: &Verdict, now: Moment, status: &mut Value, plan: &mut Plan) {
-        let Verdict { kind, reason, message } = verdict;
-        let (end, target) = if *kind == COMPLETE.0 { COMPLETE } else { FAILED };
+        let Verdict { conditions: (end, target), reason, message } = verdict;
         add_condition(status, target, "True", reason, message, now);
         let object = status.as_object_mut().expect("a status is an object");
         object.remove("active");
@@ -434,7 +437,7 @@ impl<'a> Run<'a> {
             return;
         }
         add_condition(status, end, "True", reason, message, now);
-        let event = if end == COMPLETE.0 {
+        let event = if verdict.conditions == COMPLETE {
             status["completionTime"] = json!(now.to_time());
             Event::normal(&JOB, self.job, "Completed", "Job completed".into())
         } else {
@@ -560,7 +563,7 @@ fn release(pods: &[Arc<Value>], plan: &mut Plan) {
 /// A Job that has ended goes after the time that it says.
 fn expire(job: &Value, now: Moment, plan: &mut Plan) {
     let Some(seconds) = job["spec"]["ttlSecondsAfterFinished"].as_i64() else { return };
-    let ends = ["Complete", "Failed"].iter().filter_map(|kind| condition(job, kind));
+    let ends = [COMPLETE, FAILED].into_iter().filter_map(|(end, _)| condition(job, end));
     let Some(end) = ends.filter_map(|known| read_time(&known["lastTransitionTime"])).max() else { return };
     let gone = after(end, seconds);
     if gone > now {
