@@ -1,8 +1,11 @@
 //! A story that a seed tells: minutes of changes and faults, then calm, then all must be as it was last asked.
 
+use shoal_control::known::JOB;
+use shoal_control::snapshot::Snapshot as _;
+
 use crate::cluster::Cluster;
 use crate::fault::Chance;
-use crate::story::act;
+use crate::story::{NAMESPACE, act};
 
 /// How long things go wrong, in seconds.
 const ROUGH_SECONDS: u64 = 400;
@@ -12,6 +15,9 @@ const CALM_SECONDS_MAX: u64 = 900;
 
 /// Seconds in which nothing at all may change once all has come to rest.
 const STILL_SECONDS: u64 = 60;
+
+/// Makes the Job.
+const JOB_LINE: &str = "job work completions=5 parallelism=2";
 
 /// How a seed's story went.
 pub struct Told {
@@ -52,7 +58,7 @@ fn live(cluster: &mut Cluster, chance: &mut Chance, lines: &mut Vec<String>) -> 
     }
     let works = chance.hits(500);
     if works {
-        say(cluster, "job work completions=5 parallelism=2".into())?;
+        say(cluster, JOB_LINE.into())?;
     }
     if chance.hits(800) {
         say(cluster, "rough".into())?;
@@ -65,12 +71,12 @@ fn live(cluster: &mut Cluster, chance: &mut Chance, lines: &mut Vec<String>) -> 
         if let Some(line) = event(chance, nodes) {
             say(cluster, line)?;
         }
-        if let Some(line) = works.then(|| event_of_job(chance)).flatten() {
+        if let Some(line) = works.then(|| event_of_job(chance, has_job(cluster))).flatten() {
             say(cluster, line)?;
         }
     }
     say(cluster, "resume web".into())?;
-    if works {
+    if has_job(cluster) {
         say(cluster, "parallelism work 2".into())?;
         say(cluster, "continue work".into())?;
     }
@@ -93,12 +99,20 @@ fn event(chance: &mut Chance, nodes: u64) -> Option<String> {
     })
 }
 
-/// What happens to the Job next.
-fn event_of_job(chance: &mut Chance) -> Option<String> {
+fn has_job(cluster: &Cluster) -> bool {
+    cluster.world.get(&JOB, NAMESPACE, "work").is_some()
+}
+
+/// What happens to the Job next; one that was deleted may be made anew before its pods are gone.
+fn event_of_job(chance: &mut Chance, is_there: bool) -> Option<String> {
+    if !is_there {
+        return chance.hits(500).then(|| JOB_LINE.into());
+    }
     Some(match chance.below(8) {
         0 => format!("parallelism work {}", chance.below(5)),
         1 => "suspend work".into(),
         2 | 3 => "continue work".into(),
+        4 => "delete work".into(),
         _ => return None,
     })
 }

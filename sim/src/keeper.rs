@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status, object};
-use shoal_control::plan::{Controller, Glance, Key, Plan, Write, after};
+use shoal_control::plan::{Controller, Glance, Key, Plan, after, is_stale};
 use shoal_control::snapshot::{Resource, Snapshot};
 use shoal_control::world::Changed;
 
@@ -15,9 +15,6 @@ use crate::fault::{Chance, Faults};
 
 /// Plans of one controller in one step: more than it needs, and few enough that others come between.
 const PLANS_PER_STEP_MAX: usize = 8;
-
-/// Writes of one plan that are carried out at the same time at most, as by the driver of the server.
-const WRITES_AT_ONCE: usize = 64;
 
 /// Longest wait after failures, in seconds.
 const BACKOFF_SECONDS_MAX: i64 = 16;
@@ -164,7 +161,7 @@ impl Keeper {
             self.catch_up(api);
         }
         if let Err(status) = &outcome
-            && !["Conflict", "NotFound", "AlreadyExists"].contains(&status.reason)
+            && !is_stale(status)
         {
             let plan = self.controller.failed(&self.view, key, api.now(), std::slice::from_ref(status));
             let wrote = !plan.writes.is_empty();
@@ -194,19 +191,12 @@ impl Keeper {
 /// Carries out writes in groups: those that do not need each other are on their way at the same time, and arrive in
 /// any order. The first failure is given back; what comes after its group is not done, unless it holds nothing up.
 fn carry_out(name: &'static str, plan: Plan, api: &mut Api<'_>) -> Result<(), Status> {
-    let mut writes = plan.writes.into_iter().peekable();
     let mut outcome = Ok(());
-    while let Some(first) = writes.next() {
-        let holds_up = first.holds_up();
-        let mut group = vec![first];
-        while let Some(next) = writes.next_if(|next| {
-            group.len() < WRITES_AT_ONCE && group.last().is_some_and(|last: &Write| last.goes_with(next))
-        }) {
-            group.push(next);
-        }
+    for mut group in plan.into_groups() {
+        let holds_up = group.holds_up();
         let mut done = Ok(());
-        while !group.is_empty() {
-            let write = group.swap_remove(api.chance.index(group.len()));
+        while !group.writes.is_empty() {
+            let write = group.writes.swap_remove(api.chance.index(group.writes.len()));
             done = done.and(api.write(name, write).map(|_| ()));
         }
         if done.is_err() && holds_up {

@@ -21,7 +21,8 @@ use shoal_control::snapshot::Snapshot as _;
 use crate::cluster::Cluster;
 use crate::fault::Faults;
 
-const NAMESPACE: &str = "default";
+/// Where all that a story tells of lives.
+pub(crate) const NAMESPACE: &str = "default";
 
 /// Runs a story; gives it back with what each line showed below it.
 ///
@@ -81,10 +82,12 @@ pub fn act(cluster: &mut Cluster, line: &str) -> Result<String, String> {
         ["pause", name] => change(cluster, &DEPLOYMENT, name, |spec| spec["paused"] = json!(true))?,
         ["resume", name] => change(cluster, &DEPLOYMENT, name, |spec| spec["paused"] = json!(false))?,
         ["delete", name] => {
-            if cluster.world.get(&DEPLOYMENT, NAMESPACE, name).is_none() {
-                return Err(format!("there is no deployment {name:?}"));
-            }
-            cluster.user(|world| world.delete(&DEPLOYMENT, NAMESPACE, name, Some(Propagation::Background)));
+            let is_there = |kind: &&&GroupVersionKind| cluster.world.get(kind, NAMESPACE, name).is_some();
+            let kinds: [&GroupVersionKind; 2] = [&DEPLOYMENT, &JOB];
+            let Some(kind) = kinds.iter().find(is_there) else {
+                return Err(format!("there is no deployment and no job {name:?}"));
+            };
+            cluster.user(|world| world.delete(kind, NAMESPACE, name, Some(Propagation::Background)));
         }
         ["tick", seconds] => cluster.tick(u64::try_from(number(seconds)?).unwrap_or_default())?,
         ["kill", name] => cluster.kill(name)?,

@@ -18,6 +18,10 @@ use shoal_api::{GroupVersionKind, Status, object};
 
 use crate::snapshot::{Snapshot, api_version};
 
+/// Most writes of one plan that are carried out at the same time: the store puts what waits into one commit, and more
+/// than this would only keep others waiting.
+pub const WRITES_AT_ONCE: usize = 64;
+
 /// A control loop.
 pub trait Controller: Send + Sync {
     /// Who it is, in events and in the log: `namespace-controller`.
@@ -194,6 +198,15 @@ pub enum Propagation {
     Orphan,
 }
 
+/// Writes that do not need each other, [`WRITES_AT_ONCE`] at most: they may be carried out at the same time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Group {
+    /// In the order of the plan.
+    pub writes: Vec<Write>,
+    /// What to tell people as soon as the write at the same place is done, as in [`Plan::told`].
+    pub told: Vec<Vec<Event>>,
+}
+
 /// What people are told about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -273,6 +286,32 @@ impl Plan {
     /// Asks to be planned again at `time`, or earlier when that was asked before.
     pub fn requeue(&mut self, time: Moment) {
         self.requeue_at = Some(self.requeue_at.map_or(time, |earlier| earlier.min(time)));
+    }
+
+    /// The writes in the order in which they are carried out: one group after the other.
+    pub fn into_groups(self) -> Vec<Group> {
+        let mut told = self.told.into_iter().peekable();
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, write) in self.writes.into_iter().enumerate() {
+            let open = groups.pop_if(|group| group.has_room_for(&write));
+            let mut group = open.unwrap_or_default();
+            let events = std::iter::from_fn(|| told.next_if(|(of, _)| *of == at));
+            group.told.push(events.map(|(_, event)| event).collect());
+            group.writes.push(write);
+            groups.push(group);
+        }
+        groups
+    }
+}
+
+impl Group {
+    /// Whether the groups after it must not be carried out when a write of it failed.
+    pub fn holds_up(&self) -> bool {
+        self.writes.iter().any(Write::holds_up)
+    }
+
+    fn has_room_for(&self, next: &Write) -> bool {
+        self.writes.len() < WRITES_AT_ONCE && self.writes.last().is_some_and(|last| last.goes_with(next))
     }
 }
 
@@ -418,6 +457,12 @@ impl Event {
             "firstTimestamp": time, "lastTimestamp": time, "eventTime": null, "count": 1,
         })
     }
+}
+
+/// Whether a write failed because the world is not as it was when the plan was made: then a new plan is made, and
+/// nobody needs to hear of it.
+pub fn is_stale(failure: &Status) -> bool {
+    ["Conflict", "NotFound", "AlreadyExists"].contains(&failure.reason)
 }
 
 /// What a change by a merge patch says of the object that was read.

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status};
 use shoal_base::backoff::Backoff;
-use shoal_control::plan::{Controller, Event, Interest, Key, Plan, Watched, Write};
+use shoal_control::plan::{Controller, Event, Group, Interest, Key, Plan, Watched, Write, is_stale};
 use shoal_control::snapshot::Snapshot;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -31,10 +31,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const REQUEUE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between repetitions at most.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-
-/// Writes of one plan that are carried out at the same time: the store puts what waits into one commit, and more
-/// than this would only keep others waiting.
-const WRITES_AT_ONCE: usize = 64;
 
 /// Keys that wait to be planned for.
 #[derive(Default)]
@@ -99,16 +95,17 @@ struct Hands {
 
 impl Hands {
     /// Carries out writes that do not need each other. A failure that holds nothing up is inside the answer.
-    async fn write_group(&self, group: (Vec<Write>, Vec<Vec<Event>>)) -> Result<Result<(), Status>, Status> {
-        let holds_up = group.0.iter().any(Write::holds_up);
-        match self.write(group.0, group.1).await {
+    async fn write_group(&self, group: Group) -> Result<Result<(), Status>, Status> {
+        let holds_up = group.holds_up();
+        match self.write(group).await {
             Err(status) if holds_up => Err(status),
             done => Ok(done),
         }
     }
 
     /// Carries out writes that do not need each other; tells of those that are done. The first failure is returned.
-    async fn write(&self, writes: Vec<Write>, mut told: Vec<Vec<Event>>) -> Result<(), Status> {
+    async fn write(&self, group: Group) -> Result<(), Status> {
+        let Group { writes, mut told } = group;
         let done = match <[Write; 1]>::try_from(writes) {
             Ok([one]) => vec![self.writer.write(one).await],
             Err(several) => join_all(several.into_iter().map(|write| self.writer.write(write))).await,
@@ -198,29 +195,15 @@ async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Ke
     }
 }
 
-async fn carry_out(api: &Api, hands: &Hands, plan: Plan) -> Result<(), Status> {
+async fn carry_out(api: &Api, hands: &Hands, mut plan: Plan) -> Result<(), Status> {
     let has_writes = !plan.writes.is_empty();
+    let events = std::mem::take(&mut plan.events);
     let mut outcome = Ok(());
-    let mut told = plan.told.into_iter().peekable();
-    let mut group: (Vec<Write>, Vec<Vec<Event>>) = Default::default();
-    for (at, write) in plan.writes.into_iter().enumerate() {
-        let ends = group.0.last().is_some_and(|last| !last.goes_with(&write));
-        if ends || group.0.len() == WRITES_AT_ONCE {
-            let group = std::mem::take(&mut group);
-            outcome = outcome.and(hands.write_group(group).await?);
-        }
-        group.0.push(write);
-        group
-            .1
-            .push(std::iter::from_fn(|| told.next_if(|(of, _)| *of == at)).map(|(_, event)| event).collect());
-    }
-    if !group.0.is_empty() {
+    for group in plan.into_groups() {
         outcome = outcome.and(hands.write_group(group).await?);
     }
     outcome?;
-    for event in plan.events {
-        hands.tell(event);
-    }
+    events.into_iter().for_each(|event| hands.tell(event));
     if has_writes {
         catch_up(api).await;
     }
@@ -233,10 +216,6 @@ async fn catch_up(api: &Api) {
     if let Err(status) = api.settle().await {
         tracing::debug!(error = %status, "the world lags behind the store");
     }
-}
-
-fn is_stale(status: &Status) -> bool {
-    ["Conflict", "NotFound", "AlreadyExists"].contains(&status.reason)
 }
 
 fn shown(key: &Key) -> String {

@@ -24,8 +24,9 @@ use crate::{commands, registry, serve};
 pub(crate) const OTHERS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 /// Where the agent of the node lives, in the data directory.
 const NODE_DIR: &str = "node";
-/// Pods have their addresses out of this range until the cluster gives the node one; nothing listens there.
-const POD_CIDR: &str = "10.244.0.0/24";
+/// Pods have their addresses out of this range until the cluster gives the node one; nothing listens there. It is none
+/// that a node is given, and none of the addresses of Services.
+const POD_CIDR: &str = "10.127.255.0/24";
 
 /// What ends one after the other: who is asked last is needed by those before.
 #[derive(Default)]

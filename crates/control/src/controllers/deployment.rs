@@ -53,7 +53,7 @@ impl Controller for Deployments {
         let Some(deployment) = world.get(&DEPLOYMENT, &key.namespace, &key.name) else {
             return Plan::default();
         };
-        let claimed = pods::claim(world, (&DEPLOYMENT, &deployment), &REPLICA_SET, |_| true);
+        let claimed = pods::claim(world, (&DEPLOYMENT, &deployment), &REPLICA_SET, None, |_| true);
         let mut step = Step {
             world,
             now,

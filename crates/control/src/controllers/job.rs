@@ -4,18 +4,20 @@
 //! identity stands there until the finalizer is seen to be gone. What the Job takes away by itself is let go first, and
 //! not counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shoal_api::time::Moment;
-use shoal_api::{Status, object};
+use shoal_api::{GroupVersionKind, Status, object};
 
 use super::pods::{self, condition, number};
+use super::ranks;
 use super::replica_set::PODS_PER_PLAN_MAX;
 use crate::known::{JOB, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Propagation, Write, after, read_time};
-use crate::snapshot::{Snapshot, is_deleted, items, text};
+use crate::snapshot::{Snapshot, api_version, controller_of, is_deleted, items, text};
 
 /// Finalizer of pods whose end is not counted yet.
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -41,7 +43,8 @@ const BACKOFF_EXCEEDED: &str = "BackoffLimitExceeded";
 /// Why a Job fails: it takes too long.
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
-/// Most ends that stand in a status by the identities of pods, as in Kubernetes: it is one object with all of them.
+/// Most ends that stand in a status by the identities of pods, as in Kubernetes: it is one object with all of them. So
+/// many pods one plan lets go at most.
 pub const UNCOUNTED_MAX: usize = 500;
 
 /// Runs Jobs.
@@ -79,8 +82,8 @@ struct Uncounted {
 
 /// What a Job has come to.
 struct Verdict {
-    /// `Complete` or `Failed`.
-    kind: &'static str,
+    /// [`COMPLETE`] or [`FAILED`].
+    conditions: (&'static str, &'static str),
     reason: String,
     message: String,
 }
@@ -91,17 +94,19 @@ impl Controller for Jobs {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::own(&JOB), Interest::of(&POD, |world, _, pod| pods::managers(world, &JOB, pod))]
+        vec![Interest::own(&JOB), Interest::of(&JOB, left_behind), Interest::of(&POD, woken_by_pod)]
     }
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
+        if key.kind == *POD {
+            return let_go(world, key);
+        }
         let Some(job) = world.get(&JOB, &key.namespace, &key.name) else { return Plan::default() };
         if !["", "kubernetes.io/job-controller"].contains(&text(&job["spec"]["managedBy"])) {
             return Plan::default();
         }
-        let claimed = pods::claim(world, (&JOB, &job), &POD, |_| true);
+        let claimed = pods::claim(world, (&JOB, &job), &POD, Some(TRACKING), |_| true);
         let mut plan = Plan { writes: claimed.writes, ..Plan::default() };
-        let run = Run::of(&job, &claimed.objects);
         if is_deleted(&job) {
             release(&claimed.objects, &mut plan);
             return plan;
@@ -111,11 +116,14 @@ impl Controller for Jobs {
             expire(&job, now, &mut plan);
             return plan;
         }
-        run.go(now, &mut plan);
+        Run::of(&job, &claimed.objects).go(now, &mut plan);
         plan
     }
 
     fn failed(&self, world: &dyn Snapshot, key: &Key, _: Moment, failures: &[Status]) -> Plan {
+        if key.kind == *POD {
+            return Plan::default();
+        }
         let (Some(job), Some(failure)) = (world.get(&JOB, &key.namespace, &key.name), failures.first())
         else {
             return Plan::default();
@@ -123,6 +131,44 @@ impl Controller for Jobs {
         let message = format!("Error creating: {}", failure.message);
         Plan { events: vec![Event::warning(&JOB, &job, "FailedCreate", message)], ..Plan::default() }
     }
+}
+
+/// The pods that a Job which is gone left behind.
+fn left_behind(world: &dyn Snapshot, _: &GroupVersionKind, job: &Value) -> Vec<Key> {
+    if is_there(world, object::namespace(job), object::name(job), object::uid(job)) {
+        return Vec::new();
+    }
+    world.owned_of(object::uid(job), &POD).iter().map(|pod| Key::of(&POD, pod)).collect()
+}
+
+/// The Job of a pod; the pod itself where it waits for a Job that there is not.
+fn woken_by_pod(world: &dyn Snapshot, _: &GroupVersionKind, pod: &Value) -> Vec<Key> {
+    let mut keys = pods::managers(world, &JOB, pod);
+    if is_forsaken(world, pod) {
+        keys.push(Key::of(&POD, pod));
+    }
+    keys
+}
+
+/// Nobody counts the end of a pod whose Job is gone, or let it go: nothing needs to wait for that.
+fn let_go(world: &dyn Snapshot, key: &Key) -> Plan {
+    let pod = world.get(&POD, &key.namespace, &key.name).filter(|pod| is_forsaken(world, pod));
+    pod.map(|pod| Plan::write(Write::drop_finalizer(&POD, &pod, TRACKING))).unwrap_or_default()
+}
+
+/// Whether a pod waits for its end to be counted, and there is no Job that would. What something else than a Job
+/// manages is not ours to let go.
+fn is_forsaken(world: &dyn Snapshot, pod: &Value) -> bool {
+    is_tracked(pod)
+        && controller_of(pod).is_none_or(|owner| {
+            let is_job = owner["kind"] == *JOB.kind && owner["apiVersion"] == api_version(&JOB);
+            is_job && !is_there(world, object::namespace(pod), text(&owner["name"]), text(&owner["uid"]))
+        })
+}
+
+/// Whether there is a Job of this name that is this one.
+fn is_there(world: &dyn Snapshot, namespace: &str, name: &str, uid: &str) -> bool {
+    world.get(&JOB, namespace, name).is_some_and(|job| object::uid(&job) == uid)
 }
 
 /// Whether a Job has come to its end.
@@ -136,10 +182,15 @@ fn is_true(job: &Value, kind: &str) -> bool {
 
 /// What was decided about a Job before: that stays, whatever becomes of its pods.
 fn decided(job: &Value) -> Option<Verdict> {
-    let (kind, known) = [COMPLETE, FAILED].into_iter().find_map(|(end, target)| {
-        condition(job, target).filter(|known| known["status"] == "True").map(|known| (end, known))
+    let (conditions, known) = [COMPLETE, FAILED].into_iter().find_map(|conditions| {
+        let known = condition(job, conditions.1).filter(|known| known["status"] == "True");
+        known.map(|known| (conditions, known))
     })?;
-    Some(Verdict { kind, reason: text(&known["reason"]).into(), message: text(&known["message"]).into() })
+    Some(Verdict {
+        conditions,
+        reason: text(&known["reason"]).into(),
+        message: text(&known["message"]).into(),
+    })
 }
 
 /// Whether a pod is made anew only when the one before has ended, and not as soon as that is being deleted.
@@ -190,6 +241,9 @@ impl<'a> Run<'a> {
             last_failure: None,
             indexes: read_indexes(text(&status["completedIndexes"])),
         };
+        // A Job may have fewer completions than it had.
+        let all = run.all_indexes();
+        run.indexes.retain(|index| all.contains(index));
         run.count_released(pods);
         for pod in pods {
             if pods::phase(pod) == "Failed" {
@@ -229,7 +283,7 @@ impl<'a> Run<'a> {
         let uid = object::uid(pod);
         if succeeded && self.is_indexed() {
             // An index is there once, however often it is noted.
-            let all = 0..self.completions().unwrap_or_default();
+            let all = self.all_indexes();
             self.indexes.extend(index_of(pod).filter(|index| all.contains(index)));
         } else if !self.uncounted.has(uid) {
             let full = self.uncounted.len() >= UNCOUNTED_MAX;
@@ -255,6 +309,11 @@ impl<'a> Run<'a> {
 
     fn completions(&self) -> Option<i64> {
         self.job["spec"]["completions"].as_i64()
+    }
+
+    /// The indexes that an indexed Job has.
+    fn all_indexes(&self) -> Range<i64> {
+        0..self.completions().unwrap_or_default()
     }
 
     /// All ends, counted or not.
@@ -289,7 +348,7 @@ impl<'a> Run<'a> {
         release(&self.noted, plan);
         match &verdict {
             // What is stopped because the Job failed has failed.
-            Some(verdict) if verdict.kind == FAILED.0 => {
+            Some(verdict) if verdict.conditions == FAILED => {
                 self.active.iter().take(PODS_PER_PLAN_MAX).for_each(|pod| self.delete(pod, plan));
             }
             Some(_) => self.withdraw(&self.active, plan),
@@ -333,8 +392,8 @@ impl<'a> Run<'a> {
         if let Some(verdict) = decided(self.job) {
             return Some(verdict);
         }
-        let is = |kind: &'static str, reason: &str, message: &str| {
-            Some(Verdict { kind, reason: reason.into(), message: message.into() })
+        let is = |conditions, reason: &str, message: &str| {
+            Some(Verdict { conditions, reason: reason.into(), message: message.into() })
         };
         let ends = self.ends();
         let limit = self.job["spec"]["backoffLimit"].as_i64().unwrap_or(6);
@@ -344,13 +403,13 @@ impl<'a> Run<'a> {
             .map(|container| number(&container["restartCount"]))
             .sum();
         if ends.failed > limit || (restarts > 0 && restarts >= limit.max(1)) {
-            return is(FAILED.0, BACKOFF_EXCEEDED, "Job has reached the specified backoff limit");
+            return is(FAILED, BACKOFF_EXCEEDED, "Job has reached the specified backoff limit");
         }
         let deadline = self.job["spec"]["activeDeadlineSeconds"].as_i64().filter(|_| !suspended);
         if let (Some(seconds), Some(start)) = (deadline, read_time(&status["startTime"])) {
             let end = after(start, seconds);
             if end <= now {
-                return is(FAILED.0, DEADLINE_EXCEEDED, "Job was active longer than specified deadline");
+                return is(FAILED, DEADLINE_EXCEEDED, "Job was active longer than specified deadline");
             }
             plan.requeue(end);
         }
@@ -360,15 +419,14 @@ impl<'a> Run<'a> {
             None => ends.succeeded > 0 && self.active.is_empty() && self.terminating.is_empty(),
         };
         if done {
-            return is(COMPLETE.0, "CompletionsReached", "Reached expected number of succeeded pods");
+            return is(COMPLETE, "CompletionsReached", "Reached expected number of succeeded pods");
         }
         None
     }
 
     /// Writes down what the Job has come to; the end itself when nothing of it runs and all is counted.
     fn end(&self, verdict: &Verdict, now: Moment, status: &mut Value, plan: &mut Plan) {
-        let Verdict { kind, reason, message } = verdict;
-        let (end, target) = if *kind == COMPLETE.0 { COMPLETE } else { FAILED };
+        let Verdict { conditions: (end, target), reason, message } = verdict;
         add_condition(status, target, "True", reason, message, now);
         let object = status.as_object_mut().expect("a status is an object");
         object.remove("active");
@@ -379,7 +437,7 @@ impl<'a> Run<'a> {
             return;
         }
         add_condition(status, end, "True", reason, message, now);
-        let event = if end == COMPLETE.0 {
+        let event = if verdict.conditions == COMPLETE {
             status["completionTime"] = json!(now.to_time());
             Event::normal(&JOB, self.job, "Completed", "Job completed".into())
         } else {
@@ -403,8 +461,9 @@ impl<'a> Run<'a> {
             None => parallelism,
         };
         let wanted = usize::try_from(wanted).unwrap_or_default();
-        if self.active.len() > wanted {
-            self.withdraw(&self.active[wanted..], plan);
+        let excess = self.excess(wanted, now);
+        if !excess.is_empty() {
+            self.withdraw(&excess, plan);
             return;
         }
         let ending = if waits_for_ends(self.job) { self.terminating.len() } else { 0 };
@@ -424,6 +483,21 @@ impl<'a> Run<'a> {
         self.create(missing, plan);
     }
 
+    /// The pods that are too many where `wanted` may run: first those whose index the Job does not have, however few
+    /// run, then those that have come the least far.
+    fn excess(&self, wanted: usize, now: Moment) -> Vec<Arc<Value>> {
+        let all = self.all_indexes();
+        let has_place =
+            |pod: &Arc<Value>| !self.is_indexed() || index_of(pod).is_some_and(|index| all.contains(&index));
+        let (useful, mut excess): (Vec<_>, Vec<_>) = self.active.iter().cloned().partition(has_place);
+        if useful.len() > wanted {
+            // On which node a pod of a Job runs makes no difference.
+            let first = ranks::first_to_go(&useful, &HashMap::new(), now);
+            excess.extend(first.into_iter().take(useful.len() - wanted).cloned());
+        }
+        excess
+    }
+
     fn create(&self, count: usize, plan: &mut Plan) {
         let event = Event::normal(&JOB, self.job, "SuccessfulCreate", "Created pod: {name}".into());
         let mut pod = pods::from_template(&JOB, self.job, &self.job["spec"]["template"]);
@@ -438,8 +512,8 @@ impl<'a> Run<'a> {
         let ending = self.terminating.iter().filter(|_| waits_for_ends(self.job));
         let running: BTreeSet<i64> =
             self.active.iter().chain(ending).filter_map(|pod| index_of(pod)).collect();
-        let all = 0..self.completions().unwrap_or_default();
-        let free = all.filter(|index| !self.indexes.contains(index) && !running.contains(index));
+        let free =
+            self.all_indexes().filter(|index| !self.indexes.contains(index) && !running.contains(index));
         for index in free.take(count) {
             plan.write_and_tell(Write::create(&POD, indexed(pod.clone(), self.job, index)), event.clone());
         }
@@ -480,16 +554,16 @@ fn is_tracked(pod: &Value) -> bool {
     object::finalizers(pod).any(|held| held == TRACKING)
 }
 
-/// Pods whose end is noted, or of no interest, may go.
+/// Pods whose end is noted, or of no interest, may go. Where there are many, those that went wake the Job for the rest.
 fn release(pods: &[Arc<Value>], plan: &mut Plan) {
-    let tracked = pods.iter().filter(|pod| is_tracked(pod));
+    let tracked = pods.iter().filter(|pod| is_tracked(pod)).take(UNCOUNTED_MAX);
     plan.writes.extend(tracked.map(|pod| Write::drop_finalizer(&POD, pod, TRACKING)));
 }
 
 /// A Job that has ended goes after the time that it says.
 fn expire(job: &Value, now: Moment, plan: &mut Plan) {
     let Some(seconds) = job["spec"]["ttlSecondsAfterFinished"].as_i64() else { return };
-    let ends = ["Complete", "Failed"].iter().filter_map(|kind| condition(job, kind));
+    let ends = [COMPLETE, FAILED].into_iter().filter_map(|(end, _)| condition(job, end));
     let Some(end) = ends.filter_map(|known| read_time(&known["lastTransitionTime"])).max() else { return };
     let gone = after(end, seconds);
     if gone > now {

@@ -10,6 +10,7 @@ use shoal_api::quantity::Quantity;
 use shoal_api::time::Moment;
 
 use super::pods::{condition, created, has_ended, is_ready};
+use super::replica_set::PODS_PER_PLAN_MAX;
 use crate::bootstrap::NODE_LEASES;
 use crate::known::{LEASE, NODE, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Write, after, read_time};
@@ -140,18 +141,23 @@ fn give_up(node: &Arc<Value>, now: Moment, plan: &mut Plan) -> bool {
     true
 }
 
-/// Pods of a node that is lost serve nobody.
+/// Pods of a node that is lost serve nobody. Where there are many, the next plan goes on.
 fn unready_pods(world: &dyn Snapshot, node: &Value, now: Moment, plan: &mut Plan) {
     let here = |pod: &&Arc<Value>| pod["spec"]["nodeName"] == *object::name(node) && is_ready(pod);
-    for pod in world.list(&POD, None).iter().filter(here) {
+    let pods = world.list(&POD, None);
+    let mut ready = pods.iter().filter(here);
+    for pod in ready.by_ref().take(PODS_PER_PLAN_MAX) {
         let mut conditions: Vec<Value> = items(&pod["status"]["conditions"]).cloned().collect();
-        for ready in conditions.iter_mut().filter(|known| known["type"] == "Ready") {
-            ready["status"] = json!("False");
-            ready["lastTransitionTime"] = json!(now.to_time());
+        for known in conditions.iter_mut().filter(|known| known["type"] == "Ready") {
+            known["status"] = json!("False");
+            known["lastTransitionTime"] = json!(now.to_time());
         }
         let write = Write::patch_status(&POD, pod, &json!({"conditions": conditions}));
         let event = Event::warning(&POD, pod, "NodeNotReady", "Node is not ready".into());
         plan.write_and_tell(write, event);
+    }
+    if ready.next().is_some() {
+        plan.requeue(now);
     }
 }
 

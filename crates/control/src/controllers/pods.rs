@@ -99,13 +99,23 @@ pub(crate) struct Claimed {
 }
 
 /// What `owner` manages of one kind: what it selects of its own and of what nobody manages. What it manages and
-/// selects no longer it lets go; an owner that is being deleted takes nothing and lets nothing go.
+/// selects no longer it lets go; an owner that is being deleted takes nothing and lets nothing go. With a `finalizer`,
+/// what it takes is held by it, and what it lets go no longer is.
 pub(crate) fn claim(
     world: &dyn Snapshot,
     (owner_kind, owner): (&GroupVersionKind, &Value),
     kind: &GroupVersionKind,
+    finalizer: Option<&str>,
     wanted: fn(&Value) -> bool,
 ) -> Claimed {
+    let change = |object: &Value, owners: Vec<&Value>, takes: bool| {
+        let mut metadata = json!({"ownerReferences": owners});
+        if let Some(finalizer) = finalizer {
+            let others = object::finalizers(object).filter(|held| *held != finalizer);
+            metadata["finalizers"] = others.chain(takes.then_some(finalizer)).collect();
+        }
+        Write::patch_metadata(kind, object, metadata)
+    };
     let selector = selector(&owner["spec"]["selector"]);
     let deleted = is_deleted(owner);
     let mut claimed = Claimed { objects: Vec::new(), writes: Vec::new() };
@@ -119,7 +129,7 @@ pub(crate) fn claim(
         } else if !deleted {
             let others: Vec<&Value> =
                 object::owners(&owned).filter(|by| by["uid"] != *object::uid(owner)).collect();
-            claimed.writes.push(Write::patch_metadata(kind, &owned, json!({"ownerReferences": others})));
+            claimed.writes.push(change(&owned, others, false));
         }
     }
     if deleted {
@@ -129,10 +139,9 @@ pub(crate) fn claim(
         if is_deleted(&free) || !wanted(&free) || !selector.matches(&free) {
             continue;
         }
-        let mut owners: Vec<Value> =
-            object::owners(&free).filter(|by| by["uid"] != *object::uid(owner)).cloned().collect();
-        owners.push(managed_by(owner_kind, owner));
-        claimed.writes.push(Write::patch_metadata(kind, &free, json!({"ownerReferences": owners})));
+        let ours = managed_by(owner_kind, owner);
+        let others = object::owners(&free).filter(|by| by["uid"] != *object::uid(owner));
+        claimed.writes.push(change(&free, others.chain([&ours]).collect(), true));
         claimed.objects.push(free);
     }
     claimed

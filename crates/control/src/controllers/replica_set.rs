@@ -37,7 +37,7 @@ impl Controller for ReplicaSets {
 
     fn plan(&self, world: &dyn Snapshot, key: &Key, now: Moment) -> Plan {
         let Some(set) = world.get(&REPLICA_SET, &key.namespace, &key.name) else { return Plan::default() };
-        let claimed = pods::claim(world, (&REPLICA_SET, &set), &POD, pods::is_active);
+        let claimed = pods::claim(world, (&REPLICA_SET, &set), &POD, None, pods::is_active);
         let mut plan = Plan { writes: claimed.writes, ..Plan::default() };
         let pods = claimed.objects;
         if !is_deleted(&set) {
@@ -64,7 +64,7 @@ impl Controller for ReplicaSets {
         else {
             return Plan::default();
         };
-        let claimed = pods::claim(world, (&REPLICA_SET, &set), &POD, pods::is_active);
+        let claimed = pods::claim(world, (&REPLICA_SET, &set), &POD, None, pods::is_active);
         let wanted = number(&set["spec"]["replicas"]);
         let too_few = i64::try_from(claimed.objects.len()).unwrap_or(i64::MAX) < wanted;
         let (reason, verb) =

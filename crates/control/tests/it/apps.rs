@@ -407,16 +407,21 @@ fn the_number_of_replicas_is_the_apps_unless_the_load_decides() {
     assert_eq!(replicas(&world), 2, "and what is out of bounds is put right");
 }
 
-#[test]
-fn an_app_says_how_it_is_and_what_to_do() {
-    let mut world = world(json!({"component": "hello.wasm", "routes": [{"host": "a.example"}]}));
+/// The first pod gets no node, for this reason; gives its name.
+fn unschedulable(world: &mut World, message: &str) -> String {
     let pod = object::name(&world.list(&POD, Some("demo"))[0]).to_owned();
     world.change(&POD, "demo", &pod, |pod| {
         pod["status"] = json!({"conditions": [{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": "no nodes available to schedule pods",
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
         }]});
     });
+    pod
+}
+
+#[test]
+fn an_app_says_how_it_is_and_what_to_do() {
+    let mut world = world(json!({"component": "hello.wasm", "routes": [{"host": "a.example"}]}));
+    let pod = unschedulable(&mut world, "no nodes available to schedule pods");
     world.settle();
     expect![[r#"
         0/1 "http://a.example"
@@ -551,12 +556,7 @@ fn an_app_whose_certificate_is_taken_away_has_none() {
 #[test]
 fn what_an_app_of_the_same_name_left_behind_is_not_its_own() {
     let mut world = world(json!({"component": "hello.wasm"}));
-    let pod = object::name(&world.list(&POD, Some("demo"))[0]).to_owned();
-    world.change(&POD, "demo", &pod, |pod| {
-        pod["status"] = json!({"conditions": [{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room",
-        }]});
-    });
+    unschedulable(&mut world, "no room");
     // How the reference is written besides makes no difference.
     world.change(&DEPLOYMENT, "demo", "shop", |deployment| {
         deployment["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = json!(false);

@@ -1,15 +1,23 @@
 //! Jobs: pods that run to their end.
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use serde_json::{Value, json};
 use shoal_api::{Status, object};
 use shoal_control::controllers::job::{Jobs, UNCOUNTED_MAX};
 use shoal_control::known::{JOB, POD};
-use shoal_control::plan::{Controller as _, Key};
+use shoal_control::plan::{Controller as _, Key, Propagation};
 use shoal_control::snapshot::Snapshot as _;
 use shoal_control::world::World;
 
 use crate::support::{namespace, object as bare};
+
+/// Holds the pods of Jobs.
+const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
+/// The index of a pod of an indexed Job.
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 fn world(spec: Value) -> World {
     with_job(World::new(vec![Box::new(Jobs)]), spec)
@@ -63,6 +71,20 @@ fn end(world: &mut World, phase: &str, most: usize) {
 
 fn running(world: &World) -> usize {
     world.list(&POD, Some("demo")).iter().filter(|pod| pod["status"]["phase"].is_null()).count()
+}
+
+/// The indexes of the pods that run and are not about to go.
+fn indexes(world: &World) -> String {
+    let runs =
+        |pod: &&Arc<Value>| pod["status"]["phase"].is_null() && object::deletion_timestamp(pod).is_none();
+    let pods = world.list(&POD, None);
+    let mut indexes: Vec<String> = pods
+        .iter()
+        .filter(runs)
+        .filter_map(|pod| object::annotation(pod, INDEX).map(str::to_owned))
+        .collect();
+    indexes.sort();
+    indexes.join(" ")
 }
 
 fn status(world: &World) -> String {
@@ -191,17 +213,6 @@ fn a_job_is_suspended_and_goes_on() {
 fn an_indexed_job_has_a_pod_for_each_index() {
     let mut world = world(json!({"completionMode": "Indexed", "completions": 5, "parallelism": 3}));
     world.settle();
-    let indexes = |world: &World| {
-        let pods = world.list(&POD, None);
-        let mut indexes: Vec<String> = (pods.iter())
-            .filter(|pod| pod["status"]["phase"].is_null())
-            .filter_map(|pod| {
-                object::annotation(pod, "batch.kubernetes.io/job-completion-index").map(str::to_owned)
-            })
-            .collect();
-        indexes.sort();
-        indexes.join(" ")
-    };
     assert_eq!(indexes(&world), "0 1 2");
     end(&mut world, "Succeeded", 2);
     world.settle();
@@ -213,6 +224,64 @@ fn an_indexed_job_has_a_pod_for_each_index() {
         SuccessCriteriaMet True CompletionsReached Reached expected number of succeeded pods
         Complete True CompletionsReached Reached expected number of succeeded pods
     "#]].assert_eq(&status(&world));
+}
+
+#[test]
+fn an_indexed_job_shrinks_and_grows() {
+    let mut world =
+        world_with_a_node(json!({"completionMode": "Indexed", "completions": 6, "parallelism": 6}));
+    let resize = |world: &mut World, count: usize| {
+        world.change(&JOB, "demo", "j", |job| {
+            job["spec"]["completions"] = json!(count);
+            job["spec"]["parallelism"] = json!(count);
+        });
+        world.settle();
+        world.get(&JOB, "demo", "j").expect("it is there")["status"].clone()
+    };
+    let succeed = |world: &mut World, wanted: &[&str]| {
+        for pod in world.list(&POD, None) {
+            if wanted.contains(&object::annotation(&pod, INDEX).expect("it has an index")) {
+                world.change(&POD, "demo", object::name(&pod), |pod| {
+                    pod["status"]["phase"] = json!("Succeeded");
+                });
+            }
+        }
+        world.settle();
+    };
+    succeed(&mut world, &["1", "4", "5"]);
+    assert_eq!(indexes(&world), "0 2 3");
+    let status = resize(&mut world, 3);
+    assert_eq!((&status["completedIndexes"], &status["succeeded"]), (&json!("1"), &json!(1)));
+    assert_eq!(indexes(&world), "0 2", "what has no place goes, and nothing else");
+    assert!(status["failed"].is_null(), "{status}");
+    let status = resize(&mut world, 5);
+    assert_eq!(status["completedIndexes"], "1");
+    assert_eq!(indexes(&world), "0 2 3 4", "what is wanted again is done again");
+    let status = resize(&mut world, 2);
+    assert_eq!(indexes(&world), "0");
+    assert!(status["completionTime"].is_null(), "{status}");
+    succeed(&mut world, &["0"]);
+    let job = world.get(&JOB, "demo", "j").expect("it is there");
+    assert_eq!(job["status"]["completedIndexes"], "0,1");
+}
+
+#[test]
+fn of_too_many_pods_those_go_first_that_have_come_the_least_far() {
+    let mut world = world(json!({"completions": 9, "parallelism": 4}));
+    world.settle();
+    let pods: Vec<String> = world.list(&POD, None).iter().map(|pod| object::name(pod).to_owned()).collect();
+    // The first has no node yet, the second is not ready.
+    for (at, ready) in [(1, "False"), (2, "True"), (3, "True")] {
+        world.change(&POD, "demo", &pods[at], |pod| {
+            pod["spec"]["nodeName"] = json!("n1");
+            pod["status"] = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]});
+        });
+    }
+    world.settle();
+    world.change(&JOB, "demo", "j", |job| job["spec"]["parallelism"] = json!(2));
+    world.settle();
+    let left: Vec<String> = world.list(&POD, None).iter().map(|pod| object::name(pod).to_owned()).collect();
+    assert_eq!(left, pods[2..]);
 }
 
 #[test]
@@ -295,6 +364,21 @@ fn so_many_ends_stand_in_a_status_at_once() {
     assert!(status(&world).contains("Complete True"));
     let job = world.get(&JOB, "demo", "j").expect("it is there");
     assert_eq!(job["status"]["succeeded"], all);
+}
+
+#[test]
+fn so_many_pods_are_let_go_at_once() {
+    for (count, first) in [(UNCOUNTED_MAX, UNCOUNTED_MAX), (UNCOUNTED_MAX + 1, UNCOUNTED_MAX)] {
+        let mut world = world(json!({"completions": count, "parallelism": count}));
+        world.settle();
+        world.delete(&JOB, "demo", "j", Some(Propagation::Foreground));
+        let plan = Jobs.plan(&world, &Key::new(&JOB, "demo", "j"), world.now());
+        assert_eq!(plan.writes.len(), first);
+        world.settle();
+        let pods = world.list(&POD, None);
+        assert_eq!(pods.len(), count);
+        assert!(pods.iter().all(|pod| object::finalizers(pod).next().is_none()), "all are, in the end");
+    }
 }
 
 #[test]
@@ -381,4 +465,88 @@ fn what_is_decided_about_a_job_stays() {
         let job = world.get(&JOB, "demo", "j").expect("it is there");
         assert_eq!(job["status"]["failed"], 1);
     }
+}
+
+/// The finalizers of each pod, by its name.
+fn held(world: &World) -> Vec<String> {
+    let line =
+        |pod: &Value| format!("{} {:?}", object::name(pod), object::finalizers(pod).collect::<Vec<_>>());
+    world.list(&POD, None).iter().map(|pod| line(pod)).collect()
+}
+
+#[test]
+fn pods_of_a_job_that_is_gone_are_let_go() {
+    for anew in [false, true] {
+        let mut world = world_with_a_node(json!({"completions": 2, "parallelism": 2}));
+        let mut again = Value::clone(&world.get(&JOB, "demo", "j").expect("it is there"));
+        assert_eq!(held(&world).len(), 2);
+        world.delete(&JOB, "demo", "j", Some(Propagation::Background));
+        if anew {
+            // One of the same name is not theirs.
+            again["metadata"] = json!({"name": "j", "namespace": "demo"});
+            again["spec"]["parallelism"] = json!(0);
+            again["status"] = json!({});
+            world.apply(again);
+        }
+        let told = world.settle();
+        assert_eq!(told.matches(r#"{"metadata":{"finalizers":[]}}"#).count(), 2, "{told}");
+        // What runs stays until somebody deletes it, and goes when its node lets it.
+        assert_eq!(running(&world), 2);
+        for pod in world.list(&POD, None) {
+            world.delete(&POD, "demo", object::name(&pod), None);
+        }
+        end(&mut world, "Failed", 2);
+        assert_eq!(held(&world), Vec::<String>::new());
+        assert_eq!(world.settle().matches("job-controller").count(), 0);
+    }
+}
+
+#[test]
+fn a_pod_that_no_job_manages_any_more_is_let_go() {
+    for (deleted, labels) in [(false, json!({})), (true, json!({"job": "j"}))] {
+        let mut world = world_with_a_node(json!({}));
+        let name = object::name(&world.list(&POD, None)[0]).to_owned();
+        if deleted {
+            world.delete(&POD, "demo", &name, None);
+        }
+        world.change(&POD, "demo", &name, |pod| {
+            pod["metadata"]["ownerReferences"] = Value::Null;
+            pod["metadata"]["labels"] = labels.clone();
+        });
+        world.settle();
+        let pod = world.get(&POD, "demo", &name).expect("it runs");
+        assert_eq!(object::finalizers(&pod).next(), None, "deleted: {deleted}");
+    }
+}
+
+#[test]
+fn what_something_else_manages_is_not_let_go() {
+    let mut world = world(json!({"parallelism": 0}));
+    let mut pod = bare("v1", "Pod", "other");
+    pod["metadata"]["finalizers"] = json!([TRACKING]);
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "example.org/v1", "kind": "Job", "name": "j", "uid": "x", "controller": true}]);
+    world.apply(pod);
+    world.settle();
+    assert_eq!(held(&world), [format!("other [{TRACKING:?}]")]);
+}
+
+#[test]
+fn a_job_holds_what_it_takes_and_no_longer_what_it_lets_go() {
+    let mut world = world(json!({"completions": 2, "parallelism": 1}));
+    let mut free = bare("v1", "Pod", "free");
+    free["metadata"]["labels"] = json!({"job": "j"});
+    free["metadata"]["finalizers"] = json!(["example.org/own"]);
+    world.apply(free);
+    world.settle();
+    assert_eq!(held(&world), [format!(r#"free ["example.org/own", {TRACKING:?}]"#)], "it is one of its pods");
+    end(&mut world, "Succeeded", 1);
+    world.settle();
+    let job = world.get(&JOB, "demo", "j").expect("it is there");
+    assert_eq!(job["status"]["succeeded"], 1, "its end counts");
+    let next = object::name(&world.list(&POD, None)[1]).to_owned();
+    world.change(&POD, "demo", &next, |pod| pod["metadata"]["labels"] = json!({}));
+    world.settle();
+    let pod = world.get(&POD, "demo", &next).expect("it runs");
+    assert_eq!((object::finalizers(&pod).next(), object::owners(&pod).next()), (None, None));
 }

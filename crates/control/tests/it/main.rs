@@ -18,6 +18,7 @@ mod kinds_hostile;
 mod kinds_messages;
 mod namespaces;
 mod nodes;
+mod plans;
 mod pod_security;
 mod policies;
 mod properties;

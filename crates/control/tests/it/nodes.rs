@@ -4,8 +4,11 @@ use expect_test::expect;
 use serde_json::{Value, json};
 use shoal_control::controllers::nodes::{GRACE_SECONDS, NodeLifecycle, PodRanges};
 use shoal_control::controllers::pod_garbage::{ENDED_PODS_MAX, PodGarbage, QUARANTINE_SECONDS};
+use shoal_control::controllers::pods::is_ready;
+use shoal_control::controllers::replica_set::PODS_PER_PLAN_MAX;
 use shoal_control::controllers::taint_eviction::TaintEviction;
 use shoal_control::known::{LEASE, NODE, POD};
+use shoal_control::plan::{Controller as _, Key, Write};
 use shoal_control::snapshot::Snapshot as _;
 use shoal_control::world::World;
 
@@ -114,6 +117,26 @@ fn a_node_that_is_silent_is_lost_and_its_pods_go_when_their_time_is_over() {
 }
 
 #[test]
+fn so_many_pods_of_a_lost_node_are_written_in_one_plan() {
+    for (count, more) in [(PODS_PER_PLAN_MAX, false), (PODS_PER_PLAN_MAX + 1, true)] {
+        let mut world = world(&["n1"]);
+        for at in 0..count {
+            world.apply(pod(&format!("p{at}"), "10.244.0.3", true));
+        }
+        world.change(&NODE, "", "n1", |node| node["status"]["conditions"][0]["status"] = json!("False"));
+        let since = world.now();
+        let plan = NodeLifecycle { since }.plan(&world, &Key::new(&NODE, "", "n1"), world.now());
+        let pods =
+            plan.writes.iter().filter(|write| matches!(write, Write::Patch { key, .. } if key.kind == *POD));
+        assert_eq!(pods.count(), PODS_PER_PLAN_MAX);
+        assert_eq!(plan.requeue_at == Some(world.now()), more, "{count} pods");
+        world.tick(1);
+        let ready = world.list(&POD, None).iter().filter(|pod| is_ready(pod)).count();
+        assert_eq!(ready, 0, "{count} pods");
+    }
+}
+
+#[test]
 fn where_every_node_is_silent_no_pod_is_sent_away() {
     let mut world = world(&["n1", "n2"]);
     world.apply(pod("not-at-all", "10.244.0.3", true));
@@ -195,7 +218,6 @@ fn of_pods_that_have_ended_the_oldest_go() {
         }
         world.apply(pod);
     }
-    use shoal_control::plan::{Controller as _, Key};
     let plan = PodGarbage::default().plan(&world, &Key::new(&POD, "", ""), world.now());
     let names: Vec<String> = plan.writes.iter().map(|write| format!("{write:?}")).collect();
     assert_eq!(names.len(), 2);
