@@ -66,6 +66,12 @@ impl Agent {
         crate::endpoint::Endpoint::new(self.shared.clone())
     }
 
+    /// What its pods share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// Runs what is to run until the drain begins. Comes back when all of it has ended.
     pub async fn run(self) {
         let Self { config, shared, happened, saved, drain } = self;

@@ -22,6 +22,7 @@ use crate::container::{Run, Said, Stop};
 use crate::meter::Meter;
 use crate::node::now;
 use crate::pod::env::Sources;
+use crate::pod::grants;
 use crate::pod::plan::{self, Course, Plan};
 use crate::pod::probe::{self, Role};
 use crate::pod::state::{Container, Now, State};
@@ -84,6 +85,8 @@ struct Going {
     grace: Duration,
     stop: watch::Sender<Stop>,
     serves: Option<Arc<dyn Invoke>>,
+    /// The ports on which it may listen.
+    listens: Vec<u16>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -284,6 +287,7 @@ impl Worker {
         container.start();
         let id = format!("shoal://{}", uuid::Uuid::new_v4().simple());
         let image = spec["image"].clone();
+        let listens = grants::listens(&self.pod);
         let meter = Arc::new(Meter::default());
         let (stop, stopped) = watch::channel(Stop::No);
         let uid = object::uid(&self.pod).to_owned();
@@ -306,7 +310,7 @@ impl Worker {
         self.shared.events.normal(&self.pod, name, "Created", format!("Created container: {name}"));
         let task = AbortOnDropHandle::new(tokio::spawn(run.run()));
         let grace = Duration::MAX;
-        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, _task: task });
+        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, listens, _task: task });
     }
 
     /// Asks a run to end, and again when it is to end sooner than it was asked to.
@@ -471,8 +475,12 @@ impl Worker {
         let uid = object::uid(&self.pod);
         let names = items(&self.pod["spec"]["containers"]).map(|container| text(&container["name"]));
         let serves = names.filter_map(|name| self.runs.get(name)?.serves.clone()).next();
+        let is_running = |name: &str| self.state.containers.get(name).is_some_and(Container::is_running);
+        let commands = self.runs.iter().filter(|(name, going)| going.serves.is_none() && is_running(name));
+        let listens = commands.flat_map(|(_, going)| going.listens.iter().copied()).collect();
         if let Some(here) = self.shared.pods.lock().get_mut(uid) {
             here.serves.clone_from(&serves);
+            here.listens = listens;
         }
         let endpoints = &self.shared.config.endpoints;
         match serves {
@@ -579,5 +587,5 @@ fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>) -> State {
 
 /// The entry of a pod among those that run here.
 pub(crate) fn here(wanted: watch::Sender<Wanted>) -> Here {
-    Here { wanted, meters: HashMap::new(), serves: None }
+    Here { wanted, meters: HashMap::new(), serves: None, listens: Vec::new() }
 }

@@ -2,8 +2,8 @@
 //!
 //! Inside SPDY the client opens two streams for each connection: one of the type `error`, on which it hears in words what
 //! went wrong, then one of the type `data` with the bytes. What answers requests in the pod has no port of its own: it is
-//! asked in HTTP/1.1, whatever the port. A command is reached at the ports on which it may listen, and at no other: the
-//! ports of this machine are not the pod's.
+//! asked in HTTP/1.1, whatever the port. A command is reached on the loopback of this machine, while it runs, at the ports
+//! on which it may listen, and at no other.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::spdy::{self, Frame, Frames};
 use super::{Body, text};
 use crate::pod::grants;
-use crate::shared::Shared;
+use crate::shared::{Here, Shared};
 
 /// The framing that is spoken.
 const SPDY: &str = "SPDY/3.1";
@@ -395,13 +395,16 @@ impl Target {
         self.shared.pods.lock().get(object::uid(&self.pod))?.serves.clone()
     }
 
-    /// Connects to a command of the pod.
+    /// Connects to a command of the pod: to what listens at the port on this machine, which should be the command. Nobody
+    /// here knows whether it has bound the port that it was granted.
     async fn connect(&self, port: u16) -> Result<TcpStream, String> {
         let name = object::name(&self.pod);
-        if !grants::listens(&self.pod).contains(&port) {
+        // As it is now: the tunnel may be older than what runs.
+        let may_listen = |here: &Here| here.listens.contains(&port);
+        if !self.shared.pods.lock().get(object::uid(&self.pod)).is_some_and(may_listen) {
             return Err(format!(
-                "pod {name:?} has nothing at port {port}: no container of it answers requests now, and its annotation {} does \
-                 not name the port",
+                "pod {name:?} has nothing at port {port}: no container of it answers requests now, and none runs a command \
+                 now that was granted the port with its annotation {}",
                 grants::LISTEN
             ));
         }

@@ -4,12 +4,15 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use shoal_base::drain::Drain;
 use shoal_client::fake::Fake;
+use shoal_client::kinds;
 use shoal_runtime::fake::{FakeInvoke, FakeRuntime, command};
 use shoal_runtime::{CommandExit, Endpoints};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use super::*;
+use crate::agent::Agent;
 use crate::config::{Config, Fetch, FetchFailure, Fetched, Image, Machine};
 use crate::shared::{Here, Wanted};
 
@@ -201,6 +204,64 @@ async fn a_stream_that_is_over_when_it_begins_ends_the_side_of_the_pod() {
         ended
     };
     assert_eq!(tokio::time::timeout(WITHIN, over).await.expect("it ends"), [3, 1]);
+}
+
+#[tokio::test]
+async fn a_command_is_reached_while_it_runs_and_at_the_ports_that_it_was_granted() {
+    let (api, config, end, _dir) = node();
+    let drain = Drain::new();
+    let agent = Agent::new(config, drain.clone()).expect("an agent");
+    let shared = agent.shared();
+    let running = tokio::spawn(agent.run());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("another");
+    let port = listener.local_addr().expect("an address").port();
+    let others = other.local_addr().expect("an address").port();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "job", "namespace": "shop", "uid": "u-1", "annotations": {grants::LISTEN: port.to_string()}},
+        "spec": {"nodeName": "edge-1", "restartPolicy": "Never", "containers": [{"name": "c", "image": "/run"}]},
+    });
+    let target = Target { shared: shared.clone(), pod: Arc::new(pod.clone()) };
+    let why = async |port: u16| target.connect(port).await.err();
+    let nothing = |port: u16| {
+        let why = format!(
+            "pod \"job\" has nothing at port {port}: no container of it answers requests now, and none runs a command now \
+             that was granted the port with its annotation shoal.dev/allow-listen"
+        );
+        Some(why)
+    };
+    assert_eq!(why(port).await, nothing(port), "the pod is not here yet");
+    let client = api.client();
+    client.create(&kinds::PODS, &pod).await.expect("a pod");
+    let until = async |reached: bool| {
+        let is_so = async {
+            while why(port).await.is_none() != reached {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(WITHIN, is_so).await.is_ok(), "never reached: {reached}");
+    };
+    until(true).await;
+    // What it is told while it runs is no grant.
+    let both = format!("{port},{others}");
+    let change = shoal_client::Patch::Merge(json!({"metadata": {"annotations": {grants::LISTEN: both}}}));
+    client.patch(&kinds::PODS, "shop", "job", "", &change).await.expect("patched");
+    let is_seen = async {
+        let seen = || shared.pod("shop", "job").expect("it runs");
+        while object::annotation(&seen(), grants::LISTEN) != Some(both.as_str()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WITHIN, is_seen).await.expect("it is seen");
+    assert_eq!(why(others).await, nothing(others));
+    assert_eq!(why(port).await, None);
+    // The port is somebody else's from now on.
+    end.notify_one();
+    until(false).await;
+    assert_eq!(why(port).await, nothing(port));
+    drain.begin();
+    tokio::time::timeout(WITHIN, running).await.expect("it ends").expect("it ends well");
 }
 
 #[test]
