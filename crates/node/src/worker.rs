@@ -87,7 +87,7 @@ struct Going {
     serves: Option<Arc<dyn Invoke>>,
     /// The ports on which it may listen.
     listens: Vec<u16>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Worker {
@@ -173,6 +173,22 @@ impl Worker {
 
     /// The process ends: what the next one must know is on the disk before.
     async fn last(&mut self) {
+        // Nothing of it runs from here on, so nothing ends and nothing begins that the disk does not learn of: no command
+        // that waits until it is saved, either.
+        for going in self.runs.values_mut() {
+            going.task.abort();
+            // It was stopped, unless it ended just before; a panic has been said where it happened.
+            let _ = (&mut going.task).await;
+        }
+        while let Ok((name, id, said)) = self.said.try_recv() {
+            // What would have waited until it is saved has not begun, and may begin in the next process.
+            if !matches!(said, Said::Started { saved: Some(_), .. }) {
+                self.heard(&name, &id, said);
+            }
+        }
+        let now = now();
+        let status = self.status(self.plan(now).course, now);
+        self.save(status);
         if let Err(error) = self.disk.flush().await {
             self.unsaved(&error);
         }
@@ -216,15 +232,10 @@ impl Worker {
             self.shared.events.normal(&self.pod, "", ending.reason, ending.message.clone());
             self.state.ending = Some(ending);
         }
-        let is_over = self.report.is_over();
-        if !is_over && object::deletion_timestamp(&self.pod).is_none() {
+        if !self.report.is_over() && object::deletion_timestamp(&self.pod).is_none() {
             self.address();
         }
-        let plan = if is_over {
-            over(&self.state, &self.pod, self.report.known())
-        } else {
-            plan::plan(&self.pod, &self.state, now)
-        };
+        let plan = self.plan(now);
         for name in &plan.stops {
             self.stop(name);
         }
@@ -236,6 +247,15 @@ impl Worker {
         }
         self.tell(plan.course, now);
         (plan.course, plan.wake)
+    }
+
+    /// What is to be done now.
+    fn plan(&self, now: Moment) -> Plan {
+        if self.report.is_over() {
+            over(&self.state, &self.pod, self.report.known())
+        } else {
+            plan::plan(&self.pod, &self.state, now)
+        }
     }
 
     /// Whether something runs that finds its volumes as they should be.
@@ -310,7 +330,7 @@ impl Worker {
         self.shared.events.normal(&self.pod, name, "Created", format!("Created container: {name}"));
         let task = AbortOnDropHandle::new(tokio::spawn(run.run()));
         let grace = Duration::MAX;
-        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, listens, _task: task });
+        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, listens, task });
     }
 
     /// Asks a run to end, and again when it is to end sooner than it was asked to.
@@ -375,7 +395,9 @@ impl Worker {
                     container.id = id.into();
                     container.end(ended);
                 }
-                self.runs.remove(name);
+                if self.runs.remove(name).is_some_and(|going| going.serves.is_none()) {
+                    self.disk.hurry();
+                }
                 self.backed_off(name);
             }
         }
@@ -428,24 +450,32 @@ impl Worker {
 
     /// Tells the API, the edge and the disk how the pod is.
     fn tell(&mut self, course: Course, now: Moment) {
-        let shown = self.shown(now);
         let is_ending = object::deletion_timestamp(&self.pod).is_some() || self.state.ending.is_some();
-        let next = status::status(&self.pod, self.report.known(), &shown, course, &self.shared.host, now);
+        let next = self.status(course, now);
         self.route(status::is_ready(&next) && !is_ending, is_ending);
-        let serves = self.runs.iter().filter(|(_, going)| going.serves.is_some());
-        let serving = serves.map(|(name, _)| name.clone()).collect();
         self.report.is(&self.shared, &self.pod, &next);
-        self.disk.is(Saved {
-            pod: self.pod.clone(),
-            status: next,
-            sources: self.sources.borrow().clone(),
-            serving,
-            is_read: self.is_read,
-        });
+        self.save(next);
         // Not before the API knows: nobody else has the address while this pod still shows it.
         if matches!(course, Course::Succeeded | Course::Failed) && self.report.is_told() {
             self.shared.addresses.lock().give_back(&self.state.address, object::uid(&self.pod));
         }
+    }
+
+    /// How the pod is now.
+    fn status(&self, course: Course, now: Moment) -> Value {
+        status::status(&self.pod, self.report.known(), &self.shown(now), course, &self.shared.host, now)
+    }
+
+    /// Tells the disk how the pod is.
+    fn save(&mut self, status: Value) {
+        let serves = self.runs.iter().filter(|(_, going)| going.serves.is_some());
+        self.disk.is(Saved {
+            pod: self.pod.clone(),
+            status,
+            sources: self.sources.borrow().clone(),
+            serving: serves.map(|(name, _)| name.clone()).collect(),
+            is_read: self.is_read,
+        });
     }
 
     /// The state as it is shown: what waits for its restart is no longer ended.
