@@ -182,6 +182,9 @@ async fn supervised(shared: Arc<Shared>, uid: String, mut worker: Worker) {
         }
         // The panic itself has been said where it happened.
         tracing::error!(pod = uid, "the task of a pod has failed and begins anew");
+        if let Some(here) = shared.pods.lock().get_mut(&uid) {
+            here.stopped();
+        }
         if begun.elapsed() >= ANEW_LONGEST {
             backoff.reset();
         }

@@ -46,6 +46,14 @@ pub(crate) struct Here {
     pub(crate) listens: Vec<u16>,
 }
 
+impl Here {
+    /// Nothing of it runs now.
+    pub(crate) fn stopped(&mut self) {
+        self.serves = None;
+        self.listens.clear();
+    }
+}
+
 /// What is wanted of a pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {

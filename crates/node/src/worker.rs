@@ -43,6 +43,10 @@ const SAID_MAX: usize = 64;
 const PREPARE_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait before that, when nothing tells that something has changed.
 const PREPARE_LONGEST: Duration = Duration::from_secs(10);
+/// What has become of commands that were running, when the agent starts.
+const STARTED_ANEW: &str = "the agent of the node was started anew";
+/// What has become of them when it does not.
+const FAILED: &str = "the agent of the node failed in the task of the pod, and began it anew";
 /// Between looks at a pod in which nothing happens: tokens are renewed then.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -93,9 +97,14 @@ struct Going {
 impl Worker {
     /// Begins with a pod that the API has just told of, or that was saved.
     pub(crate) fn new(shared: Arc<Shared>, wanted: watch::Receiver<Wanted>, saved: Option<Saved>) -> Self {
+        Self::after(STARTED_ANEW, shared, wanted, saved)
+    }
+
+    /// Begins with what is known of a pod; commands that were running were ended by `what`.
+    fn after(what: &str, shared: Arc<Shared>, wanted: watch::Receiver<Wanted>, saved: Option<Saved>) -> Self {
         let pod = saved.as_ref().map_or_else(|| wanted.borrow().pod.clone(), |saved| saved.pod.clone());
         let (say, said) = mpsc::channel(SAID_MAX);
-        let state = begin(&shared, &pod, saved.as_ref());
+        let state = begin(&shared, &pod, saved.as_ref(), what);
         let path = saved::path(&shared.saved_dir(), &plain(object::uid(&pod)));
         let freed = shared.addresses.lock().freed();
         let (is_old, is_read) = (saved.is_some(), saved.as_ref().is_some_and(|saved| saved.is_read));
@@ -139,7 +148,7 @@ impl Worker {
                 None
             }
         };
-        Some(Self::new(shared, wanted, saved))
+        Some(Self::after(FAILED, shared, wanted, saved))
     }
 
     /// Runs the pod until it is gone, or the process ends.
@@ -532,8 +541,7 @@ impl Worker {
         }
         // The API knows that it is over, or has it no more. From here on it is not run again, not even by a process that
         // finds no API: so the assignment goes before the API is told that the pod may go.
-        self.clear().await;
-        if is_there && !self.confirmed().await {
+        if !self.clear().await || (is_there && !self.confirmed().await) {
             return false;
         }
         let uid = object::uid(&self.pod);
@@ -548,17 +556,28 @@ impl Worker {
         true
     }
 
-    /// Takes the assignment off the disk, and the volumes.
-    async fn clear(&mut self) {
+    /// Takes the assignment off the disk, and the volumes. Whether the disk has done it.
+    async fn clear(&mut self) -> bool {
         if self.is_cleared {
-            return;
+            return true;
         }
-        self.is_cleared = true;
+        if self.confirming.waits(Instant::now()) {
+            return false;
+        }
         if let Err(error) = self.disk.close().await {
             tracing::warn!(%error, pod = object::name(&self.pod), "the assignment of a pod stays on the disk");
+            let message = format!(
+                "The node cannot take the pod off its disk, and tries again: {error}. The pod is not let go until then, so that \
+                 it does not run again"
+            );
+            self.shared.events.warning(&self.pod, "", "FailedClear", message);
+            self.confirming.put_off(Instant::now());
+            return false;
         }
+        self.is_cleared = true;
         let dir = self.shared.pod_dir(object::uid(&self.pod));
         drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await);
+        true
     }
 }
 
@@ -591,14 +610,14 @@ fn over(state: &State, pod: &Value, known: &Value) -> Plan {
 }
 
 /// What is known of a pod when its task begins.
-fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>) -> State {
+fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>, what: &str) -> State {
     let serving = saved.map(|saved| saved.serving.as_slice()).unwrap_or_default();
     let mut state = State::of_status(&pod["status"], |name, since| {
         let goes_on = serving.iter().any(|one| one == name);
         (!goes_on).then(|| crate::pod::state::Ended {
             code: 137,
             reason: "Error".into(),
-            message: "the agent of the node was started anew".into(),
+            message: what.into(),
             started: since,
             finished: now(),
             id: String::new(),
