@@ -1,3 +1,5 @@
+//! What a client of forwarded ports is told, and what it may take up; what of a node it reaches.
+
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
