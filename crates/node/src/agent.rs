@@ -66,6 +66,12 @@ impl Agent {
         crate::endpoint::Endpoint::new(self.shared.clone())
     }
 
+    /// What its pods share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// Runs what is to run until the drain begins. Comes back when all of it has ended.
     pub async fn run(self) {
         let Self { config, shared, happened, saved, drain } = self;
@@ -176,6 +182,9 @@ async fn supervised(shared: Arc<Shared>, uid: String, mut worker: Worker) {
         }
         // The panic itself has been said where it happened.
         tracing::error!(pod = uid, "the task of a pod has failed and begins anew");
+        if let Some(here) = shared.pods.lock().get_mut(&uid) {
+            here.stopped();
+        }
         if begun.elapsed() >= ANEW_LONGEST {
             backoff.reset();
         }

@@ -358,22 +358,17 @@ impl Run {
 
     /// An HTTP component: it may be asked until it is to stop, and then finishes what it is at.
     async fn serve(&self, invoke: Arc<dyn Invoke>, image_id: String, since: Moment) -> Ended {
-        let metered = Arc::new(Metered::new(invoke, self.meter.clone()));
-        let invoke: Arc<dyn Invoke> = metered.clone();
-        self.started(image_id, since, Some(invoke.clone()), None).await;
-        let stop = self.watch_over(Some(invoke)).await;
-        let ended = match stop {
+        let serving = Serving::new(self, invoke);
+        self.started(image_id, since, Some(serving.invoke.clone()), None).await;
+        let stop = self.watch_over(Some(serving.invoke.clone())).await;
+        match stop {
             Stop::Unwell => self.ended(137, "Error", "a probe found it unwell", since),
             Stop::Leave(_) if self.are_requests_done().await => self.ended(0, "Completed", "", since),
             Stop::Leave(_) => {
                 self.ended(137, "Error", "requests were still in flight when its time was over", since)
             }
             Stop::No => self.ended(0, "Completed", "", since),
-        };
-        drop(self.shared.config.endpoints.remove(object::uid(&self.pod)));
-        // Nothing of it outlives it.
-        metered.end();
-        ended
+        }
     }
 
     /// Takes no new requests, and lets those in flight end until the time for that is over, which may become shorter
@@ -447,6 +442,38 @@ impl Run {
             finished: now(),
             id: self.id.clone(),
         }
+    }
+}
+
+/// A replica that may be asked: however its run ends, no request gets there any more, and none outlives it.
+struct Serving<'a> {
+    shared: &'a Shared,
+    uid: &'a str,
+    metered: Arc<Metered>,
+    /// The same, as others know it.
+    invoke: Arc<dyn Invoke>,
+}
+
+impl<'a> Serving<'a> {
+    fn new(run: &'a Run, inner: Arc<dyn Invoke>) -> Self {
+        let metered = Arc::new(Metered::new(inner, run.meter.clone()));
+        let invoke: Arc<dyn Invoke> = metered.clone();
+        Self { shared: &run.shared, uid: object::uid(&run.pod), metered, invoke }
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        // The process ends: whoever drains it lets requests end, and those of the edge come here until then.
+        if self.shared.drain.has_begun() {
+            return;
+        }
+        let endpoints = &self.shared.config.endpoints;
+        // Another may have taken its place.
+        if endpoints.get(self.uid).is_some_and(|known| Arc::ptr_eq(&known, &self.invoke)) {
+            drop(endpoints.remove(self.uid));
+        }
+        self.metered.end();
     }
 }
 

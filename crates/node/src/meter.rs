@@ -1,5 +1,6 @@
 //! What a container uses, measured where its requests pass.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,8 +67,18 @@ impl Invoke for Metered {
     fn invoke(&self, request: Request<Body>, call: Call) -> BoxFuture<'static, Answer> {
         let counted = Counted { account: Arc::clone(&call.account), meter: Arc::clone(&self.meter) };
         let answer = self.inner.invoke(request, call);
-        let until = Until { end: Arc::clone(&self.end), told: None };
-        Measured { answer: Some(answer), counted: Some(counted), until: Some(until) }.boxed()
+        let mut until = Until { end: Arc::clone(&self.end), told: None };
+        async move {
+            // Dropped after the answer: what that still uses is counted, too.
+            let counted = counted;
+            let mut answer = answer;
+            let done = poll_fn(|cx| until.poll(cx, |cx| answer.poll_unpin(cx))).await;
+            // What ends early stops its guest now, not when the last of it is dropped.
+            drop(answer);
+            // A body that streams goes on using the core.
+            Ok(done??.map(|body| streamed(body, until).holding(counted)))
+        }
+        .boxed()
     }
 }
 
@@ -128,36 +139,9 @@ fn failure() -> Failure {
     Failure::new(FailureKind::Deadline, "the time that its pod had to end is over")
 }
 
-/// A request on its way to its answer.
-struct Measured {
-    answer: Option<BoxFuture<'static, Answer>>,
-    counted: Option<Counted>,
-    until: Option<Until>,
-}
-
-impl Future for Measured {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let this = &mut *self;
-        let (Some(answer), Some(until)) = (&mut this.answer, &mut this.until) else { return Poll::Pending };
-        let answer = std::task::ready!(until.poll(cx, |cx| answer.poll_unpin(cx)));
-        // What ends early stops its guest now, not when the last of it is dropped.
-        this.answer = None;
-        let (counted, until) = (this.counted.take(), this.until.take());
-        // A body that streams goes on using the core.
-        Poll::Ready(
-            answer.and_then(|answer| answer).map(|answer| answer.map(|body| streamed(body, counted, until))),
-        )
-    }
-}
-
-fn streamed(body: Body, counted: Option<Counted>, until: Option<Until>) -> Body {
+fn streamed(body: Body, until: Until) -> Body {
     let is_all_here = body.is_end_stream() || body.as_whole().is_some();
-    match until {
-        Some(until) if !is_all_here => Body::stream(Streamed { body: Some(body), until, _counted: counted }),
-        _ => body,
-    }
+    if is_all_here { body } else { Body::stream(Streamed { body: Some(body), until }) }
 }
 
 /// The body of an answer that is still being made.
@@ -165,7 +149,6 @@ struct Streamed {
     /// None: it was ended.
     body: Option<Body>,
     until: Until,
-    _counted: Option<Counted>,
 }
 
 impl HttpBody for Streamed {

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shoal_api::object;
 
 use crate::pod::env::Sources;
@@ -37,6 +37,17 @@ pub(crate) struct Saved {
     pub(crate) is_read: bool,
 }
 
+/// What stands in the file.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct File<'a> {
+    pod: BTreeMap<&'a str, &'a Value>,
+    config_maps: BTreeMap<&'a str, &'a Value>,
+    secrets: BTreeMap<&'a str, &'a Value>,
+    serving: &'a [String],
+    is_read: bool,
+}
+
 /// The file of a pod.
 pub(crate) fn path(dir: &Path, uid: &str) -> PathBuf {
     dir.join(format!("{uid}.json"))
@@ -45,23 +56,24 @@ pub(crate) fn path(dir: &Path, uid: &str) -> PathBuf {
 impl Saved {
     /// As it stands in its file.
     pub(crate) fn to_text(&self) -> String {
-        let values = |map: &BTreeMap<String, Arc<Value>>| -> Value {
-            map.iter()
-                .map(|(name, object)| (name.clone(), Value::clone(object)))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        };
-        let mut pod = Value::clone(&self.pod);
-        if let (Some(fields), Some(next)) = (pod["status"].as_object_mut(), self.status.as_object()) {
-            fields.extend(next.clone());
-        } else {
-            pod["status"] = self.status.clone();
+        fn values(map: &BTreeMap<String, Arc<Value>>) -> BTreeMap<&str, &Value> {
+            map.iter().map(|(name, object)| (name.as_str(), &**object)).collect()
         }
-        json!({
-            "pod": pod, "configMaps": values(&self.sources.config_maps), "secrets": values(&self.sources.secrets),
-            "serving": self.serving, "isRead": self.is_read,
-        })
-        .to_string()
+        let mut status = self.pod["status"].clone();
+        match (status.as_object_mut(), self.status.as_object()) {
+            (Some(fields), Some(next)) => fields.extend(next.clone()),
+            _ => status = self.status.clone(),
+        }
+        let fields = self.pod.as_object().into_iter().flatten();
+        let fields = fields.map(|(name, value)| (name.as_str(), value));
+        let file = File {
+            pod: fields.chain([("status", &status)]).collect(),
+            config_maps: values(&self.sources.config_maps),
+            secrets: values(&self.sources.secrets),
+            serving: &self.serving,
+            is_read: self.is_read,
+        };
+        serde_json::to_string(&file).expect("maps of texts become text")
     }
 
     fn of_text(text: &[u8]) -> Option<Self> {
@@ -164,6 +176,8 @@ pub(crate) fn read_all(dir: &Path) -> io::Result<Vec<Saved>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use serde_json::json;
 
     use super::*;
 

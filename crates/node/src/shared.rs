@@ -42,6 +42,16 @@ pub(crate) struct Here {
     pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) meters: HashMap<String, Arc<Meter>>,
     pub(crate) serves: Option<Arc<dyn shoal_runtime::Invoke>>,
+    /// The ports that the commands that run now were granted when they were started.
+    pub(crate) listens: Vec<u16>,
+}
+
+impl Here {
+    /// Nothing of it runs now.
+    pub(crate) fn stopped(&mut self) {
+        self.serves = None;
+        self.listens.clear();
+    }
 }
 
 /// What is wanted of a pod.

@@ -22,6 +22,7 @@ use crate::container::{Run, Said, Stop};
 use crate::meter::Meter;
 use crate::node::now;
 use crate::pod::env::Sources;
+use crate::pod::grants;
 use crate::pod::plan::{self, Course, Plan};
 use crate::pod::probe::{self, Role};
 use crate::pod::state::{Container, Now, State};
@@ -42,6 +43,10 @@ const SAID_MAX: usize = 64;
 const PREPARE_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait before that, when nothing tells that something has changed.
 const PREPARE_LONGEST: Duration = Duration::from_secs(10);
+/// What has become of commands that were running, when the agent starts.
+const STARTED_ANEW: &str = "the agent of the node was started anew";
+/// What has become of them when it does not.
+const FAILED: &str = "the agent of the node failed in the task of the pod, and began it anew";
 /// Between looks at a pod in which nothing happens: tokens are renewed then.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -84,15 +89,22 @@ struct Going {
     grace: Duration,
     stop: watch::Sender<Stop>,
     serves: Option<Arc<dyn Invoke>>,
-    _task: AbortOnDropHandle<()>,
+    /// The ports on which it may listen.
+    listens: Vec<u16>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Worker {
     /// Begins with a pod that the API has just told of, or that was saved.
     pub(crate) fn new(shared: Arc<Shared>, wanted: watch::Receiver<Wanted>, saved: Option<Saved>) -> Self {
+        Self::after(STARTED_ANEW, shared, wanted, saved)
+    }
+
+    /// Begins with what is known of a pod; commands that were running were ended by `what`.
+    fn after(what: &str, shared: Arc<Shared>, wanted: watch::Receiver<Wanted>, saved: Option<Saved>) -> Self {
         let pod = saved.as_ref().map_or_else(|| wanted.borrow().pod.clone(), |saved| saved.pod.clone());
         let (say, said) = mpsc::channel(SAID_MAX);
-        let state = begin(&shared, &pod, saved.as_ref());
+        let state = begin(&shared, &pod, saved.as_ref(), what);
         let path = saved::path(&shared.saved_dir(), &plain(object::uid(&pod)));
         let freed = shared.addresses.lock().freed();
         let (is_old, is_read) = (saved.is_some(), saved.as_ref().is_some_and(|saved| saved.is_read));
@@ -136,7 +148,7 @@ impl Worker {
                 None
             }
         };
-        Some(Self::new(shared, wanted, saved))
+        Some(Self::after(FAILED, shared, wanted, saved))
     }
 
     /// Runs the pod until it is gone, or the process ends.
@@ -170,6 +182,22 @@ impl Worker {
 
     /// The process ends: what the next one must know is on the disk before.
     async fn last(&mut self) {
+        // Nothing of it runs from here on, so nothing ends and nothing begins that the disk does not learn of: no command
+        // that waits until it is saved, either.
+        for going in self.runs.values_mut() {
+            going.task.abort();
+            // It was stopped, unless it ended just before; a panic has been said where it happened.
+            let _ = (&mut going.task).await;
+        }
+        while let Ok((name, id, said)) = self.said.try_recv() {
+            // What would have waited until it is saved has not begun, and may begin in the next process.
+            if !matches!(said, Said::Started { saved: Some(_), .. }) {
+                self.heard(&name, &id, said);
+            }
+        }
+        let now = now();
+        let status = self.status(self.plan(now).course, now);
+        self.save(status);
         if let Err(error) = self.disk.flush().await {
             self.unsaved(&error);
         }
@@ -213,15 +241,10 @@ impl Worker {
             self.shared.events.normal(&self.pod, "", ending.reason, ending.message.clone());
             self.state.ending = Some(ending);
         }
-        let is_over = self.report.is_over();
-        if !is_over && object::deletion_timestamp(&self.pod).is_none() {
+        if !self.report.is_over() && object::deletion_timestamp(&self.pod).is_none() {
             self.address();
         }
-        let plan = if is_over {
-            over(&self.state, &self.pod, self.report.known())
-        } else {
-            plan::plan(&self.pod, &self.state, now)
-        };
+        let plan = self.plan(now);
         for name in &plan.stops {
             self.stop(name);
         }
@@ -233,6 +256,15 @@ impl Worker {
         }
         self.tell(plan.course, now);
         (plan.course, plan.wake)
+    }
+
+    /// What is to be done now.
+    fn plan(&self, now: Moment) -> Plan {
+        if self.report.is_over() {
+            over(&self.state, &self.pod, self.report.known())
+        } else {
+            plan::plan(&self.pod, &self.state, now)
+        }
     }
 
     /// Whether something runs that finds its volumes as they should be.
@@ -284,6 +316,7 @@ impl Worker {
         container.start();
         let id = format!("shoal://{}", uuid::Uuid::new_v4().simple());
         let image = spec["image"].clone();
+        let listens = grants::listens(&self.pod);
         let meter = Arc::new(Meter::default());
         let (stop, stopped) = watch::channel(Stop::No);
         let uid = object::uid(&self.pod).to_owned();
@@ -306,7 +339,7 @@ impl Worker {
         self.shared.events.normal(&self.pod, name, "Created", format!("Created container: {name}"));
         let task = AbortOnDropHandle::new(tokio::spawn(run.run()));
         let grace = Duration::MAX;
-        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, _task: task });
+        self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, listens, task });
     }
 
     /// Asks a run to end, and again when it is to end sooner than it was asked to.
@@ -371,7 +404,9 @@ impl Worker {
                     container.id = id.into();
                     container.end(ended);
                 }
-                self.runs.remove(name);
+                if self.runs.remove(name).is_some_and(|going| going.serves.is_none()) {
+                    self.disk.hurry();
+                }
                 self.backed_off(name);
             }
         }
@@ -424,24 +459,32 @@ impl Worker {
 
     /// Tells the API, the edge and the disk how the pod is.
     fn tell(&mut self, course: Course, now: Moment) {
-        let shown = self.shown(now);
         let is_ending = object::deletion_timestamp(&self.pod).is_some() || self.state.ending.is_some();
-        let next = status::status(&self.pod, self.report.known(), &shown, course, &self.shared.host, now);
+        let next = self.status(course, now);
         self.route(status::is_ready(&next) && !is_ending, is_ending);
-        let serves = self.runs.iter().filter(|(_, going)| going.serves.is_some());
-        let serving = serves.map(|(name, _)| name.clone()).collect();
         self.report.is(&self.shared, &self.pod, &next);
-        self.disk.is(Saved {
-            pod: self.pod.clone(),
-            status: next,
-            sources: self.sources.borrow().clone(),
-            serving,
-            is_read: self.is_read,
-        });
+        self.save(next);
         // Not before the API knows: nobody else has the address while this pod still shows it.
         if matches!(course, Course::Succeeded | Course::Failed) && self.report.is_told() {
             self.shared.addresses.lock().give_back(&self.state.address, object::uid(&self.pod));
         }
+    }
+
+    /// How the pod is now.
+    fn status(&self, course: Course, now: Moment) -> Value {
+        status::status(&self.pod, self.report.known(), &self.shown(now), course, &self.shared.host, now)
+    }
+
+    /// Tells the disk how the pod is.
+    fn save(&mut self, status: Value) {
+        let serves = self.runs.iter().filter(|(_, going)| going.serves.is_some());
+        self.disk.is(Saved {
+            pod: self.pod.clone(),
+            status,
+            sources: self.sources.borrow().clone(),
+            serving: serves.map(|(name, _)| name.clone()).collect(),
+            is_read: self.is_read,
+        });
     }
 
     /// The state as it is shown: what waits for its restart is no longer ended.
@@ -471,8 +514,12 @@ impl Worker {
         let uid = object::uid(&self.pod);
         let names = items(&self.pod["spec"]["containers"]).map(|container| text(&container["name"]));
         let serves = names.filter_map(|name| self.runs.get(name)?.serves.clone()).next();
+        let is_running = |name: &str| self.state.containers.get(name).is_some_and(Container::is_running);
+        let commands = self.runs.iter().filter(|(name, going)| going.serves.is_none() && is_running(name));
+        let listens = commands.flat_map(|(_, going)| going.listens.iter().copied()).collect();
         if let Some(here) = self.shared.pods.lock().get_mut(uid) {
             here.serves.clone_from(&serves);
+            here.listens = listens;
         }
         let endpoints = &self.shared.config.endpoints;
         match serves {
@@ -494,8 +541,7 @@ impl Worker {
         }
         // The API knows that it is over, or has it no more. From here on it is not run again, not even by a process that
         // finds no API: so the assignment goes before the API is told that the pod may go.
-        self.clear().await;
-        if is_there && !self.confirmed().await {
+        if !self.clear().await || (is_there && !self.confirmed().await) {
             return false;
         }
         let uid = object::uid(&self.pod);
@@ -510,17 +556,28 @@ impl Worker {
         true
     }
 
-    /// Takes the assignment off the disk, and the volumes.
-    async fn clear(&mut self) {
+    /// Takes the assignment off the disk, and the volumes. Whether the disk has done it.
+    async fn clear(&mut self) -> bool {
         if self.is_cleared {
-            return;
+            return true;
         }
-        self.is_cleared = true;
+        if self.confirming.waits(Instant::now()) {
+            return false;
+        }
         if let Err(error) = self.disk.close().await {
             tracing::warn!(%error, pod = object::name(&self.pod), "the assignment of a pod stays on the disk");
+            let message = format!(
+                "The node cannot take the pod off its disk, and tries again: {error}. The pod is not let go until then, so that \
+                 it does not run again"
+            );
+            self.shared.events.warning(&self.pod, "", "FailedClear", message);
+            self.confirming.put_off(Instant::now());
+            return false;
         }
+        self.is_cleared = true;
         let dir = self.shared.pod_dir(object::uid(&self.pod));
         drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await);
+        true
     }
 }
 
@@ -553,14 +610,14 @@ fn over(state: &State, pod: &Value, known: &Value) -> Plan {
 }
 
 /// What is known of a pod when its task begins.
-fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>) -> State {
+fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>, what: &str) -> State {
     let serving = saved.map(|saved| saved.serving.as_slice()).unwrap_or_default();
     let mut state = State::of_status(&pod["status"], |name, since| {
         let goes_on = serving.iter().any(|one| one == name);
         (!goes_on).then(|| crate::pod::state::Ended {
             code: 137,
             reason: "Error".into(),
-            message: "the agent of the node was started anew".into(),
+            message: what.into(),
             started: since,
             finished: now(),
             id: String::new(),
@@ -579,5 +636,5 @@ fn begin(shared: &Shared, pod: &Value, saved: Option<&Saved>) -> State {
 
 /// The entry of a pod among those that run here.
 pub(crate) fn here(wanted: watch::Sender<Wanted>) -> Here {
-    Here { wanted, meters: HashMap::new(), serves: None }
+    Here { wanted, meters: HashMap::new(), serves: None, listens: Vec::new() }
 }

@@ -2,8 +2,8 @@
 //!
 //! Inside SPDY the client opens two streams for each connection: one of the type `error`, on which it hears in words what
 //! went wrong, then one of the type `data` with the bytes. What answers requests in the pod has no port of its own: it is
-//! asked in HTTP/1.1, whatever the port. A command is reached at the ports on which it may listen, and at no other: the
-//! ports of this machine are not the pod's.
+//! asked in HTTP/1.1, whatever the port. A command is reached on the loopback of this machine, while it runs, at the ports
+//! on which it may listen, and at no other.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -26,14 +26,14 @@ use shoal_api::object;
 use shoal_runtime::{Account, Body as GuestBody, BodyError, Call, Invoke};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::spdy::{self, Frame, Frames};
 use super::{Body, text};
 use crate::pod::grants;
-use crate::shared::Shared;
+use crate::shared::{Here, Shared};
 
 /// The framing that is spoken.
 const SPDY: &str = "SPDY/3.1";
@@ -44,8 +44,11 @@ const PROTOCOL_VERSION: &str = "x-stream-protocol-version";
 const FORWARDS_MAX: usize = 256;
 /// Error streams that wait for their data streams.
 const UNPAIRED_MAX: usize = 64;
-/// Pieces that wait: of one connection for the pod, and of all for the client.
+/// Pieces that wait: of one connection for the pod, within the bytes of all, and of all for the client.
 const QUEUE_MAX: usize = 16;
+/// Bytes of one tunnel that wait for its pods, over all of its connections. It has room for the longest frame.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+const _: () = assert!(spdy::FRAME_BYTES_MAX <= WAITING_BYTES_MAX);
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 16 << 10;
 /// For the head of a request that has begun.
@@ -129,13 +132,21 @@ struct Streams {
     /// Data streams of connections that have ended.
     ended: mpsc::Receiver<u32>,
     ends: mpsc::Sender<u32>,
+    /// The bytes that may still wait for pods.
+    room: Arc<Semaphore>,
     has_replied: bool,
 }
 
 struct Forward {
     /// None: the client sends nothing more.
-    to_pod: Option<mpsc::Sender<Bytes>>,
+    to_pod: Option<mpsc::Sender<Piece>>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// Bytes on their way to a pod, with the room that they take.
+struct Piece {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Tunnel {
@@ -148,22 +159,14 @@ impl Tunnel {
     async fn run(self, io: impl AsyncRead + AsyncWrite) -> io::Result<()> {
         let Self { target, out, mut queue } = self;
         let (mut from_client, mut to_client) = tokio::io::split(io);
-        let (ends, ended) = mpsc::channel(FORWARDS_MAX);
-        let mut streams = Streams {
-            target,
-            out,
-            unpaired: HashMap::new(),
-            forwards: HashMap::new(),
-            ended,
-            ends,
-            has_replied: false,
-        };
+        let mut streams = Streams::new(target, out);
         let reading = async {
             let mut frames = Frames::default();
             loop {
                 while let Some(frame) = frames.take().map_err(io::Error::other)? {
                     streams.take(frame).await;
                 }
+                frames.bytes().reserve(PIECE_BYTES);
                 if from_client.read_buf(frames.bytes()).await? == 0 {
                     return Ok::<_, io::Error>(());
                 }
@@ -184,17 +187,35 @@ impl Tunnel {
 }
 
 impl Streams {
+    fn new(target: Target, out: mpsc::Sender<Bytes>) -> Self {
+        let (ends, ended) = mpsc::channel(FORWARDS_MAX);
+        Self {
+            target,
+            out,
+            unpaired: HashMap::new(),
+            forwards: HashMap::new(),
+            ended,
+            ends,
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            has_replied: false,
+        }
+    }
+
     async fn take(&mut self, frame: Frame) {
         while let Ok(ended) = self.ended.try_recv() {
             self.forwards.remove(&ended);
         }
         match frame {
-            Frame::Open { stream, headers, .. } => self.open(stream, &headers).await,
+            Frame::Open { stream, is_last, headers } => self.open(stream, is_last, &headers).await,
             Frame::Data { stream, is_last, bytes } => {
                 let Some(forward) = self.forwards.get_mut(&stream) else { return };
                 if let Some(to_pod) = forward.to_pod.as_ref().filter(|_| !bytes.is_empty()) {
-                    // A pod that reads slowly holds up its client. One that reads no more has ended.
-                    drop(to_pod.send(bytes).await);
+                    // A connection whose pod reads slowly holds up the whole tunnel, the other connections, too: this
+                    // version of SPDY is spoken without windows, so the client can be held up in no other way. One
+                    // that reads no more has ended.
+                    if let Some(piece) = piece(&self.room, &bytes).await {
+                        drop(to_pod.send(piece).await);
+                    }
                 }
                 if is_last {
                     forward.to_pod = None;
@@ -209,26 +230,40 @@ impl Streams {
         }
     }
 
-    async fn open(&mut self, stream: u32, headers: &[(String, String)]) {
+    async fn open(&mut self, stream: u32, is_last: bool, headers: &[(String, String)]) {
         let header =
             |name: &str| headers.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str());
         let Some((is_data, connection)) = role(stream, header("streamtype"), header("requestid")) else {
             return self.send(spdy::reset(stream, spdy::PROTOCOL_ERROR)).await;
         };
-        let is_room =
-            if is_data { self.forwards.len() < FORWARDS_MAX } else { self.unpaired.len() < UNPAIRED_MAX };
-        if !is_room {
-            return self.send(spdy::reset(stream, spdy::REFUSED_STREAM)).await;
-        }
         if !is_data {
+            if self.unpaired.len() >= UNPAIRED_MAX {
+                return self.send(spdy::reset(stream, spdy::REFUSED_STREAM)).await;
+            }
             self.unpaired.insert(connection, stream);
             return self.reply(stream).await;
         }
+        // Whatever becomes of the connection, its error stream waits no more.
         let Some(error) = self.unpaired.remove(&connection) else {
             return self.send(spdy::reset(stream, spdy::PROTOCOL_ERROR)).await;
         };
+        if self.forwards.len() >= FORWARDS_MAX {
+            self.send(spdy::reset(stream, spdy::REFUSED_STREAM)).await;
+            let why = format!(
+                "there are {FORWARDS_MAX} connections through this tunnel: end one, or open another tunnel"
+            );
+            return self.close(error, &why).await;
+        }
         self.reply(stream).await;
-        let port = header("port").and_then(|port| port.parse().ok()).unwrap_or_default();
+        let said = header("port").unwrap_or_default();
+        let Ok(port) = said.parse() else {
+            self.close(
+                error,
+                &format!("the port {said:?} of the connection is no port: name one from 1 to 65535"),
+            )
+            .await;
+            return self.send(spdy::data(stream, true, b"")).await;
+        };
         let (to_pod, from_client) = mpsc::channel(QUEUE_MAX);
         let lane = Lane { stream, error, from_client, out: self.out.clone() };
         let (target, ends) = (self.target.clone(), self.ends.clone());
@@ -237,8 +272,15 @@ impl Streams {
             // Where nobody listens the tunnel is gone.
             let _ = ends.send(stream).await;
         });
-        let forward = Forward { to_pod: Some(to_pod), _task: AbortOnDropHandle::new(task) };
+        let to_pod = (!is_last).then_some(to_pod);
+        let forward = Forward { to_pod, _task: AbortOnDropHandle::new(task) };
         self.forwards.insert(stream, forward);
+    }
+
+    /// Says on an error stream what went wrong, and ends it.
+    async fn close(&self, error: u32, why: &str) {
+        self.send(spdy::data(error, false, why.as_bytes())).await;
+        self.send(spdy::data(error, true, b"")).await;
     }
 
     async fn reply(&mut self, stream: u32) {
@@ -250,6 +292,15 @@ impl Streams {
         // Where nobody writes it the tunnel is gone.
         drop(self.out.send(frame).await);
     }
+}
+
+/// A piece for a pod, as soon as there is room for it.
+async fn piece(room: &Arc<Semaphore>, bytes: &Bytes) -> Option<Piece> {
+    // Frames are shorter than the room, which is never closed.
+    let length = u32::try_from(bytes.len()).ok()?;
+    let room = room.clone().acquire_many_owned(length).await.ok()?;
+    // A copy: what was read with it, for other connections, must not wait with it.
+    Some(Piece { bytes: Bytes::copy_from_slice(bytes), _room: room })
 }
 
 /// Whether a stream has the bytes of a connection, and what the client calls the connection: clients that call it nothing
@@ -267,7 +318,7 @@ fn role(stream: u32, kind: Option<&str>, connection: Option<&str>) -> Option<(bo
 struct Lane {
     stream: u32,
     error: u32,
-    from_client: mpsc::Receiver<Bytes>,
+    from_client: mpsc::Receiver<Piece>,
     out: mpsc::Sender<Bytes>,
 }
 
@@ -299,8 +350,8 @@ impl Lane {
         let (mut from_pod, mut to_pod) = tokio::io::split(pod);
         let (from_client, out, stream) = (&mut self.from_client, &self.out, self.stream);
         let to = async {
-            while let Some(bytes) = from_client.recv().await {
-                to_pod.write_all(&bytes).await?;
+            while let Some(piece) = from_client.recv().await {
+                to_pod.write_all(&piece.bytes).await?;
             }
             to_pod.shutdown().await?;
             Ok::<_, io::Error>(())
@@ -344,13 +395,16 @@ impl Target {
         self.shared.pods.lock().get(object::uid(&self.pod))?.serves.clone()
     }
 
-    /// Connects to a command of the pod.
+    /// Connects to a command of the pod: to what listens at the port on this machine, which should be the command. Nobody
+    /// here knows whether it has bound the port that it was granted.
     async fn connect(&self, port: u16) -> Result<TcpStream, String> {
         let name = object::name(&self.pod);
-        if !grants::listens(&self.pod).contains(&port) {
+        // As it is now: the tunnel may be older than what runs.
+        let may_listen = |here: &Here| here.listens.contains(&port);
+        if !self.shared.pods.lock().get(object::uid(&self.pod)).is_some_and(may_listen) {
             return Err(format!(
-                "pod {name:?} has nothing at port {port}: no container of it answers requests now, and its annotation {} does \
-                 not name the port",
+                "pod {name:?} has nothing at port {port}: no container of it answers requests now, and none runs a command \
+                 now that was granted the port with its annotation {}",
                 grants::LISTEN
             ));
         }
@@ -405,34 +459,4 @@ fn told(status: StatusCode, why: &str) -> Response<GuestBody> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tunnel_of_ports_is_asked_for_in_these_words() {
-        let of = |method: Method, all: &[(&'static str, &str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in all {
-                headers.append(*name, value.parse().expect("a value"));
-            }
-            asked(&method, &headers).is_ok()
-        };
-        let spdy = ("upgrade", "spdy/3.1");
-        assert!(of(Method::POST, &[spdy, (PROTOCOL_VERSION, "v9.k8s.io, portforward.k8s.io")]));
-        assert!(of(Method::GET, &[spdy, (PROTOCOL_VERSION, "x"), (PROTOCOL_VERSION, PROTOCOL)]));
-        assert!(!of(Method::PUT, &[spdy, (PROTOCOL_VERSION, PROTOCOL)]));
-        assert!(!of(Method::POST, &[("upgrade", "websocket"), (PROTOCOL_VERSION, PROTOCOL)]));
-        assert!(!of(Method::POST, &[spdy]));
-    }
-
-    #[test]
-    fn streams_are_paired_by_what_the_client_calls_them_or_by_their_order() {
-        assert_eq!(role(1, Some("error"), Some("7")), Some((false, "7".into())));
-        assert_eq!(role(9, Some("data"), Some("7")), Some((true, "7".into())));
-        assert_eq!(role(1, Some("error"), None), Some((false, "1".into())));
-        assert_eq!(role(3, Some("data"), None), Some((true, "1".into())));
-        assert_eq!(role(1, Some("data"), None), None);
-        assert_eq!(role(1, Some("x"), None), None);
-        assert_eq!(role(1, None, Some("7")), None);
-    }
-}
+mod tests;

@@ -6,7 +6,8 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress};
 
-/// Longest frame: clients send pieces of some kilobytes, the protocol would allow sixteen megabytes.
+/// Longest frame: `kubectl` copies in pieces of 32 KiB, but a client that writes on a stream itself sends each write as one
+/// frame. The protocol would allow sixteen megabytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Longest headers of a stream, without compression: those of port-forwarding have some fifty bytes.
 const HEADERS_BYTES_MAX: usize = 16 << 10;

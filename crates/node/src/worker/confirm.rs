@@ -1,4 +1,4 @@
-//! Telling the API that a pod that was deleted may go.
+//! Telling the API that a pod that was deleted may go, as soon as the disk has forgotten it.
 
 use std::time::Duration;
 
@@ -37,10 +37,20 @@ impl Confirming {
         again.map_or(Duration::MAX, |again| again.saturating_duration_since(now))
     }
 
+    /// Whether it is not time yet for the next try.
+    pub(super) fn waits(&self, now: Instant) -> bool {
+        self.again.is_some_and(|again| now < again)
+    }
+
+    /// It could not be tried, but may be later.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.again = Some(now + self.backoff.wait());
+    }
+
     /// The API did not do it; whether that is the last word.
     fn failed(&mut self, may_pass: bool, now: Instant) -> bool {
         self.refusals = if may_pass { 0 } else { self.refusals.saturating_add(1) };
-        self.again = Some(now + self.backoff.wait());
+        self.put_off(now);
         self.refusals >= REFUSALS_MAX
     }
 }
@@ -48,7 +58,7 @@ impl Confirming {
 impl Worker {
     /// Tells the API that nothing of the pod runs any more. Whether nothing more is to be told.
     pub(super) async fn confirmed(&mut self) -> bool {
-        if self.confirming.again.is_some_and(|again| Instant::now() < again) {
+        if self.confirming.waits(Instant::now()) {
             return false;
         }
         let (namespace, name) = (object::namespace(&self.pod), object::name(&self.pod));

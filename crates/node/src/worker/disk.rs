@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::saved::{self, Saved};
 
 /// How long a change may wait for others when nobody waits for the disk: a pod that starts changes a few times within a
-/// moment, and each sync of a file costs as much as everything else that starts it. The API knows all of it meanwhile.
+/// moment, and each sync of a file costs as much as everything else that starts it. After a power cut meanwhile the pod goes
+/// on from a moment ago, so the end of a command does not wait: it would be run again.
 const GATHER: Duration = Duration::from_secs(1);
 /// Before a file is written again that could not be written.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -37,6 +38,8 @@ pub(super) struct Disk {
     due: Option<Instant>,
     /// The last try has failed: the next one is not before it is due, whoever waits.
     has_failed: bool,
+    /// What comes next waits for no other change.
+    is_urgent: bool,
     is_closed: bool,
 }
 
@@ -54,6 +57,7 @@ impl Disk {
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
             due: None,
             has_failed: false,
+            is_urgent: false,
             is_closed: false,
         }
     }
@@ -61,6 +65,11 @@ impl Disk {
     /// Tells when what [`Disk::is`] says next is on the disk.
     pub(super) fn tell(&mut self, who: oneshot::Sender<()>) {
         self.waiting.push(who);
+    }
+
+    /// What the pod is told to be next is written at once.
+    pub(super) fn hurry(&mut self) {
+        self.is_urgent = true;
     }
 
     /// How the pod is now.
@@ -76,8 +85,9 @@ impl Disk {
         }
         if self.newest == self.known {
             // Whoever listens no more has been stopped.
+            self.is_urgent = false;
             self.waiting.drain(..).for_each(|who| _ = who.send(()));
-        } else if self.waiting.is_empty() || self.has_failed {
+        } else if (self.waiting.is_empty() && !self.is_urgent) || self.has_failed {
             self.due.get_or_insert_with(|| Instant::now() + GATHER);
         } else {
             self.begin();
@@ -131,6 +141,7 @@ impl Disk {
     /// Writes the newest; nothing is being written yet.
     fn begin(&mut self) {
         self.due = None;
+        self.is_urgent = false;
         let Some(newest) = self.newest.clone() else { return };
         self.told.append(&mut self.waiting);
         let (path, saved) = (self.path.clone(), newest.clone());
@@ -218,6 +229,28 @@ mod tests {
         assert_eq!(begun.elapsed().as_secs(), GATHER.as_secs());
         disk.written().await.expect("the disk takes it");
         assert_eq!(saved::read(&path).expect("a file"), Some(saved("Succeeded")));
+    }
+
+    #[tokio::test]
+    async fn what_is_urgent_does_not_wait_for_other_changes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = saved::path(dir.path(), "u");
+        let mut disk = Disk::new(path.clone(), None);
+        disk.is(saved("Running"));
+        assert!(disk.writing.is_none(), "it is gathered");
+        disk.hurry();
+        disk.is(saved("Succeeded"));
+        assert!(disk.writing.is_some());
+        // Nor does what became urgent while something else was written.
+        disk.hurry();
+        disk.is(saved("Failed"));
+        disk.written().await.expect("the disk takes the one before");
+        disk.is(saved("Failed"));
+        assert!(disk.writing.is_some());
+        disk.written().await.expect("the disk takes it");
+        assert_eq!(saved::read(&path).expect("a file"), Some(saved("Failed")));
+        disk.is(saved("Running"));
+        assert!(disk.writing.is_none(), "only once");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Method, Request};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use shoal_api::time::Moment;
 use shoal_client::{Deletion, Patch, kinds};
@@ -93,6 +94,78 @@ async fn a_panic_is_the_trouble_of_one_run_or_one_pod() {
         (&ended["exitCode"], &ended["message"]),
         (&json!(134), &json!("the agent of the node failed while it ran the container"))
     );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_failed_task_was_running_ends_with_it() {
+    let fails = Arc::new(Mutex::new(""));
+    let failing = fails.clone();
+    let world = World::start_at(move |request| {
+        let mut name = failing.lock();
+        let is_now = !name.is_empty() && request.uri().path().ends_with(&format!("/pods/{}/status", *name));
+        if is_now {
+            *name = "";
+        }
+        drop(name);
+        assert!(!is_now, "the task of the pod fails here");
+        None
+    })
+    .await;
+    let containers = [container("web", "/hang", &json!({})), container("side", "/wait", &json!({}))];
+    world.pod("web", json!({"containers": containers})).await;
+    let web = world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
+    let uid = web["metadata"]["uid"].as_str().expect("a uid");
+    let replica = world.endpoints.replica(uid);
+    let old = replica.invoke().expect("it serves");
+    let asked = tokio::spawn(old.invoke(Request::new(Body::empty()), call()));
+    *fails.lock() = "web";
+    world.enough.notify_waiters();
+    let failure = asked.await.expect("it ends").expect_err("it has no answer");
+    assert_eq!(failure.kind, FailureKind::Deadline);
+    // The next one takes its place.
+    let is_another = || replica.invoke().is_some_and(|new| !Arc::ptr_eq(&new, &old));
+    world.until("it serves again", is_another).await;
+
+    let containers = [container("c", "/run", &json!({})), container("side", "/wait", &json!({}))];
+    world.pod("job", json!({"restartPolicy": "Never", "containers": containers})).await;
+    world.until_pod("job", "running", |pod| is_true(pod, "Ready")).await;
+    *fails.lock() = "job";
+    world.enough.notify_waiters();
+    let job = world.until_pod("job", "over", has_phase("Failed")).await;
+    let ended = &status(&job)["state"]["terminated"];
+    assert_eq!(
+        (&ended["exitCode"], &ended["message"]),
+        (&json!(137), &json!("the agent of the node failed in the task of the pod, and began it anew"))
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_is_not_let_go_before_the_disk_has_forgotten_it() {
+    let world = World::start().await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop", "uid": "u-1"},
+        "spec": {"nodeName": "edge-1", "containers": [container("web", "/http", &json!({}))]},
+    });
+    world.client.create(&kinds::PODS, &pod).await.expect("a pod");
+    world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
+    let file = world.data().join("assignments").join("u-1.json");
+    world
+        .until("it is saved", || {
+            std::fs::read_to_string(&file).is_ok_and(|text| text.contains("serving\":[\"web"))
+        })
+        .await;
+    // A directory cannot be removed as a file is.
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::create_dir(&file).expect("made");
+    world.client.delete(&kinds::PODS, "shop", "web", &Deletion::default()).await.expect("deleted");
+    world
+        .until_event("Warning FailedClear The node cannot take the pod off its disk, and tries again: ")
+        .await;
+    assert!(world.get("web").await.is_some());
+    std::fs::remove_dir(&file).expect("removed");
+    world.until_gone("web").await;
     world.end().await;
 }
 

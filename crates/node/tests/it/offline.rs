@@ -79,3 +79,28 @@ async fn loss_of_contact_stops_nothing_and_deletions_meanwhile_are_found() {
         .await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_ends_with_the_process_is_not_run_again() {
+    // What is looked at first, the end of the command or that of the process, is by chance.
+    for _ in 0..6 {
+        let world = World::start().await;
+        let spec = json!({"restartPolicy": "OnFailure", "containers": [container("c", "/last", &json!({}))]});
+        world.pod("job", spec).await;
+        world.until_pod("job", "running", has_phase("Running")).await;
+        world.until("it runs", || !world.begun.lock().is_empty()).await;
+        world.api.set_away(true);
+        world.enough.notify_waiters();
+        world.until_ending().await;
+        let world = world.restart(true).await;
+        world.api.set_away(false);
+        let pod = world.until_pod("job", "over", has_phase("Succeeded")).await;
+        let status = &pod["status"]["containerStatuses"][0];
+        assert_eq!(
+            (&status["state"]["terminated"]["exitCode"], &status["restartCount"]),
+            (&json!(0), &json!(0))
+        );
+        assert!(world.loaded.lock().is_empty(), "it is not run twice");
+        world.end().await;
+    }
+}

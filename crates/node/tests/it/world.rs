@@ -1,5 +1,6 @@
 //! A node in a directory of its own, with an API in memory. What an image does, its name says:
-//! `/http`, `/hang` (never answers), `/exit-3`, `/run` (until it is stopped), `/say-WORD` (then exits), `/panic`, `/refuse`.
+//! `/http`, `/hang` (never answers), `/exit-3`, `/run` (until it is stopped), `/wait` (until it is told to exit), `/last`
+//! (so, too, and the process ends with it), `/say-WORD` (then exits), `/panic`, `/refuse`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use shoal_node::{Agent, Config, Fetch, FetchFailure, Fetched, Image, Machine};
 use shoal_runtime::fake::{FakeInvoke, FakeRuntime, command};
 use shoal_runtime::{Body, CommandExit, Endpoints, Refusal, Stream, Workload, WorkloadSpec};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 const WITHIN: Duration = Duration::from_secs(40);
@@ -32,6 +34,8 @@ pub(crate) struct World {
     pub(crate) loaded: Arc<Mutex<Vec<WorkloadSpec>>>,
     /// Commands that have begun, newest last.
     pub(crate) begun: Arc<Mutex<Vec<String>>>,
+    /// Tells the commands that wait to exit.
+    pub(crate) enough: Arc<Notify>,
     dir: TempDir,
     drain: Drain,
     running: JoinHandle<()>,
@@ -76,7 +80,12 @@ where
     }
 }
 
-fn load(spec: &WorkloadSpec, begun: &Arc<Mutex<Vec<String>>>) -> Result<Workload, Refusal> {
+fn load(
+    spec: &WorkloadSpec,
+    begun: &Arc<Mutex<Vec<String>>>,
+    enough: &Arc<Notify>,
+    drain: &Drain,
+) -> Result<Workload, Refusal> {
     let (begins, own) = (begun.clone(), spec.name.clone());
     let name = spec.artifact.to_string_lossy().into_owned();
     let output = spec.output.clone().expect("a pod has a log");
@@ -99,6 +108,18 @@ fn load(spec: &WorkloadSpec, begun: &Arc<Mutex<Vec<String>>>) -> Result<Workload
             }))))
         }
         "/hang" => Ok(Workload::Http(Arc::new(FakeInvoke::new(|_, _| std::future::pending())))),
+        "/wait" | "/last" => {
+            let enough = enough.clone().notified_owned();
+            let drain = (name == "/last").then(|| drain.clone());
+            Ok(command(async move {
+                begins.lock().push(own);
+                enough.await;
+                if let Some(drain) = drain {
+                    drain.begin();
+                }
+                CommandExit::Code(0)
+            }))
+        }
         "/run" => Ok(command(async move {
             begins.lock().push(own);
             std::future::pending().await
@@ -132,10 +153,12 @@ impl World {
 
     async fn start_in(dir: TempDir, api: Fake, wait: bool, change: impl FnOnce(&mut Config)) -> Self {
         let (loaded, begun) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
-        let (seen, begins) = (loaded.clone(), begun.clone());
+        let enough = Arc::new(Notify::new());
+        let drain = Drain::new();
+        let (seen, begins, waits, ends) = (loaded.clone(), begun.clone(), enough.clone(), drain.clone());
         let runtime = FakeRuntime::new(move |spec: &WorkloadSpec| {
             seen.lock().push(spec.clone());
-            load(spec, &begins)
+            load(spec, &begins, &waits, &ends)
         });
         let endpoints = Endpoints::default();
         let mut config = Config {
@@ -155,12 +178,21 @@ impl World {
             port: Some(10250),
         };
         change(&mut config);
-        let drain = Drain::new();
         let agent = Agent::new(config, drain.clone()).expect("an agent");
         let endpoint = agent.endpoint();
         let running = tokio::spawn(agent.run());
-        let world =
-            Self { client: api.client(), api, endpoints, endpoint, loaded, begun, dir, drain, running };
+        let world = Self {
+            client: api.client(),
+            api,
+            endpoints,
+            endpoint,
+            loaded,
+            begun,
+            enough,
+            dir,
+            drain,
+            running,
+        };
         if wait {
             world.until("the node", || world.api.requests().iter().any(|one| one.contains("leases"))).await;
         }
@@ -174,6 +206,11 @@ impl World {
         assert_eq!(self.drain.finish(WITHIN).await, Drained::Clean);
         tokio::time::timeout(WITHIN, self.running).await.expect("it ends").expect("it ends well");
         Self::start_in(dir, api, false, |_| ()).await
+    }
+
+    /// Waits until the process begins to end.
+    pub(crate) async fn until_ending(&self) {
+        tokio::time::timeout(WITHIN, self.drain.begun()).await.expect("the process ends");
     }
 
     /// Ends the agent.
