@@ -307,6 +307,27 @@ async fn what_nodes_and_pods_use_is_told_as_metrics() {
     server.end().await;
 }
 
+/// Takes connections at `port` of `address` and never says a word.
+fn silent(address: &str, port: u16) -> std::net::TcpListener {
+    std::net::TcpListener::bind((address, port)).expect("an address of this machine")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metrics_of_a_node_are_read_where_its_first_address_is_silent() {
+    let server = Server::start().await;
+    let node = TestNode::start(&server).await;
+    let port = node.address.port();
+    let _silent = silent("127.0.0.2", port);
+    register(&server, "n1", json!({
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.2"}, {"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+    }))
+    .await;
+    let (status, text) = get(&server, "/apis/metrics.k8s.io/v1beta1/nodes/n1").await;
+    assert_eq!(status, 200, "{text}");
+    server.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_may_refuse_a_connection() {
     let (server, _node) = cluster().await;
