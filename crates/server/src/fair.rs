@@ -3,7 +3,8 @@
 //! So many requests run at once. When all places are taken, requests wait in a queue of their user, and each place that
 //! becomes free goes to the next user in turn. A user's queue has an end, past which requests are turned away at once.
 //!
-//! Who waits for somebody outside, a webhook, leaves the place to others meanwhile: see [`outside`].
+//! Who waits for somebody outside, a webhook or nodes that say what they use, leaves the place to others meanwhile: see
+//! [`outside`].
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;

@@ -189,8 +189,6 @@ impl Asked {
         let Target::Resource(target) = &self.target else { return None };
         match target.verb {
             _ if self.user.is_in(MASTERS) || is_long(target) => None,
-            // Nodes are waited for, and nothing is computed.
-            _ if target.group == "metrics.k8s.io" => None,
             Verb::List => Some(Work::List),
             _ => Some(Work::Short),
         }

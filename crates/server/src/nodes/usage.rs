@@ -29,6 +29,7 @@ use self::exposition::{Counters, Reading};
 use super::Endpoint;
 use crate::answer::Answer;
 use crate::api::{Api, Request};
+use crate::fair;
 use crate::options::ListOptions;
 use crate::registry::Served;
 use crate::render;
@@ -95,7 +96,7 @@ pub(crate) async fn answer(api: &Arc<Api>, served: &Served, request: &Request) -
         })
         .collect();
     let nodes: Vec<String> = nodes.into_iter().map(str::to_owned).collect();
-    let read = read(api, nodes).await;
+    let read = fair::outside(Box::pin(read(api, nodes))).await;
     let found: Vec<Value> = chosen
         .iter()
         .filter_map(|object| if is_of_nodes { of_node(object, &read) } else { of_pod(object, &read) })
