@@ -26,6 +26,8 @@ use crate::options::{self, Query};
 use crate::target::{ResourceTarget, Target};
 use crate::{gzip, paths, read, route};
 
+/// The code of what the authorizer refuses, and of nothing else that happens before a request is answered.
+const FORBIDDEN: u16 = 403;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Who is at the other end of a connection.
@@ -140,20 +142,14 @@ impl Asked {
         }
         let mut authorized = self.authorized(api);
         // A node asks for what a pod names as soon as it hears of the pod, which may be before the authorizer has.
-        if authorized.is_err() && self.user.node_name().is_some() {
+        if authorized.is_err() && self.user.node_name().is_some() && self.rests_on_pods() {
             authorized = match api.settle_rights().await {
                 Ok(()) => self.authorized(api),
                 Err(status) => Err(status),
             };
         }
         if let Err(status) = authorized {
-            let refused = self.seen(api, caller, id);
-            api.audit.record(&audit::Entry {
-                reason: status.reason,
-                message: &status.message,
-                decision: Some(("forbid", "")),
-                ..refused.entry(status.code, api.timestamp())
-            });
+            api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
             return answer::failure(&status);
         }
         // What has not happened yet is waited for without a place.
@@ -256,6 +252,24 @@ impl Asked {
         authorizer.require(&self.user, &attributes)
     }
 
+    /// Whether a node may do this when a pod of it names the object: [`NodeUses`](shoal_control::rbac::NodeUses) follows pods
+    /// for these alone, and says to all else what it said before.
+    fn rests_on_pods(&self) -> bool {
+        let Target::Resource(target) = &self.target else { return false };
+        let is_read = matches!(target.verb, Verb::Get | Verb::List | Verb::Watch);
+        match (target.group.as_str(), target.resource.as_str(), target.subresource.as_str()) {
+            ("", "secrets" | "configmaps" | "pods", "") => is_read,
+            ("", "persistentvolumeclaims" | "persistentvolumes", "")
+            | ("storage.k8s.io", "volumeattachments", "")
+            | ("resource.k8s.io", "resourceclaims", "") => target.verb == Verb::Get,
+            ("", "persistentvolumeclaims", "status") => {
+                matches!(target.verb, Verb::Get | Verb::Update | Verb::Patch)
+            }
+            ("", "serviceaccounts", "token") => target.verb == Verb::Create,
+            _ => false,
+        }
+    }
+
     /// What its field selector says, where it selects objects. One that cannot be read selects nothing: whoever lists says
     /// what is wrong with it.
     fn selected(&self) -> field::Selector {
@@ -342,6 +356,16 @@ impl Seen {
             message: "",
             decision: Some(("allow", "")),
             body: None,
+        }
+    }
+
+    /// What was not done. That the authorizer forbade it is said only where it did.
+    fn refusal<'a>(&'a self, status: &'a Status, answered: Timestamp) -> audit::Entry<'a> {
+        audit::Entry {
+            reason: status.reason,
+            message: &status.message,
+            decision: (status.code == FORBIDDEN).then_some(("forbid", "")),
+            ..self.entry(status.code, answered)
         }
     }
 }
