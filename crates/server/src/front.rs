@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderName, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest};
+use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -66,12 +66,11 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let target = Target::of(&parts.method, &path, query.flag("watch"));
     let id = audit::new_id();
-    let uri = parts.uri.path_and_query().map_or(parts.uri.path(), |all| all.as_str()).to_owned();
-    let mut answer = match known(api, caller, &parts.headers, &path).await {
-        Ok(Known { user, impersonator }) => {
+    let mut answer = match authenticated(api, caller, &parts.headers, &path).await {
+        Ok(user) => {
             let asked = Asked {
                 method: parts.method,
-                uri,
+                uri: parts.uri,
                 path,
                 target,
                 query,
@@ -79,7 +78,7 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
                 body,
                 upgrade: parts.extensions.remove(),
                 user: Arc::new(user),
-                impersonator: impersonator.map(Arc::new),
+                impersonator: None,
             };
             asked.answer(api, caller, &id, begun).await
         }
@@ -97,32 +96,20 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     answer
 }
 
-/// Who asks, and in whose name.
-struct Known {
-    /// As whom.
-    user: User,
-    /// Who it is in truth; none: the same.
-    impersonator: Option<User>,
-}
-
-async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<Known, Status> {
+/// Who asks.
+async fn authenticated(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
     let (authenticator, certificate) = (&api.access.authenticator, caller.certificate.as_ref());
-    let user = match &caller.known {
-        Some(user) => user.clone(),
-        None => authenticator.authenticate(certificate, headers, path, api.timestamp()).await?,
-    };
-    let authorizer = api.access.authorizer.read();
-    match auth::impersonated(headers, &user, &authorizer)? {
-        Some(other) => Ok(Known { user: other, impersonator: Some(user) }),
-        None => Ok(Known { user, impersonator: None }),
+    match &caller.known {
+        Some(user) => Ok(user.clone()),
+        None => authenticator.authenticate(certificate, headers, path, api.timestamp()).await,
     }
 }
 
 /// A request of someone who is known.
 struct Asked {
     method: Method,
-    /// Path and query, as they were written.
-    uri: String,
+    /// As it was written.
+    uri: Uri,
     /// As it is meant.
     path: String,
     target: Target,
@@ -136,8 +123,14 @@ struct Asked {
 }
 
 impl Asked {
-    async fn answer(self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
+    async fn answer(mut self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
+        if let Err(status) = self.impersonate(api) {
+            api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
+            return answer::failure(&status);
+        }
         if !route::is_known(&self.method) {
+            let status = Status::method_not_allowed();
+            api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
             return route::unknown_method();
         }
         let mut authorized = self.authorized(api);
@@ -168,7 +161,7 @@ impl Asked {
         let seen = self.seen(api, caller, id);
         let work = Box::pin(self.dispatch(api));
         let answer = match (has_happened, place) {
-            (Ok(()), Some(place)) => api.fair.with(place, &seen.user.name, work).await,
+            (Ok(()), Some(place)) => api.fair.with(place, seen.user.clone(), work).await,
             (Ok(()), None) => work.await,
             (Err(status), _) => answer::failure(&status),
         };
@@ -178,6 +171,15 @@ impl Asked {
         api.metrics.request(seen.verb, resource, code, begun.elapsed());
         api.audit.record(&seen.entry(code.as_u16(), api.timestamp()));
         answer
+    }
+
+    /// Goes on as whom the headers name, where the user may.
+    fn impersonate(&mut self, api: &Api) -> Result<(), Status> {
+        let other = auth::impersonated(&self.headers, &self.user, &api.access.authorizer.read())?;
+        if let Some(other) = other {
+            self.impersonator = Some(std::mem::replace(&mut self.user, Arc::new(other)));
+        }
+        Ok(())
     }
 
     /// For which work it needs a place; none: it is short, or long and idle, or an administrator's.
@@ -284,9 +286,10 @@ impl Asked {
         }
     }
 
-    /// As RBAC names it.
+    /// As RBAC names it; empty where the method is none that anything here has.
     fn verb(&self) -> &'static str {
         match (&self.target, &self.method) {
+            (_, method) if !route::is_known(method) => "",
             (Target::Resource(target), _) => target.verb.name(),
             (_, &Method::POST) => "post",
             (_, &Method::PUT) => "put",
@@ -320,7 +323,7 @@ impl Asked {
 struct Seen {
     id: String,
     received: Timestamp,
-    uri: String,
+    uri: Uri,
     verb: &'static str,
     user: Arc<User>,
     impersonator: Option<Arc<User>>,
@@ -344,7 +347,7 @@ impl Seen {
             id: &self.id,
             received: self.received,
             answered,
-            uri: &self.uri,
+            uri: self.uri.path_and_query().map_or(self.uri.path(), |all| all.as_str()),
             verb: self.verb,
             user: self.impersonator.as_ref().unwrap_or(&self.user),
             impersonated: self.impersonator.is_some().then_some(&*self.user),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use shoal_client::Transport as _;
+use shoal_control::rbac::User;
 use shoal_server::Local;
 
 use crate::server::Server;
@@ -53,6 +54,39 @@ async fn the_audit_log_says_who_asked_in_whose_name_and_for_what_exactly() {
     );
     assert_eq!((&entry["objectRef"]["resource"], &entry["verb"]), (&json!("pods"), &json!("list")));
     assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], "forbid");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_before_anything_else_is_written_down() {
+    let server = Server::start().await;
+    let local = Local::new(server.api().clone(), User::new("helper", &["system:authenticated"]));
+    let [root, nobody, trace] =
+        ["root", "", "root"].map(|user| Request::builder().header("impersonate-user", user));
+    let uris = ["/api/v1/pods?as=root", "/api/v1/pods?as=nobody", "/version?method=trace"];
+    let forbid = json!("forbid");
+    for (request, uri, code, reason, decision) in [
+        (root, uris[0], 403, "Forbidden", forbid.clone()),
+        (nobody, uris[1], 400, "BadRequest", Value::Null),
+        // Whether they may be somebody else is asked first.
+        (trace.method(Method::TRACE), uris[2], 403, "Forbidden", forbid),
+        (Request::builder().method(Method::TRACE), "/version?method", 405, "MethodNotAllowed", Value::Null),
+    ] {
+        let request = request.uri(uri).body(Bytes::new()).expect("a request");
+        let answer = local.send(request).await.expect("an answer");
+        assert_eq!(answer.status(), code, "{uri}");
+        let entry = recorded(&server, uri).await;
+        assert_eq!(entry["user"]["username"], "helper", "{uri}");
+        assert_eq!(entry["verb"], if uri.contains("pods") { "list" } else { "" }, "{uri}");
+        assert_eq!(entry["impersonatedUser"], Value::Null, "nobody became somebody else: {uri}");
+        assert_eq!(
+            (&entry["responseStatus"]["code"], &entry["responseStatus"]["reason"]),
+            (&json!(code), &json!(reason)),
+            "{uri}"
+        );
+        assert_eq!(entry["auditID"], answer.headers()["audit-id"].to_str().expect("text"), "{uri}");
+        assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], decision, "{uri}");
+    }
     server.end().await;
 }
 
