@@ -145,7 +145,9 @@ async fn only_the_node_itself_is_believed_at_its_address() {
     for (name, shown) in [("n2", "system:node:n1"), ("n3", "kube-apiserver")] {
         for path in ["echo/it", "api/v1/namespaces/default/secrets"] {
             let (status, text) = get(&server, &format!("/api/v1/nodes/{name}/proxy/{path}")).await;
-            let wanted = format!("its certificate is that of {shown:?}, not of \"system:node:{name}\"");
+            let wanted = format!(
+                "its certificate is that of {shown:?}, not of \"system:node:{name}\"; give the node one of the signer kubernetes.io/kubelet-serving"
+            );
             assert!(status == 503 && message(&text).contains(&wanted), "{status} {text}");
         }
     }
