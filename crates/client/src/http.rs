@@ -156,6 +156,8 @@ impl Server {
     async fn make(&self) -> Result<Made, String> {
         let is_unshared = self.is_unshared.load(Relaxed);
         let turn = if is_unshared { None } else { Some(self.connecting.lock().await) };
+        // Who waited for a connection that nobody can share lets the others go on at once.
+        let turn = turn.filter(|_| !self.is_unshared.load(Relaxed));
         if let Some(sender) = self.shared() {
             return Ok(Made::Many(sender));
         }

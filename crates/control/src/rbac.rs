@@ -20,7 +20,9 @@ pub use attributes::{Attributes, Decision, forbidden};
 pub use index::{Resolved, Rules};
 pub use node::NodeUses;
 pub use rule::{Rule, covers};
-pub use user::{User, service_account_groups, service_account_name, split_service_account_name};
+pub use user::{
+    User, node_user_name, service_account_groups, service_account_name, split_service_account_name,
+};
 
 use serde_json::Value;
 

@@ -124,7 +124,7 @@ impl Access {
         }
     }
 
-    /// Waits until the authorizer knows all that the world knows now; for ever once the drain has begun.
+    /// Waits until the authorizer knows all that the world knows now; for ever once [`Self::follow`] has ended.
     pub(crate) async fn caught_up(&self) {
         let mut heard = self.heard.subscribe();
         let mut mine = 0;

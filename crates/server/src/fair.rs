@@ -3,7 +3,8 @@
 //! So many requests run at once. When all places are taken, requests wait in a queue of their user, and each place that
 //! becomes free goes to the next user in turn. A user's queue has an end, past which requests are turned away at once.
 //!
-//! Who waits for somebody outside, a webhook, leaves the place to others meanwhile: see [`outside`].
+//! Who waits for somebody outside, a webhook or nodes that say what they use, leaves the place to others meanwhile: see
+//! [`outside`].
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::thread::available_parallelism;
 
 use parking_lot::Mutex;
 use shoal_api::Status;
+use shoal_control::rbac::User;
 use tokio::sync::oneshot;
 
 /// Requests for one object that run at once. They compute little; writes wait for the disk together, and one sync is for
@@ -90,11 +92,11 @@ impl Fair {
     }
 
     /// Does the work of a request of a user who has this place, and gives it back at the end.
-    pub async fn with<T>(&self, place: Place, user: &str, work: impl Future<Output = T>) -> T {
+    pub async fn with<T>(&self, place: Place, user: Arc<User>, work: impl Future<Output = T>) -> T {
         let held = Held {
             lane: place.0.clone(),
             outside: self.outside.clone(),
-            user: user.into(),
+            user,
             place: Mutex::new(Some(place)),
         };
         HELD.scope(Arc::new(held), work).await
@@ -115,7 +117,7 @@ tokio::task_local! {
 struct Held {
     lane: Lane,
     outside: Lane,
-    user: Box<str>,
+    user: Arc<User>,
     /// None: it waits outside.
     place: Mutex<Option<Place>>,
 }
@@ -128,7 +130,7 @@ pub async fn outside<T>(wait: impl Future<Output = T>) -> T {
     let Some((held, gone)) = left else { return wait.await };
     let came = wait.await;
     drop(gone);
-    let place = held.lane.again(&held.user).await;
+    let place = held.lane.again(&held.user.name).await;
     *held.place.lock() = place;
     came
 }
@@ -251,6 +253,10 @@ mod tests {
 
     use super::*;
 
+    fn user(name: &str) -> Arc<User> {
+        Arc::new(User::new(name, &[]))
+    }
+
     async fn fill(fair: &Fair, user: &str) -> Vec<Place> {
         let mut places = Vec::new();
         for _ in 0..SHORT {
@@ -301,7 +307,7 @@ mod tests {
             let place = fair.place("slow", Work::List).await.expect("room");
             let (answer, came) = oneshot::channel::<u8>();
             answers.push(answer);
-            waiting.push(Box::pin(fair.with(place, "slow", outside(came))));
+            waiting.push(Box::pin(fair.with(place, user("slow"), outside(came))));
         }
         assert!(fair.place("other", Work::List).now_or_never().is_none(), "all places are taken");
         for one in &mut waiting {
@@ -327,7 +333,7 @@ mod tests {
         let full: Vec<_> = std::iter::from_fn(|| fair.outside.at_once()).collect();
         assert_eq!(full.len(), OUTSIDE_MAX);
         let place = fair.place("slow", Work::List).await.expect("room");
-        let mut waiting = Box::pin(fair.with(place, "slow", outside(std::future::pending::<()>())));
+        let mut waiting = Box::pin(fair.with(place, user("slow"), outside(std::future::pending::<()>())));
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(fair.lists.load(), (1, 0));
         assert_eq!(outside(async { 7 }).await, 7, "who has no place keeps none");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderName, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest};
+use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ use crate::options::{self, Query};
 use crate::target::{ResourceTarget, Target};
 use crate::{gzip, paths, read, route};
 
+/// The code of what the authorizer refuses, and of nothing else that happens before a request is answered.
+const FORBIDDEN: u16 = 403;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Who is at the other end of a connection.
@@ -64,12 +66,11 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let target = Target::of(&parts.method, &path, query.flag("watch"));
     let id = audit::new_id();
-    let uri = parts.uri.path_and_query().map_or(parts.uri.path(), |all| all.as_str()).to_owned();
-    let mut answer = match known(api, caller, &parts.headers, &path).await {
-        Ok(Known { user, impersonator }) => {
+    let mut answer = match authenticated(api, caller, &parts.headers, &path).await {
+        Ok(user) => {
             let asked = Asked {
                 method: parts.method,
-                uri,
+                uri: parts.uri,
                 path,
                 target,
                 query,
@@ -77,7 +78,7 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
                 body,
                 upgrade: parts.extensions.remove(),
                 user: Arc::new(user),
-                impersonator: impersonator.map(Arc::new),
+                impersonator: None,
             };
             asked.answer(api, caller, &id, begun).await
         }
@@ -95,32 +96,20 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     answer
 }
 
-/// Who asks, and in whose name.
-struct Known {
-    /// As whom.
-    user: User,
-    /// Who it is in truth; none: the same.
-    impersonator: Option<User>,
-}
-
-async fn known(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<Known, Status> {
+/// Who asks.
+async fn authenticated(api: &Api, caller: &Caller, headers: &HeaderMap, path: &str) -> Result<User, Status> {
     let (authenticator, certificate) = (&api.access.authenticator, caller.certificate.as_ref());
-    let user = match &caller.known {
-        Some(user) => user.clone(),
-        None => authenticator.authenticate(certificate, headers, path, api.timestamp()).await?,
-    };
-    let authorizer = api.access.authorizer.read();
-    match auth::impersonated(headers, &user, &authorizer)? {
-        Some(other) => Ok(Known { user: other, impersonator: Some(user) }),
-        None => Ok(Known { user, impersonator: None }),
+    match &caller.known {
+        Some(user) => Ok(user.clone()),
+        None => authenticator.authenticate(certificate, headers, path, api.timestamp()).await,
     }
 }
 
 /// A request of someone who is known.
 struct Asked {
     method: Method,
-    /// Path and query, as they were written.
-    uri: String,
+    /// As it was written.
+    uri: Uri,
     /// As it is meant.
     path: String,
     target: Target,
@@ -134,26 +123,26 @@ struct Asked {
 }
 
 impl Asked {
-    async fn answer(self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
+    async fn answer(mut self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
+        if let Err(status) = self.impersonate(api) {
+            api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
+            return answer::failure(&status);
+        }
         if !route::is_known(&self.method) {
+            let status = Status::method_not_allowed();
+            api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
             return route::unknown_method();
         }
         let mut authorized = self.authorized(api);
         // A node asks for what a pod names as soon as it hears of the pod, which may be before the authorizer has.
-        if authorized.is_err() && self.user.node_name().is_some() {
+        if authorized.is_err() && self.user.node_name().is_some() && self.rests_on_pods() {
             authorized = match api.settle_rights().await {
                 Ok(()) => self.authorized(api),
                 Err(status) => Err(status),
             };
         }
         if let Err(status) = authorized {
-            let refused = self.seen(api, caller, id);
-            api.audit.record(&audit::Entry {
-                reason: status.reason,
-                message: &status.message,
-                decision: Some(("forbid", "")),
-                ..refused.entry(status.code, api.timestamp())
-            });
+            api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
             return answer::failure(&status);
         }
         // What has not happened yet is waited for without a place.
@@ -172,7 +161,7 @@ impl Asked {
         let seen = self.seen(api, caller, id);
         let work = Box::pin(self.dispatch(api));
         let answer = match (has_happened, place) {
-            (Ok(()), Some(place)) => api.fair.with(place, &seen.user.name, work).await,
+            (Ok(()), Some(place)) => api.fair.with(place, seen.user.clone(), work).await,
             (Ok(()), None) => work.await,
             (Err(status), _) => answer::failure(&status),
         };
@@ -184,13 +173,20 @@ impl Asked {
         answer
     }
 
+    /// Goes on as whom the headers name, where the user may.
+    fn impersonate(&mut self, api: &Api) -> Result<(), Status> {
+        let other = auth::impersonated(&self.headers, &self.user, &api.access.authorizer.read())?;
+        if let Some(other) = other {
+            self.impersonator = Some(std::mem::replace(&mut self.user, Arc::new(other)));
+        }
+        Ok(())
+    }
+
     /// For which work it needs a place; none: it is short, or long and idle, or an administrator's.
     fn work(&self) -> Option<Work> {
         let Target::Resource(target) = &self.target else { return None };
         match target.verb {
             _ if self.user.is_in(MASTERS) || is_long(target) => None,
-            // Nodes are waited for, and nothing is computed.
-            _ if target.group == "metrics.k8s.io" => None,
             Verb::List => Some(Work::List),
             _ => Some(Work::Short),
         }
@@ -258,6 +254,24 @@ impl Asked {
         authorizer.require(&self.user, &attributes)
     }
 
+    /// Whether a node may do this when a pod of it names the object: [`NodeUses`](shoal_control::rbac::NodeUses) follows pods
+    /// for these alone, and says to all else what it said before.
+    fn rests_on_pods(&self) -> bool {
+        let Target::Resource(target) = &self.target else { return false };
+        let is_read = matches!(target.verb, Verb::Get | Verb::List | Verb::Watch);
+        match (target.group.as_str(), target.resource.as_str(), target.subresource.as_str()) {
+            ("", "secrets" | "configmaps" | "pods", "") => is_read,
+            ("", "persistentvolumeclaims" | "persistentvolumes", "")
+            | ("storage.k8s.io", "volumeattachments", "")
+            | ("resource.k8s.io", "resourceclaims", "") => target.verb == Verb::Get,
+            ("", "persistentvolumeclaims", "status") => {
+                matches!(target.verb, Verb::Get | Verb::Update | Verb::Patch)
+            }
+            ("", "serviceaccounts", "token") => target.verb == Verb::Create,
+            _ => false,
+        }
+    }
+
     /// What its field selector says, where it selects objects. One that cannot be read selects nothing: whoever lists says
     /// what is wrong with it.
     fn selected(&self) -> field::Selector {
@@ -272,9 +286,10 @@ impl Asked {
         }
     }
 
-    /// As RBAC names it.
+    /// As RBAC names it; empty where the method is none that anything here has.
     fn verb(&self) -> &'static str {
         match (&self.target, &self.method) {
+            (_, method) if !route::is_known(method) => "",
             (Target::Resource(target), _) => target.verb.name(),
             (_, &Method::POST) => "post",
             (_, &Method::PUT) => "put",
@@ -308,7 +323,7 @@ impl Asked {
 struct Seen {
     id: String,
     received: Timestamp,
-    uri: String,
+    uri: Uri,
     verb: &'static str,
     user: Arc<User>,
     impersonator: Option<Arc<User>>,
@@ -332,7 +347,7 @@ impl Seen {
             id: &self.id,
             received: self.received,
             answered,
-            uri: &self.uri,
+            uri: self.uri.path_and_query().map_or(self.uri.path(), |all| all.as_str()),
             verb: self.verb,
             user: self.impersonator.as_ref().unwrap_or(&self.user),
             impersonated: self.impersonator.is_some().then_some(&*self.user),
@@ -344,6 +359,16 @@ impl Seen {
             message: "",
             decision: Some(("allow", "")),
             body: None,
+        }
+    }
+
+    /// What was not done. That the authorizer forbade it is said only where it did.
+    fn refusal<'a>(&'a self, status: &'a Status, answered: Timestamp) -> audit::Entry<'a> {
+        audit::Entry {
+            reason: status.reason,
+            message: &status.message,
+            decision: (status.code == FORBIDDEN).then_some(("forbid", "")),
+            ..self.entry(status.code, answered)
         }
     }
 }

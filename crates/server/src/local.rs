@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use shoal_api::Status;
 use shoal_client::{Body, Error, Transport};
-use shoal_control::rbac::{MASTERS, User};
+use shoal_control::rbac::{MASTERS, User, node_user_name};
 
 use crate::answer;
 use crate::api::Api;
@@ -42,7 +42,7 @@ impl Local {
 
     /// As the node of this name, which may do what nodes may.
     pub fn node(api: Arc<Api>, name: &str) -> Self {
-        Self::new(api, User::new(&format!("system:node:{name}"), &[NODES, AUTHENTICATED]))
+        Self::new(api, User::new(&node_user_name(name), &[NODES, AUTHENTICATED]))
     }
 }
 

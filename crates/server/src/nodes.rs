@@ -27,7 +27,7 @@ use shoal_api::Status;
 use shoal_control::known;
 use shoal_control::snapshot::Snapshot as _;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -40,8 +40,11 @@ pub(crate) use usage::answer as usage;
 
 /// Where a kubelet listens when its node does not say.
 const PORT_DEFAULT: u16 = 10250;
-/// For a connection to one address and its handshake: a node that is there answers much sooner.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// For a connection to one address and its handshake: a node that is there answers much sooner, also where the first
+/// packet is lost.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// For all addresses of a node: three of them may say nothing. Whoever asks should hear of it while they still wait.
+const REACH_TIME: Duration = Duration::from_secs(9);
 /// For the head of an answer. What follows takes as long as it takes.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Bytes of an error that are passed on.
@@ -74,6 +77,9 @@ pub(crate) struct Endpoint {
     /// The port of its kubelet.
     pub port: u16,
 }
+
+/// The host at which a node was reached, without brackets, and the connection.
+type Reached<'e> = (&'e str, TlsStream<TcpStream>);
 
 impl Nodes {
     /// Calls nodes through these TLS clients.
@@ -123,10 +129,23 @@ fn unconnected(node: &str, why: &str) -> Status {
 pub(crate) async fn call(
     api: &Arc<Api>,
     endpoint: &Endpoint,
+    request: HttpRequest<Full<Bytes>>,
+) -> Result<Response<Incoming>, Status> {
+    let reached = reach(api, endpoint).await?;
+    send(api, endpoint, reached, request).await
+}
+
+/// Sends a request to the node at the other end of a connection.
+///
+/// # Errors
+/// 503: it breaks off; 504: it does not answer.
+async fn send(
+    api: &Arc<Api>,
+    endpoint: &Endpoint,
+    (host, stream): Reached<'_>,
     mut request: HttpRequest<Full<Bytes>>,
 ) -> Result<Response<Incoming>, Status> {
     let failed = |why: &dyn std::fmt::Display| unconnected(&endpoint.node, &why.to_string());
-    let (host, stream) = reach(api, endpoint).await.map_err(|why| failed(&why))?;
     let authority = HeaderValue::from_str(&authority(host, endpoint.port)).map_err(|error| failed(&error))?;
     request.headers_mut().insert(HOST, authority);
     let (mut sender, connection) =
@@ -150,18 +169,22 @@ pub(crate) async fn call(
 }
 
 /// A connection to the first host of a node that takes one, and has the certificate of this node for its name.
-async fn reach<'e>(api: &Api, endpoint: &'e Endpoint) -> Result<(&'e str, TlsStream<TcpStream>), String> {
+///
+/// # Errors
+/// 503: no host takes one in time.
+async fn reach<'e>(api: &Api, endpoint: &'e Endpoint) -> Result<Reached<'e>, Status> {
+    let failed = |why: &str| unconnected(&endpoint.node, why);
     let client = api.nodes.kubelets.client(&endpoint.node, api.timestamp());
-    let connector = TlsConnector::from(client.map_err(|error| error.to_string())?);
+    let connector = TlsConnector::from(client.map_err(|error| failed(&error.to_string()))?);
     let connector = &connector;
-    first(endpoint, |host| async move {
+    let reached = first(endpoint, |host| async move {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream = TcpStream::connect((host, endpoint.port)).await.map_err(|error| error.to_string())?;
         // Small frames should not wait for more.
         let _ = stream.set_nodelay(true);
         connector.connect(name, stream).await.map_err(|error| error.to_string())
-    })
-    .await
+    });
+    reached.await.map_err(|why| failed(&why))
 }
 
 /// The first host of a node to which `connect` comes in time, without brackets, and what came of it.
@@ -169,13 +192,20 @@ async fn first<'e, T, F: Future<Output = Result<T, String>>>(
     endpoint: &'e Endpoint,
     connect: impl Fn(&'e str) -> F,
 ) -> Result<(&'e str, T), String> {
+    let until = Instant::now() + REACH_TIME;
     let mut why = Vec::new();
-    for host in &endpoint.hosts {
+    for (tried, host) in endpoint.hosts.iter().enumerate() {
+        let time = CONNECT_TIME.min(until.saturating_duration_since(Instant::now()));
+        if time.is_zero() {
+            let (left, seconds) = (endpoint.hosts.len() - tried, REACH_TIME.as_secs());
+            why.push(format!("{left} more not tried, as {seconds} seconds were over"));
+            break;
+        }
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let error = match timeout(CONNECT_TIME, connect(host)).await {
+        let error = match timeout(time, connect(host)).await {
             Ok(Ok(connected)) => return Ok((host, connected)),
             Ok(Err(error)) => error,
-            Err(_) => format!("no connection in {} seconds", CONNECT_TIME.as_secs()),
+            Err(_) => format!("no connection in {} seconds", time.as_secs_f32().ceil()),
         };
         why.push(format!("{}: {error}", authority(host, endpoint.port)));
     }
@@ -368,7 +398,7 @@ mod tests {
     async fn each_address_of_a_node_has_its_time() {
         let hosts = ["192.0.2.1", "[fd00::1]", "192.0.2.2", "n1"].map(String::from).to_vec();
         let endpoint = Endpoint { node: "n1".into(), hosts, port: 7 };
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let silent = |host| async move {
             match host {
                 "n1" => Ok(()),
@@ -381,8 +411,27 @@ mod tests {
         let endpoint = Endpoint { hosts: endpoint.hosts[..3].to_vec(), ..endpoint.clone() };
         assert_eq!(
             first(&endpoint, silent).await.expect_err("none is there"),
-            "192.0.2.1:7: no connection in 10 seconds; [fd00::1]:7: no connection in 10 seconds; 192.0.2.2:7: refused"
+            "192.0.2.1:7: no connection in 3 seconds; [fd00::1]:7: no connection in 3 seconds; 192.0.2.2:7: refused"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_addresses_of_a_node_have_one_time_together() {
+        let hosts: Vec<String> = (1..=ADDRESSES_MAX).map(|last| format!("192.0.2.{last}")).collect();
+        let endpoint = Endpoint { node: "n1".into(), hosts, port: 7 };
+        let begun = Instant::now();
+        let why = first(&endpoint, |_| std::future::pending::<Result<(), _>>()).await.expect_err("no host");
+        assert_eq!(begun.elapsed(), REACH_TIME);
+        assert!(
+            why.ends_with(
+                "192.0.2.3:7: no connection in 3 seconds; 5 more not tried, as 9 seconds were over"
+            ),
+            "{why}"
+        );
+        // Those that say no at once are all asked.
+        let why =
+            first(&endpoint, async |_| Err::<(), _>(String::from("refused"))).await.expect_err("no host");
+        assert_eq!(why.matches("refused").count(), ADDRESSES_MAX);
     }
 
     #[test]

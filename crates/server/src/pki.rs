@@ -35,8 +35,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::crypto::CryptoProvider;
+use rustls::server::VerifierBuilderError;
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
@@ -105,17 +106,12 @@ impl Pki {
         files::make_dir(dir)?;
         let authority = Arc::new(Authority::open(dir, now)?);
         let serving = Arc::new(Serving::open(dir, authority.clone(), certificate_names(extra_names), now)?);
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.certificate().clone()).map_err(PkiError::Tls)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
-        let mut server = ServerConfig::builder_with_provider(provider)
+        let clients =
+            authority.clients()?.allow_unauthenticated().build().map_err(|error| unbuilt(&error))?;
+        let mut server = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(PkiError::Tls)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(serving.clone());
         server.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
         Ok(Self { dir: dir.to_owned(), authority, serving, server: Arc::new(server) })
@@ -199,18 +195,7 @@ impl Pki {
     /// When its certificate cannot be made, read or used.
     pub fn admin_client_config(&self, now: Timestamp) -> Result<ClientConfig, PkiError> {
         let admin = self.authority.client(&self.dir, "admin", ADMIN, &["system:masters"], now)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = PrivatePkcs8KeyDer::from_pem_slice(admin.key.as_bytes())
-            .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
-        ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| {
-                let mut roots = RootCertStore::empty();
-                roots.add(self.authority.certificate().clone())?;
-                let builder = builder.with_root_certificates(roots);
-                builder.with_client_auth_cert(vec![admin.certificate_der()], key.into())
-            })
-            .map_err(PkiError::Tls)
+        self.authority.client_config(&admin)
     }
 
     fn save(&self, keys: &Keys) -> Result<Keys, PkiError> {
@@ -222,6 +207,14 @@ impl Pki {
     fn service_account_path(&self) -> PathBuf {
         self.dir.join("service-account.keys")
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn unbuilt(error: &VerifierBuilderError) -> PkiError {
+    PkiError::Tls(rustls::Error::General(error.to_string()))
 }
 
 fn unusable(path: &Path, why: &str) -> PkiError {

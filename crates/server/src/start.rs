@@ -12,7 +12,7 @@ use shoal_control::controllers::{self, Surroundings};
 use shoal_control::custom::definition::conditions;
 use shoal_store::{Compactor, Store, limits};
 use tokio::net::TcpListener;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Access, Accounts, Gate};
@@ -69,10 +69,11 @@ pub struct Running {
     world: World,
 }
 
-/// Keeps the world up to date for longer than all who look at it: what they are at when the drain begins is finished.
+/// Keeps the world, and the rights that follow from it, up to date for longer than all who look at it: what they are at when
+/// the drain begins is finished.
 struct World {
     ends: Drain,
-    task: JoinHandle<()>,
+    tasks: JoinSet<()>,
 }
 
 /// Why a server cannot start.
@@ -146,7 +147,9 @@ impl Running {
             tell(ended);
         }
         self.world.ends.begin();
-        tell((&mut self.world.task).await);
+        while let Some(ended) = self.world.tasks.join_next().await {
+            tell(ended);
+        }
         self.api.audit.close();
     }
 }
@@ -161,9 +164,12 @@ fn tell(ended: Result<(), JoinError>) {
 
 impl World {
     fn follow(api: &Arc<Api>) -> Self {
-        let ends = Drain::new();
+        let (ends, mut tasks) = (Drain::new(), JoinSet::new());
         let (world, until) = (api.world.clone(), ends.clone());
-        Self { ends, task: tokio::spawn(async move { world.run(&until).await }) }
+        tasks.spawn(async move { world.run(&until).await });
+        let (followed, until) = (api.clone(), ends.clone());
+        tasks.spawn(async move { followed.access.follow(&followed.world, &until).await });
+        Self { ends, tasks }
     }
 }
 
@@ -185,8 +191,6 @@ fn access(issuers: Vec<Oidc>, pki: &Pki, objects: &Objects, reach: SocketAddr) -
 
 /// Starts what runs beside the socket.
 fn run(api: &Arc<Api>, pki: &Pki, with: Controllers, reach: SocketAddr, tasks: &mut JoinSet<()>) {
-    let followed = api.clone();
-    tasks.spawn(async move { followed.access.follow(&followed.world, &followed.drain).await });
     let followed = api.clone();
     tasks.spawn(async move { custom::follow(&followed).await });
     let (serving, ends) = (pki.serving().clone(), api.drain.clone());

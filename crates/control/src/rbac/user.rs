@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::texts;
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+const NODE: &str = "system:node:";
 
 /// Whoever makes a request, as authentication has found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,7 +36,7 @@ impl User {
 
     /// The name of the node that asks; none when it is no node.
     pub fn node_name(&self) -> Option<&str> {
-        let name = self.name.strip_prefix("system:node:")?;
+        let name = self.name.strip_prefix(NODE)?;
         self.is_in("system:nodes").then_some(name)
     }
 
@@ -68,6 +69,11 @@ impl User {
             extra: extra.map(|(key, values)| (key.to_lowercase(), texts(values))).collect(),
         }
     }
+}
+
+/// `system:node:NAME`.
+pub fn node_user_name(node: &str) -> String {
+    format!("{NODE}{node}")
 }
 
 /// `system:serviceaccount:NAMESPACE:NAME`.

@@ -23,12 +23,13 @@ use shoal_api::time::Moment;
 use shoal_api::{Status, object, time};
 use shoal_control::known;
 use shoal_control::snapshot::Snapshot as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::exposition::{Counters, Reading};
 use super::Endpoint;
 use crate::answer::Answer;
 use crate::api::{Api, Request};
+use crate::fair;
 use crate::options::ListOptions;
 use crate::registry::Served;
 use crate::render;
@@ -39,7 +40,7 @@ const FRESH: Duration = Duration::from_secs(15);
 const BEFORE_MAX: Duration = Duration::from_secs(120);
 /// Between two readings of a node that was not read lately: long enough to tell, short enough to wait for.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// For one reading.
+/// For one reading, once the node is reached.
 const READ_TIME: Duration = Duration::from_secs(5);
 /// Bytes of one reading: a node of some thousand containers.
 const BYTES_MAX: usize = 8 << 20;
@@ -95,7 +96,7 @@ pub(crate) async fn answer(api: &Arc<Api>, served: &Served, request: &Request) -
         })
         .collect();
     let nodes: Vec<String> = nodes.into_iter().map(str::to_owned).collect();
-    let read = read(api, nodes).await;
+    let read = fair::outside(Box::pin(read(api, nodes))).await;
     let found: Vec<Value> = chosen
         .iter()
         .filter_map(|object| if is_of_nodes { of_node(object, &read) } else { of_pod(object, &read) })
@@ -195,27 +196,35 @@ impl History {
 async fn fetched(api: &Arc<Api>, node: &str) -> Option<(Instant, Reading)> {
     let fetch = async {
         let endpoint = Endpoint::of(api, node)?;
-        let request = HttpRequest::builder().method(Method::GET).uri("/metrics/resource");
-        let request = request.header(ACCEPT, "text/plain").body(Full::new(Bytes::new()));
-        let answer = super::call(api, &endpoint, request.map_err(Status::internal)?).await?;
-        if !answer.status().is_success() {
-            return Err(super::refusal(answer).await);
-        }
-        let body = Limited::new(answer.into_body(), BYTES_MAX).collect().await;
-        let body = body.map_err(|error| Status::unavailable(error.to_string()))?.to_bytes();
-        Ok(Reading::parse(&String::from_utf8_lossy(&body), api.timestamp().as_millisecond()))
+        let reached = super::reach(api, &endpoint).await?;
+        let late = || format!("it did not come in {} seconds", READ_TIME.as_secs());
+        let reading = timeout(READ_TIME, reading(api, &endpoint, reached)).await;
+        reading.unwrap_or_else(|_| Err(Status::timeout(late())))
     };
-    match tokio::time::timeout(READ_TIME, fetch).await {
-        Ok(Ok(reading)) => Some((Instant::now(), reading)),
-        Ok(Err(error)) => {
+    match fetch.await {
+        Ok(reading) => Some((Instant::now(), reading)),
+        Err(error) => {
             tracing::warn!(node, %error, "what a node uses cannot be read");
             None
         }
-        Err(_) => {
-            tracing::warn!(node, "what a node uses cannot be read in {} seconds", READ_TIME.as_secs());
-            None
-        }
     }
+}
+
+/// Reads the node at the other end of a connection.
+async fn reading(
+    api: &Arc<Api>,
+    endpoint: &Endpoint,
+    reached: super::Reached<'_>,
+) -> Result<Reading, Status> {
+    let request = HttpRequest::builder().method(Method::GET).uri("/metrics/resource");
+    let request = request.header(ACCEPT, "text/plain").body(Full::new(Bytes::new()));
+    let answer = super::send(api, endpoint, reached, request.map_err(Status::internal)?).await?;
+    if !answer.status().is_success() {
+        return Err(super::refusal(answer).await);
+    }
+    let body = Limited::new(answer.into_body(), BYTES_MAX).collect().await;
+    let body = body.map_err(|error| Status::unavailable(error.to_string()))?.to_bytes();
+    Ok(Reading::parse(&String::from_utf8_lossy(&body), api.timestamp().as_millisecond()))
 }
 
 /// What was used between two readings; none: they do not tell.
@@ -313,12 +322,12 @@ mod tests {
         };
         let silent = || std::future::pending();
         let mut history = History::default();
-        let gone = tokio::time::timeout(READ_TIME, history.renew(silent)).await;
+        let gone = timeout(READ_TIME, history.renew(silent)).await;
         assert!(gone.is_err() && history.asked.is_none(), "nobody knows that it was asked");
         history.renew(read).await;
         assert_eq!((readings.get(), history.usage().node.map(|usage| usage.window)), (2, Some(1000)));
         tokio::time::advance(FRESH).await;
-        let gone = tokio::time::timeout(READ_TIME, history.renew(silent)).await;
+        let gone = timeout(READ_TIME, history.renew(silent)).await;
         assert!(gone.is_err() && history.usage().node.is_some(), "what was read is still there");
         history.renew(read).await;
         assert_eq!((readings.get(), history.usage().node.map(|usage| usage.at)), (3, Some(3000)));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,11 +10,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
 };
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::names::validity_of;
-use super::{Pair, PkiError, names_of, unusable};
+use super::{Pair, PkiError, names_of, provider, unusable};
 use crate::random;
 
 /// Ten years: as long as a cluster lives. Everything below is made anew long before.
@@ -81,6 +84,30 @@ impl Authority {
     /// The certificate as PEM: `kube-root-ca.crt`.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Believes what the authority signed, and nothing else.
+    pub(super) fn roots(&self) -> Result<Arc<RootCertStore>, PkiError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).map_err(PkiError::Tls)?;
+        Ok(Arc::new(roots))
+    }
+
+    /// For a server that asks for the certificates of the authority's clients.
+    pub(super) fn clients(&self) -> Result<ClientCertVerifierBuilder, PkiError> {
+        Ok(WebPkiClientVerifier::builder_with_provider(self.roots()?, provider()))
+    }
+
+    /// For a client that shows this certificate, and believes the authority's servers.
+    pub(super) fn client_config(&self, pair: &Pair) -> Result<ClientConfig, PkiError> {
+        let roots = self.roots()?;
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                let builder = builder.with_root_certificates(roots);
+                builder.with_client_auth_cert(vec![pair.certificate_der()], pair.key_der().into())
+            })
+            .map_err(PkiError::Tls)
     }
 
     /// Reads the certificate of a client, or makes it when it is not there, due, or of another authority.

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use shoal_control::rbac::node_user_name;
 
 use super::serving::alternatives;
-use super::{Authority, PkiError, names_of};
+use super::{Authority, PkiError, names_of, provider, unbuilt};
 
 /// The name that the server has for nodes, as kubeadm gives it. It is in no group: what it may do is what the role
 /// `system:kubelet-api-admin` says, for nodes that ask.
@@ -29,9 +29,10 @@ pub struct Kubelets {
     known: Mutex<Option<Known>>,
 }
 
-/// A TLS client that was made before, without the name of a node.
+/// What all the TLS clients have in common, as it was made before.
 struct Known {
     made: Timestamp,
+    /// It believes any server of the authority; for a node it gets the verifier of that node instead.
     client: ClientConfig,
     verifier: Arc<WebPkiServerVerifier>,
 }
@@ -56,27 +57,17 @@ impl Kubelets {
             none => none.insert(self.make(now)?),
         };
         let mut client = known.client.clone();
-        let verifier = OfNode { known: known.verifier.clone(), name: user_of(node) };
+        let verifier = OfNode { known: known.verifier.clone(), name: node_user_name(node) };
         client.dangerous().set_certificate_verifier(Arc::new(verifier));
         Ok(Arc::new(client))
     }
 
     fn make(&self, now: Timestamp) -> Result<Known, PkiError> {
         let pair = self.authority.client(&self.dir, "kubelet-client", KUBELET_CLIENT, &[], now)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.certificate().clone()).map_err(PkiError::Tls)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.authority.roots()?, provider())
             .build()
-            .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
-        let mut client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| {
-                builder
-                    .with_webpki_verifier(verifier.clone())
-                    .with_client_auth_cert(vec![pair.certificate_der()], pair.key_der().into())
-            })
-            .map_err(PkiError::Tls)?;
+            .map_err(|error| unbuilt(&error))?;
+        let mut client = self.authority.client_config(&pair)?;
         // Who goes on with a session of before is not asked for its certificate again, and two nodes may have one address.
         client.resumption = Resumption::disabled();
         Ok(Known { made: now, client, verifier })
@@ -105,7 +96,10 @@ impl ServerCertVerifier for OfNode {
         if shown == self.name {
             return Ok(verified);
         }
-        Err(rustls::Error::General(format!("its certificate is that of {shown:?}, not of {:?}", self.name)))
+        Err(rustls::Error::General(format!(
+            "its certificate is that of {shown:?}, not of {:?}; give the node one of the signer kubernetes.io/kubelet-serving",
+            self.name
+        )))
     }
 
     fn verify_tls12_signature(
@@ -131,11 +125,6 @@ impl ServerCertVerifier for OfNode {
     }
 }
 
-/// The user that a node is.
-fn user_of(node: &str) -> String {
-    format!("system:node:{node}")
-}
-
 /// The TLS server of a node's endpoints.
 pub(super) fn node_config(
     authority: &Authority,
@@ -143,18 +132,13 @@ pub(super) fn node_config(
     names: &[String],
     now: Timestamp,
 ) -> Result<Arc<ServerConfig>, PkiError> {
-    let pair = authority.server(&user_of(node), &alternatives(names)?, now)?;
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.certificate().clone()).map_err(PkiError::Tls)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-        .build()
-        .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
-    let config = ServerConfig::builder_with_provider(provider)
+    let pair = authority.server(&node_user_name(node), &alternatives(names)?, now)?;
+    let clients = authority.clients()?.build().map_err(|error| unbuilt(&error))?;
+    let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
             builder
-                .with_client_cert_verifier(verifier)
+                .with_client_cert_verifier(clients)
                 .with_single_cert(vec![pair.certificate_der()], pair.key_der().into())
         })
         .map_err(PkiError::Tls)?;

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
 use serde_json::{Value, json};
+use shoal_client::Transport as _;
+use shoal_control::rbac::User;
+use shoal_server::Local;
 use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
 
 use crate::hook::Hook;
 use crate::kubectl::tool::Tool;
@@ -140,7 +145,9 @@ async fn only_the_node_itself_is_believed_at_its_address() {
     for (name, shown) in [("n2", "system:node:n1"), ("n3", "kube-apiserver")] {
         for path in ["echo/it", "api/v1/namespaces/default/secrets"] {
             let (status, text) = get(&server, &format!("/api/v1/nodes/{name}/proxy/{path}")).await;
-            let wanted = format!("its certificate is that of {shown:?}, not of \"system:node:{name}\"");
+            let wanted = format!(
+                "its certificate is that of {shown:?}, not of \"system:node:{name}\"; give the node one of the signer kubernetes.io/kubelet-serving"
+            );
             assert!(status == 503 && message(&text).contains(&wanted), "{status} {text}");
         }
     }
@@ -304,6 +311,73 @@ async fn what_nodes_and_pods_use_is_told_as_metrics() {
         let exec = tool.run("kubectl exec p -- ls", SOON).await;
         assert!(exec.stderr.contains("it has no shell"), "{}", exec.stderr);
     }
+    server.end().await;
+}
+
+/// Takes connections at `port` of `address` and never says a word.
+fn silent(address: &str, port: u16) -> std::net::TcpListener {
+    std::net::TcpListener::bind((address, port)).expect("an address of this machine")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metrics_of_a_node_are_read_where_its_first_address_is_silent() {
+    let server = Server::start().await;
+    let node = TestNode::start(&server).await;
+    let port = node.address.port();
+    let _silent = silent("127.0.0.2", port);
+    register(&server, "n1", json!({
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.2"}, {"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+    }))
+    .await;
+    let (status, text) = get(&server, "/apis/metrics.k8s.io/v1beta1/nodes/n1").await;
+    assert_eq!(status, 200, "{text}");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_metrics_has_a_place_and_leaves_it_to_others() {
+    let server = Server::start().await;
+    let nobody = silent("127.0.0.1", 0);
+    let addresses =
+        ["InternalIP", "ExternalIP", "Hostname"].map(|of| json!({"type": of, "address": "127.0.0.1"}));
+    let port = nobody.local_addr().expect("an address").port();
+    let status = json!({"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}});
+    register(&server, "n1", status).await;
+    created(&server, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "viewer"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "viewer"}],
+    }))
+    .await;
+    // One who is no master: those need no place.
+    let local = Local::new(server.api().clone(), User::new("viewer", &[]));
+    let list = |path: &str| {
+        let request = Request::builder().uri(path).body(Bytes::new()).expect("a request");
+        local.send(request)
+    };
+    let until = |path: &'static str| async move {
+        while !list(path).await.expect("an answer").status().is_success() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, until("/api/v1/pods")).await.expect("the binding is known");
+
+    let lists = 2 * std::thread::available_parallelism().expect("a number").get() + 1;
+    let mut waiting = JoinSet::new();
+    for _ in 0..lists {
+        waiting.spawn(list("/apis/metrics.k8s.io/v1beta1/nodes"));
+    }
+    let all_wait = async {
+        while server.api().fair.load() != (lists, 0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, all_wait).await.expect("all of them have a place outside");
+    let pods = list("/api/v1/pods").await.expect("an answer");
+    assert_eq!(pods.status(), 200);
+    assert_eq!(server.api().fair.load(), (lists, 0), "all of them wait still, and nobody waited for them");
+    drop(waiting);
     server.end().await;
 }
 

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
 use serde_json::{Value, json};
+use shoal_client::Transport as _;
+use shoal_control::rbac::User;
+use shoal_server::Local;
 
 use crate::server::Server;
 use crate::store::TestStore;
@@ -50,6 +54,82 @@ async fn the_audit_log_says_who_asked_in_whose_name_and_for_what_exactly() {
     );
     assert_eq!((&entry["objectRef"]["resource"], &entry["verb"]), (&json!("pods"), &json!("list")));
     assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], "forbid");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_before_anything_else_is_written_down() {
+    let server = Server::start().await;
+    let local = Local::new(server.api().clone(), User::new("helper", &["system:authenticated"]));
+    let [root, nobody, trace] =
+        ["root", "", "root"].map(|user| Request::builder().header("impersonate-user", user));
+    let uris = ["/api/v1/pods?as=root", "/api/v1/pods?as=nobody", "/version?method=trace"];
+    let forbid = json!("forbid");
+    for (request, uri, code, reason, decision) in [
+        (root, uris[0], 403, "Forbidden", forbid.clone()),
+        (nobody, uris[1], 400, "BadRequest", Value::Null),
+        // Whether they may be somebody else is asked first.
+        (trace.method(Method::TRACE), uris[2], 403, "Forbidden", forbid),
+        (Request::builder().method(Method::TRACE), "/version?method", 405, "MethodNotAllowed", Value::Null),
+    ] {
+        let request = request.uri(uri).body(Bytes::new()).expect("a request");
+        let answer = local.send(request).await.expect("an answer");
+        assert_eq!(answer.status(), code, "{uri}");
+        let entry = recorded(&server, uri).await;
+        assert_eq!(entry["user"]["username"], "helper", "{uri}");
+        assert_eq!(entry["verb"], if uri.contains("pods") { "list" } else { "" }, "{uri}");
+        assert_eq!(entry["impersonatedUser"], Value::Null, "nobody became somebody else: {uri}");
+        assert_eq!(
+            (&entry["responseStatus"]["code"], &entry["responseStatus"]["reason"]),
+            (&json!(code), &json!(reason)),
+            "{uri}"
+        );
+        assert_eq!(entry["auditID"], answer.headers()["audit-id"].to_str().expect("text"), "{uri}");
+        assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], decision, "{uri}");
+    }
+    server.end().await;
+}
+
+/// The code of the answer to a node that asks for something, and what the audit log says was decided.
+async fn asked_by_a_node(server: &Server, method: Method, uri: &str) -> (u16, Value) {
+    let request = Request::builder().method(method).uri(uri).body(Bytes::new()).expect("a request");
+    let answer = Local::node(server.api().clone(), "n1").send(request).await.expect("an answer");
+    let entry = recorded(server, uri).await;
+    (answer.status().as_u16(), entry["annotations"]["authorization.k8s.io/decision"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_refused_without_a_word_of_the_store_where_no_pod_could_give_it_the_right() {
+    let store = TestStore::new();
+    let server = Server::start_on(store.clone(), None).await;
+    let core = "/api/v1/namespaces/default";
+    let secret = format!("{core}/secrets/s");
+    assert_eq!(asked_by_a_node(&server, Method::GET, &secret).await, (403, json!("forbid")));
+    // Whoever asks the store for anything now gets no answer.
+    store.mute();
+    for (method, path) in [
+        (Method::DELETE, "secrets/s"),
+        (Method::GET, "replicationcontrollers/c"),
+        (Method::POST, "serviceaccounts"),
+        (Method::DELETE, "pods"),
+        (Method::PATCH, "configmaps/c"),
+        (Method::GET, "persistentvolumeclaims"),
+    ] {
+        let uri = format!("{core}/{path}?{method}");
+        assert_eq!(asked_by_a_node(&server, method, &uri).await, (403, json!("forbid")), "{uri}");
+    }
+    for (method, path) in [
+        (Method::GET, "secrets/s"),
+        (Method::GET, "configmaps?fieldSelector=metadata.name%3Dc"),
+        (Method::GET, "pods/p"),
+        (Method::GET, "persistentvolumeclaims/c"),
+        (Method::PATCH, "persistentvolumeclaims/c/status"),
+        (Method::POST, "serviceaccounts/a/token"),
+    ] {
+        let uri = format!("{core}/{path}{}", if path.contains('?') { "&mute" } else { "?mute" });
+        // Nobody has decided anything.
+        assert_eq!(asked_by_a_node(&server, method, &uri).await, (503, Value::Null), "{uri}");
+    }
     server.end().await;
 }
 

@@ -1,6 +1,7 @@
 //! A store between a server and the one that keeps its objects: it says what is asked of it, and does what a test wants.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -23,6 +24,8 @@ pub(crate) struct TestStore {
     inner: Arc<SqliteStore>,
     is_shared: bool,
     secrets: Mutex<Secrets>,
+    /// Nobody is told how far it has come.
+    is_mute: AtomicBool,
     listed: Mutex<Vec<(Vec<u8>, bool)>>,
     _dir: TempDir,
 }
@@ -55,6 +58,7 @@ impl TestStore {
             inner: Arc::new(inner),
             is_shared,
             secrets: Mutex::new(Secrets::Written),
+            is_mute: AtomicBool::new(false),
             listed: Mutex::default(),
             _dir: dir,
         })
@@ -63,6 +67,11 @@ impl TestStore {
     /// From now on Secrets are refused, or written again.
     pub(crate) fn refuse_secrets(&self, refuse: bool) {
         *self.secrets.lock() = if refuse { Secrets::Refused } else { Secrets::Written };
+    }
+
+    /// From now on nobody is told how far it has come.
+    pub(crate) fn mute(&self) {
+        self.is_mute.store(true, Relaxed);
     }
 
     /// Holds the next write of a Secret until there is a permit.
@@ -116,6 +125,9 @@ impl Store for TestStore {
         self.inner.watch(prefix, options)
     }
     fn progress(&self) -> BoxFuture<'_, Result<Revision>> {
+        if self.is_mute.load(Relaxed) {
+            return ready(Err(Error::Unavailable("the test wants it".into()))).boxed();
+        }
         self.inner.progress()
     }
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>> {

@@ -4,16 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shoal_base::drain::Drain;
 use shoal_client::http::Http;
 use shoal_client::kubeconfig::Config;
 use shoal_client::{Cache, Change, Client, Contact, Deletion, Error, Patch, Resource, Select, kinds};
 use shoal_server::Local;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::server::Server;
 
 const WITHIN: Duration = Duration::from_secs(20);
+/// Less than a client waits for one connection.
+const AT_ONCE: Duration = Duration::from_secs(8);
 const MAPS: &Resource = &kinds::CONFIG_MAPS;
 
 fn map(name: &str, value: &str) -> Value {
@@ -215,6 +221,39 @@ async fn a_server_that_is_not_there_is_named() {
         error.may_pass() && error.to_string().starts_with("cannot reach the API at https://127.0.0.1:1: "),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_connections_cannot_be_shared_they_are_made_at_the_same_time() {
+    const REQUESTS: usize = 4;
+    let server = Server::start().await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // What nodes serve is HTTP/1.1 only.
+    let tls = server.pki().node_config("n1", &[address.ip().to_string()], Timestamp::now());
+    let acceptor = TlsAcceptor::from(tls.expect("a certificate"));
+    let kubeconfig = server.pki().admin_kubeconfig(&format!("https://{address}"), Timestamp::now());
+    let config = Config::from_text(&kubeconfig.expect("one"), None, Path::new(".")).expect("a kubeconfig");
+    let client = Client::new(Arc::new(Http::new(&config).expect("a way")), "test");
+    let mut asked = JoinSet::new();
+    for _ in 0..REQUESTS {
+        let client = client.clone();
+        asked.spawn(async move { client.get(&kinds::NODES, "", "one").await });
+    }
+    let all_come = async {
+        // From the first one the client learns what the server speaks.
+        let (first, _) = listener.accept().await.expect("a connection");
+        let first = acceptor.accept(first).await.expect("a handshake");
+        let mut others = Vec::new();
+        // None of the others gets a word before all of them are there.
+        while others.len() < REQUESTS - 1 {
+            others.push(listener.accept().await.expect("a connection"));
+        }
+        drop((first, others));
+    };
+    assert!(tokio::time::timeout(AT_ONCE, all_come).await.is_ok(), "one waited for another");
+    drop(asked);
+    server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
