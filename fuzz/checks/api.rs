@@ -7,10 +7,10 @@ use shoal_api::quantity::Quantity;
 use shoal_api::schema::builtin;
 use shoal_api::selector::{field, label};
 use shoal_api::time::{Duration, Moment};
-use shoal_api::{GroupVersionKind, defaults, names, patch, proto};
+use shoal_api::{GroupVersionKind, defaults, lean, names, patch, proto};
 
-/// What is read of a kind is read again from what it is written as, and nothing is left to find in it. The first byte
-/// chooses the kind.
+/// What is read of a kind is read again from what it is written as, and nothing is left to find in it; readers that want
+/// less of it find the rest. The first byte chooses the kind.
 pub fn decode(bytes: &[u8]) {
     let Some((choice, text)) = bytes.split_first() else { return };
     let (group, kind) = KINDS[usize::from(*choice) % KINDS.len()];
@@ -27,6 +27,12 @@ pub fn decode(bytes: &[u8]) {
     }
     if let Ok((mut value, _)) = decode::free_yaml(text, Strictness::Warn) {
         decode::prune(node, &mut value);
+    }
+    if let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(text) {
+        if let Some(metadata) = value.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        assert_eq!(lean::read(text, lean::Text::Object).ok(), Some(value));
     }
 }
 

@@ -14,6 +14,7 @@ pub mod field;
 #[cfg(test)]
 mod golden;
 pub mod kind;
+pub mod lean;
 pub mod names;
 pub mod object;
 pub mod openapi;

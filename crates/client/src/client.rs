@@ -169,6 +169,18 @@ impl Client {
         media_type: &'static str,
         body: Option<&Value>,
     ) -> Result<Value, Error> {
+        self.exchange_as(method, target, media_type, body, |answer| serde_json::from_slice(answer)).await
+    }
+
+    /// Sends a request and reads its answer in its own way.
+    pub(crate) async fn exchange_as(
+        &self,
+        method: Method,
+        target: &str,
+        media_type: &'static str,
+        body: Option<&Value>,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<Value>,
+    ) -> Result<Value, Error> {
         let name = format!("{method} {target}");
         let bytes = body.map(|body| serde_json::to_vec(body).expect("a value can be written"));
         let mut request = Request::builder().method(method).uri(target).header(ACCEPT, JSON);
@@ -180,8 +192,7 @@ impl Client {
             request.map_err(|error| Error::Answer { request: name.clone(), why: error.to_string() })?;
         let exchange = async {
             let body = collected(self.send(request).await?, &name).await?;
-            serde_json::from_slice(&body)
-                .map_err(|error| Error::Answer { request: name.clone(), why: error.to_string() })
+            read(&body).map_err(|error| Error::Answer { request: name.clone(), why: error.to_string() })
         };
         match tokio::time::timeout(ANSWER_TIME, exchange).await {
             Ok(answer) => answer,

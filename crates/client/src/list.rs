@@ -3,6 +3,7 @@
 use form_urlencoded::Serializer;
 use http::Method;
 use serde_json::Value;
+use shoal_api::lean::{self, Text};
 
 use crate::{Client, Error, Resource, Select};
 
@@ -12,7 +13,7 @@ const PAGE_OBJECTS: &str = "500";
 /// The objects of a kind at one revision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct List {
-    /// The objects, with `apiVersion` and `kind`.
+    /// The objects, with `apiVersion` and `kind`, without `metadata.managedFields`.
     pub items: Vec<Value>,
     /// What to watch from.
     pub revision: String,
@@ -28,7 +29,8 @@ impl Client {
         let mut next = String::new();
         loop {
             let target = page_target(&of.path(namespace), select, &next);
-            let mut page = self.exchange(Method::GET, &target, "", None).await?;
+            let read = |answer: &[u8]| lean::read(answer, Text::List);
+            let mut page = self.exchange_as(Method::GET, &target, "", None, read).await?;
             let metadata = &page["metadata"];
             list.revision = metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
             next = metadata["continue"].as_str().unwrap_or_default().to_owned();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use form_urlencoded::Serializer;
 use serde_json::Value;
+use shoal_api::lean::{self, Text};
 use shoal_api::object;
 
 use crate::lines::Lines;
@@ -14,7 +15,7 @@ const LIFE_SECONDS: &str = "3000";
 /// Without a word for so long, a watch is dead: servers send a bookmark each minute.
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 
-/// What has become of an object.
+/// What has become of an object, which comes without `metadata.managedFields`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// It is there, as it is now.
@@ -74,8 +75,7 @@ impl Events {
             if line.is_empty() {
                 continue;
             }
-            let mut event: Value =
-                serde_json::from_slice(&line).map_err(|error| broken(error.to_string()))?;
+            let mut event = lean::read(&line, Text::Event).map_err(|error| broken(error.to_string()))?;
             let object = event["object"].take();
             return match event["type"].as_str() {
                 Some("ADDED" | "MODIFIED") => Ok(Some(Change::Set(object))),

@@ -48,12 +48,20 @@ impl Stored {
     /// # Errors
     /// 500: what is stored is not JSON.
     pub fn value(&self) -> Result<Value, Status> {
-        stored::decode(&self.bytes, self.revision).map_err(|error| {
-            Status::internal(format!(
-                "{} is stored as something else than JSON: {error}",
-                self.key.escape_ascii()
-            ))
-        })
+        stored::decode(&self.bytes, self.revision).map_err(|error| self.unreadable(&error))
+    }
+
+    /// The object without `metadata.managedFields`, for those who only read it.
+    ///
+    /// # Errors
+    /// 500: what is stored is not JSON.
+    pub fn lean(&self) -> Result<Value, Status> {
+        stored::decode_lean(&self.bytes, self.revision).map_err(|error| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &serde_json::Error) -> Status {
+        let key = self.key.escape_ascii();
+        Status::internal(format!("{key} is stored as something else than JSON: {error}"))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use shoal_api::lean;
 use shoal_store::Revision;
 
 /// What stands before the fields of the metadata; nothing before it can contain this text.
@@ -61,6 +62,16 @@ pub(crate) fn is_of_version(stored: &[u8], head: &[u8]) -> bool {
 /// What is stored is not JSON.
 pub(crate) fn decode(stored: &[u8], revision: Revision) -> serde_json::Result<Value> {
     let mut object: Value = serde_json::from_slice(stored)?;
+    object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
+    Ok(object)
+}
+
+/// The same, without what only its writers look at ([`lean`]).
+///
+/// # Errors
+/// What is stored is not JSON.
+pub(crate) fn decode_lean(stored: &[u8], revision: Revision) -> serde_json::Result<Value> {
+    let mut object = lean::read(stored, lean::Text::Object)?;
     object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
     Ok(object)
 }

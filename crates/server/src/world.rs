@@ -226,10 +226,10 @@ fn split(key: &[u8]) -> Option<(&str, &str)> {
 }
 
 impl Entry {
-    /// The object, parsed; none when what is stored cannot be read.
+    /// The object, parsed, without `metadata.managedFields`; none when what is stored cannot be read.
     pub fn value(&self, objects: &Objects) -> Option<Arc<Value>> {
         let parsed = self.value.get_or_init(|| {
-            let value = objects.open(&self.object).and_then(|stored| stored.value());
+            let value = objects.open(&self.object).and_then(|stored| stored.lean());
             value.inspect_err(|error| tracing::error!(%error, "an object cannot be read")).ok().map(Arc::new)
         });
         parsed.clone()

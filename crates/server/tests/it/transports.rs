@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shoal_api::object;
 use shoal_base::drain::Drain;
 use shoal_client::http::Http;
 use shoal_client::kubeconfig::Config;
@@ -58,7 +59,13 @@ async fn verbs(client: &Client, name: &str) {
     let applied = client.patch(MAPS, "default", name, "", &apply).await.expect("applied");
     assert_eq!(applied["data"], json!({"value": "3", "applied": "yes"}));
     let list = client.list(MAPS, "default", &Select::labels(format!("test={name}"))).await.expect("a list");
-    assert_eq!(list.items, std::slice::from_ref(&applied), "an object of a list says what it is");
+    let mut lean = applied.clone();
+    let owners = object::metadata_mut(&mut lean).remove("managedFields").expect("two have written it");
+    assert_eq!(owners.as_array().map(Vec::len), Some(2));
+    assert_eq!(list.items, [lean], "an object of a list says what it is, and not who wrote it");
+    // What is written back as it was read in a list has lost nothing.
+    let written = client.update(MAPS, &list.items[0]).await.expect("updated");
+    assert_eq!(written["metadata"]["managedFields"], owners);
     let other = Deletion { uid: "another".into(), ..Deletion::default() };
     assert_eq!(code(client.delete(MAPS, "default", name, &other).await), 409);
     assert_eq!(code(client.delete(MAPS, "default", name, &Deletion::default()).await), 200);

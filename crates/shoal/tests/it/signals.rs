@@ -1,5 +1,6 @@
 //! Ending: nothing in flight is lost, a second signal does not wait, and what was cut off is said.
 
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::process::Signal;
@@ -42,24 +43,31 @@ fn ask_until_closed(server: &Server, expected: &str, answered: &AtomicU64, is_en
     }
 }
 
-#[test]
-fn a_drain_under_load_loses_no_request() {
-    let place = Place::new();
-    let server = place.serve("hello", &["--access-log", "json"]);
+/// Tells the process to end while many ask: exit status, standard output, lines on standard error, and how many requests
+/// were answered. A request that was read and not answered as expected fails the test.
+pub(crate) fn end_under_load(server: Server, expected: &str) -> (ExitStatus, String, Vec<String>, u64) {
     let (answered, is_ending) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
-            scope.spawn(|| ask_until_closed(&server, "Hello from Shoal\n", &answered, &is_ending));
+            scope.spawn(|| ask_until_closed(&server, expected, &answered, &is_ending));
         }
         wait_until("the load", || answered.load(Ordering::SeqCst) > 200);
         is_ending.store(true, Ordering::SeqCst);
         server.signal(Signal::TERM);
     });
     let (status, log, lines) = server.ended();
+    (status, log, lines, answered.into_inner())
+}
+
+#[test]
+fn a_drain_under_load_loses_no_request() {
+    let place = Place::new();
+    let server = place.serve("hello", &["--access-log", "json"]);
+    let (status, log, lines, answered) = end_under_load(server, "Hello from Shoal\n");
     assert_eq!(status.code(), Some(0), "{lines:#?}");
     // What the server read it answered, and what it answered arrived.
     let served = log.lines().filter(|line| line.contains("\"status\":200")).count() as u64;
-    assert_eq!(served, answered.load(Ordering::SeqCst));
+    assert_eq!(served, answered);
     assert_eq!(log.lines().count() as u64, served, "nothing but whole answers: {log}");
 }
 

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::client::Client;
 use crate::process::{Place, Server, built, wait_until};
+use crate::signals::end_under_load;
 
 /// A Deployment with its Service and an Ingress, of the built guest `GUEST`.
 pub(crate) const SHOP: &str = r#"
@@ -216,6 +217,17 @@ fn a_cluster_that_is_killed_serves_again_when_it_is_up() {
     let cluster = Cluster { server: start(&place), place };
     cluster.wait_for(200, "Hello from Shoal");
     assert_eq!(cluster.kubectl("get pods -o name"), pods, "the same replicas: none lost, none twice");
+}
+
+#[test]
+fn a_drain_of_a_cluster_under_load_loses_no_request() {
+    let Some(cluster) = Cluster::up() else { return };
+    cluster.apply_shop("hello");
+    cluster.wait_for(200, "Hello from Shoal");
+    cluster.kubectl("rollout status deployment/shop --timeout=120s");
+    let (status, _, lines, answered) = end_under_load(cluster.server, "Hello from Shoal\n");
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    assert!(answered > 200, "{answered} before the end");
 }
 
 #[test]
