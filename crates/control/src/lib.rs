@@ -10,6 +10,7 @@ pub mod cel;
 pub mod certificates;
 pub mod controllers;
 pub mod custom;
+pub mod filing;
 pub mod kinds;
 pub mod known;
 pub mod plan;

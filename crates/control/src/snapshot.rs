@@ -6,6 +6,8 @@ use serde_json::Value;
 use shoal_api::resources::{self, Verb};
 use shoal_api::{GroupVersion, GroupVersionKind, object};
 
+use crate::filing;
+
 /// The objects of one moment.
 ///
 /// What a snapshot holds of one kind is not older than what it holds of another: a pod is never seen without the
@@ -20,8 +22,22 @@ pub trait Snapshot {
     /// Objects that have an owner reference with this `uid`, of any kind, in the order of kind, namespace and name.
     fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)>;
 
+    /// Objects of a kind in a namespace that are filed under each of some words ([`filing::words`]), by name; all of them
+    /// when there are no words.
+    fn filed(&self, kind: &GroupVersionKind, namespace: &str, words: &[String]) -> Vec<Arc<Value>> {
+        let all = self.list(kind, Some(namespace)).into_iter();
+        all.filter(|object| {
+            let has = filing::words(kind, object);
+            words.iter().all(|word| has.contains(word))
+        })
+        .collect()
+    }
+
     /// Objects of a kind in a namespace that no controller manages: those that one may adopt.
     fn unmanaged(&self, kind: &GroupVersionKind, namespace: &str) -> Vec<Arc<Value>> {
+        if filing::is_adopted(kind) {
+            return self.filed(kind, namespace, &[filing::UNMANAGED.into()]);
+        }
         let all = self.list(kind, Some(namespace)).into_iter();
         all.filter(|object| controller_of(object).is_none()).collect()
     }

@@ -323,7 +323,8 @@ mod tests {
 
     use serde_json::json;
     use shoal_base::drain::{Drain, Drained};
-    use shoal_control::known::{CONFIG_MAP, POD};
+    use shoal_control::filing;
+    use shoal_control::known::{CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT};
     use shoal_store::sqlite::{Options, SqliteStore};
     use tokio::sync::watch;
     use tokio::time::timeout;
@@ -422,6 +423,61 @@ mod tests {
         assert!(api.metrics.text(&api.fair).contains(&counted));
         assert_eq!(drain.finish(SOON).await, Drained::Clean);
         ran.await.expect("it ends by itself");
+        running.ended().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn objects_are_found_by_their_words_as_they_are() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let running = server(&dir, &drain).await;
+        let api = running.api.clone();
+        let executor = Executor::new(api.clone(), "test", "test");
+        let pod = |name: &str, labels: serde_json::Value, owners: serde_json::Value| {
+            let metadata =
+                json!({"name": name, "namespace": "default", "labels": labels, "ownerReferences": owners});
+            let spec = json!({"containers": [{"name": "c", "image": "/app.wasm"}]});
+            Write::create(&POD, json!({"metadata": metadata, "spec": spec}))
+        };
+        let owner = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "controller": true}]);
+        let service = |name: &str, selector: serde_json::Value| {
+            let spec = json!({"selector": selector, "ports": [{"port": 80}]});
+            Write::create(&SERVICE, json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec}))
+        };
+        let account = json!({"metadata": {"name": "default", "namespace": "default"}});
+        executor.write(Write::create(&SERVICE_ACCOUNT, account)).await.expect("written");
+        catch_up(&api).await;
+        for write in [
+            pod("one", json!({"app": "x", "tier": "web"}), json!([])),
+            pod("two", json!({"app": "x", "tier": "db"}), owner),
+            pod("three", json!({"app": "x"}), json!([])),
+            service("s", json!({"app": "x", "tier": "db"})),
+            service("none", json!({})),
+        ] {
+            executor.write(write).await.expect("written");
+        }
+        let names = |kind: &GroupVersionKind, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let found = api.world.view().filed(kind, "default", &words);
+            found.iter().map(|object| shoal_api::object::name(object).to_owned()).collect::<Vec<_>>()
+        };
+        catch_up(&api).await;
+        assert_eq!(names(&POD, &["app=x"]), ["one", "three", "two"]);
+        assert_eq!(names(&POD, &["app=x", "tier=db"]), ["two"]);
+        assert_eq!(names(&POD, &[filing::UNMANAGED]), ["one", "three"]);
+        assert_eq!(names(&POD, &[]), ["one", "three", "two"]);
+        assert_eq!(names(&SERVICE, &["app=x"]), ["s"]);
+        assert!(names(&SERVICE, &["tier=db"]).is_empty() && names(&CONFIG_MAP, &["app=x"]).is_empty());
+
+        let patch = json!({"metadata": {"labels": {"tier": "web", "app": null}}});
+        let key = Key::new(&POD, "default", "two");
+        executor.write(Write::Patch { key, subresource: "", patch }).await.expect("written");
+        let gone = api.world.view().get(&POD, "default", "three").expect("it is there");
+        executor.write(Write::delete_unchanged(&POD, &gone, None)).await.expect("deleted");
+        catch_up(&api).await;
+        assert_eq!(names(&POD, &["app=x"]), ["one"]);
+        assert_eq!(names(&POD, &["tier=web"]), ["one", "two"]);
+        assert_eq!(names(&POD, &[filing::UNMANAGED]), ["one"]);
+        assert_eq!(drain.finish(SOON).await, Drained::Clean);
         running.ended().await;
     }
 

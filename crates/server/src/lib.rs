@@ -23,6 +23,7 @@ mod documents;
 mod driver;
 mod execute;
 pub mod fair;
+mod filed;
 mod files;
 pub mod front;
 mod gzip;

@@ -13,12 +13,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use shoal_api::{GroupVersionKind, Status};
 use shoal_base::drain::Drain;
+use shoal_control::filing;
 use shoal_control::plan::Glance;
 use shoal_control::snapshot::{Resource, Snapshot};
 use shoal_store::{Error, Event, ListOptions, Object, Revision};
 use tokio::sync::watch;
 
 use crate::changes::{Change, Changes, Kinds, Listeners};
+use crate::filed::Filed;
 use crate::objects::{Objects, Stored};
 use crate::registry::Registry;
 
@@ -46,6 +48,7 @@ struct State {
     tables: HashMap<Arc<str>, Table>,
     /// The objects that name an owner, by its identity.
     owned: HashMap<Box<str>, BTreeSet<(Arc<str>, Bytes)>>,
+    filed: Filed,
 }
 
 /// One object.
@@ -194,6 +197,8 @@ impl State {
         }
         self.own(objects, &table, key, was.as_deref(), false);
         self.own(objects, &table, key, is.as_deref(), true);
+        self.file(objects, &table, key, was.as_deref(), false);
+        self.file(objects, &table, key, is.as_deref(), true);
         Some(Change { table, was, is })
     }
 
@@ -209,6 +214,17 @@ impl State {
                     self.owned.remove(&owner);
                 }
             }
+        }
+    }
+
+    /// Files an object under its words, or takes it from them.
+    fn file(&mut self, objects: &Objects, table: &str, key: &Bytes, entry: Option<&Entry>, is: bool) {
+        let Some(entry) = entry else { return };
+        let Some(kind) = self.registry.of_table(table).map(|served| &served.resource.storage) else { return };
+        if filing::is_filed(kind)
+            && let Some(object) = entry.value(objects)
+        {
+            self.filed.set(key, filing::words(kind, &object), is);
         }
     }
 
@@ -327,6 +343,14 @@ impl Snapshot for View<'_> {
         from.take_while(|(key, _)| key.starts_with(&prefix))
             .filter_map(|(_, entry)| entry.value(self.objects))
             .collect()
+    }
+
+    fn filed(&self, kind: &GroupVersionKind, namespace: &str, words: &[String]) -> Vec<Arc<Value>> {
+        let Some((table, served)) = self.table(kind).filter(|_| !words.is_empty()) else {
+            return self.list(kind, Some(namespace));
+        };
+        let found = self.state.filed.find(&served.prefix(namespace), words);
+        found.iter().filter_map(|key| table.get(key)?.value(self.objects)).collect()
     }
 
     fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)> {

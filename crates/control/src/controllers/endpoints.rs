@@ -10,6 +10,7 @@ use shoal_api::{GroupVersionKind, object};
 
 use crate::controllers::pods::is_ready;
 use crate::controllers::slices::{self, Group, Slices};
+use crate::filing;
 use crate::known::{ENDPOINT_SLICE, ENDPOINTS, NODE, POD, SERVICE};
 use crate::plan::{Controller, Interest, Key, Plan, Write};
 use crate::snapshot::{Snapshot, has_labels, is_deleted, items, text};
@@ -129,11 +130,11 @@ impl Controller for EndpointSlices {
 
 /// Services whose selector chooses a pod.
 fn services_of_pod(world: &dyn Snapshot, _: &GroupVersionKind, pod: &Value) -> Vec<Key> {
-    let services = world.list(&SERVICE, Some(object::namespace(pod)));
-    let chosen = services
-        .iter()
-        .filter(|service| has_selector(service) && has_labels(pod, &service["spec"]["selector"]));
-    chosen.map(|service| Key::of(&SERVICE, service)).collect()
+    let labels = filing::pairs(&pod["metadata"]["labels"]);
+    let services = labels.flat_map(|label| world.filed(&SERVICE, object::namespace(pod), &[label]));
+    let chosen =
+        services.filter(|service| has_selector(service) && has_labels(pod, &service["spec"]["selector"]));
+    chosen.map(|service| Key::of(&SERVICE, &service)).collect()
 }
 
 /// Services that have an endpoint on a node: its zone may have changed.
@@ -154,8 +155,8 @@ fn has_selector(service: &Value) -> bool {
 
 /// The pods that a Service chooses, by name, with what it may send them.
 fn destinations(world: &dyn Snapshot, service: &Value) -> Vec<Destination> {
-    let pods = world.list(&POD, Some(object::namespace(service)));
-    let chosen = pods.into_iter().filter(|pod| has_labels(pod, &service["spec"]["selector"]));
+    let labels: Vec<String> = filing::pairs(&service["spec"]["selector"]).collect();
+    let chosen = world.filed(&POD, object::namespace(service), &labels).into_iter();
     let alive = chosen.filter(|pod| {
         let ended = matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed");
         !ended && addresses(pod).next().is_some()

@@ -9,6 +9,7 @@ use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, object};
 
 use crate::controllers::endpoints::TRIGGER_TIME;
+use crate::filing;
 use crate::known::{ENDPOINT_SLICE, SERVICE};
 use crate::plan::{Key, Write};
 use crate::snapshot::{Snapshot, api_version, is_deleted, items, text};
@@ -72,12 +73,11 @@ impl Slices<'_> {
         let namespace = object::namespace(self.owner.1);
         let ours = |slice: &Arc<Value>| {
             let label = |key: &str| object::label(slice, key);
-            label(SERVICE_NAME) == Some(self.service)
-                && label(MANAGED_BY) == Some(self.manager)
-                && !is_deleted(slice)
+            label(MANAGED_BY) == Some(self.manager) && !is_deleted(slice)
         };
+        let of_service = [filing::pair(SERVICE_NAME, self.service)];
         let mut existing: Vec<Arc<Value>> =
-            world.list(&ENDPOINT_SLICE, Some(namespace)).into_iter().filter(ours).collect();
+            world.filed(&ENDPOINT_SLICE, namespace, &of_service).into_iter().filter(ours).collect();
         let mut writes = Vec::new();
         for group in &self.groups {
             let (of_group, rest) = existing.into_iter().partition(|slice| group.holds(slice));
