@@ -7,6 +7,7 @@ pub mod definitions;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
+pub mod events;
 pub mod garbage;
 pub mod job;
 pub mod mirror;
@@ -71,6 +72,7 @@ pub fn of_the_api(surroundings: Surroundings) -> Vec<Box<dyn Controller>> {
         Box::new(definitions::Establishing { decide: definition_status }),
         Box::new(definitions::Finalizing),
         Box::new(policies::PolicyStatus),
+        Box::new(events::EventCleaning),
     ]
 }
 

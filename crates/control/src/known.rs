@@ -25,6 +25,8 @@ kinds! {
     SERVICE = "", "v1", "Service";
     /// `v1 Endpoints`.
     ENDPOINTS = "", "v1", "Endpoints";
+    /// `v1 Event`; those of `events.k8s.io/v1` are stored as such.
+    EVENT = "", "v1", "Event";
     /// `v1 ConfigMap`.
     CONFIG_MAP = "", "v1", "ConfigMap";
     /// `v1 Secret`.

@@ -48,6 +48,16 @@ pub trait Snapshot {
         owned.filter(|(found, _)| found == kind).map(|(_, object)| object).collect()
     }
 
+    /// How many objects of a kind there are.
+    fn count(&self, kind: &GroupVersionKind) -> usize {
+        self.list(kind, None).len()
+    }
+
+    /// The objects of a kind as far as they are known without being read, by namespace and name.
+    fn sightings(&self, kind: &GroupVersionKind) -> Vec<Sighting> {
+        self.list(kind, None).iter().map(|object| Sighting::of(object)).collect()
+    }
+
     /// Every resource whose objects are stored, each once, in the version that [`Snapshot::get`] knows.
     fn resources(&self) -> Vec<Resource>;
 
@@ -56,6 +66,27 @@ pub trait Snapshot {
         let version: GroupVersion = api_version.parse().ok()?;
         let is_it = |found: &Resource| found.kind.group == version.group && found.kind.kind == kind;
         self.resources().into_iter().find(is_it)
+    }
+}
+
+/// An object that nobody has read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Empty for what lives in none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When it was written last: larger than that of whatever was written before.
+    pub version: u64,
+}
+
+impl Sighting {
+    fn of(object: &Value) -> Self {
+        Self {
+            namespace: object::namespace(object).into(),
+            name: object::name(object).into(),
+            version: object::resource_version(object).parse().unwrap_or(0),
+        }
     }
 }
 

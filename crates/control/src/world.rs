@@ -463,6 +463,10 @@ impl Snapshot for World {
         wanted.map(|(_, object)| Arc::clone(object)).collect()
     }
 
+    fn count(&self, kind: &GroupVersionKind) -> usize {
+        self.objects.range(Key::new(kind, "", "")..).take_while(|(key, _)| key.kind == *kind).count()
+    }
+
     fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)> {
         let owned = |object: &Value| object::owners(object).any(|owner| owner["uid"] == uid);
         let found = self.objects.iter().filter(|(_, object)| owned(object));

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use shoal_api::{GroupVersionKind, Status, object};
+use shoal_api::{Status, object};
+use shoal_control::known::EVENT;
 use shoal_store::{Change, Expect, LeaseId, Transaction, Write};
 
 use crate::admit::Admission;
@@ -146,7 +147,7 @@ async fn namespace_stays(admission: &Admission<'_>, namespace: &str) -> Result<O
 
 /// Events end by themselves.
 async fn lease(admission: &Admission<'_>, served: &Served) -> Result<Option<LeaseId>, Status> {
-    if served.resource.storage != GroupVersionKind::new("", "v1", "Event") {
+    if served.resource.storage != *EVENT {
         return Ok(None);
     }
     admission.api.event_leases.current(admission.api.objects.store()).await.map(Some)

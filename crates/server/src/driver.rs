@@ -322,6 +322,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use serde_json::json;
+    use shoal_api::object::{name, namespace, resource_version};
     use shoal_base::drain::{Drain, Drained};
     use shoal_control::filing;
     use shoal_control::known::{CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT};
@@ -477,6 +478,34 @@ mod tests {
         assert_eq!(names(&POD, &["app=x"]), ["one"]);
         assert_eq!(names(&POD, &["tier=web"]), ["one", "two"]);
         assert_eq!(names(&POD, &[filing::UNMANAGED]), ["one"]);
+        assert_eq!(drain.finish(SOON).await, Drained::Clean);
+        running.ended().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn objects_are_counted_and_seen_without_being_read() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let running = server(&dir, &drain).await;
+        let api = running.api.clone();
+        let executor = Executor::new(api.clone(), "test", "test");
+        for name in ["first", "second"] {
+            executor.write(map(name)).await.expect("written");
+        }
+        let patch = json!({"data": {"changed": "last"}});
+        let change = Write::Patch { key: Key::new(&CONFIG_MAP, "default", "first"), subresource: "", patch };
+        executor.write(change).await.expect("written");
+        catch_up(&api).await;
+        let (listed, seen, count) = {
+            let view = api.world.view();
+            (view.list(&CONFIG_MAP, None), view.sightings(&CONFIG_MAP), view.count(&CONFIG_MAP))
+        };
+        assert_eq!((seen.len(), count), (listed.len(), listed.len()));
+        for (seen, object) in seen.iter().zip(&listed) {
+            assert_eq!((seen.namespace.as_str(), seen.name.as_str()), (namespace(object), name(object)));
+            assert_eq!(seen.version.to_string(), resource_version(object));
+        }
+        let last = seen.iter().max_by_key(|one| one.version).expect("there are some");
+        assert_eq!(last.name, "first", "what was changed last is newest");
         assert_eq!(drain.finish(SOON).await, Drained::Clean);
         running.ended().await;
     }

@@ -15,7 +15,7 @@ use shoal_api::{GroupVersionKind, Status};
 use shoal_base::drain::Drain;
 use shoal_control::filing;
 use shoal_control::plan::Glance;
-use shoal_control::snapshot::{Resource, Snapshot};
+use shoal_control::snapshot::{Resource, Sighting, Snapshot};
 use shoal_store::{Error, Event, ListOptions, Object, Revision};
 use tokio::sync::watch;
 
@@ -351,6 +351,21 @@ impl Snapshot for View<'_> {
         };
         let found = self.state.filed.find(&served.prefix(namespace), words);
         found.iter().filter_map(|key| table.get(key)?.value(self.objects)).collect()
+    }
+
+    fn count(&self, kind: &GroupVersionKind) -> usize {
+        self.table(kind).map_or(0, |(table, _)| table.len())
+    }
+
+    fn sightings(&self, kind: &GroupVersionKind) -> Vec<Sighting> {
+        let entries = self.table(kind).into_iter().flat_map(|(table, _)| table);
+        let sighting = |(key, entry): (&Bytes, &Arc<Entry>)| {
+            let (_, place) = split(key)?;
+            let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+            let version = entry.object.mod_revision.0;
+            Some(Sighting { namespace: namespace.into(), name: name.into(), version })
+        };
+        entries.filter_map(sighting).collect()
     }
 
     fn owned_by(&self, uid: &str) -> Vec<(GroupVersionKind, Arc<Value>)> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use shoal_api::Status;
 use shoal_api::time::Moment;
-use shoal_api::{GroupVersionKind, Status};
+use shoal_control::known::EVENT;
 use shoal_control::plan::{Event, Key, Write};
 use tokio::sync::mpsc;
 
@@ -83,7 +84,6 @@ async fn write(
     more: u64,
     before: Option<Written>,
 ) -> Result<Written, Status> {
-    let kind = GroupVersionKind::new("", "v1", "Event");
     let now = api.moment();
     if let Some(before) = before {
         let count = before.count + more;
@@ -97,6 +97,6 @@ async fn write(
     let suffix = format!("{:016x}", api.random());
     let mut object = event.to_object(executor.component(), &suffix, now);
     object["count"] = json!(more);
-    let key = Key::of(&kind, &object);
-    executor.write(Write::create(&kind, object)).await.map(|_| Written { key, first: now, count: more })
+    let key = Key::of(&EVENT, &object);
+    executor.write(Write::create(&EVENT, object)).await.map(|_| Written { key, first: now, count: more })
 }
