@@ -459,7 +459,7 @@ mod tests {
         let names = |kind: &GroupVersionKind, words: &[&str]| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let found = api.world.view().filed(kind, "default", &words);
-            found.iter().map(|object| shoal_api::object::name(object).to_owned()).collect::<Vec<_>>()
+            found.iter().map(|object| name(object).to_owned()).collect::<Vec<_>>()
         };
         catch_up(&api).await;
         assert_eq!(names(&POD, &["app=x"]), ["one", "three", "two"]);
