@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::read::text;
+use crate::read::{items, text};
 use crate::saved::{self, Saved};
 use crate::shared::{Shared, Wanted};
 use crate::volume::tree::private;
@@ -28,6 +28,9 @@ use crate::{events, node};
 const ANEW_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait before that. A task that has lasted so long failed for the first time.
 const ANEW_LONGEST: Duration = Duration::from_secs(300);
+
+/// Between two looks at what may be thrown away, as often as Kubernetes' node looks.
+const TIDY_EVERY: Duration = Duration::from_secs(300);
 
 /// The agent of a node.
 pub struct Agent {
@@ -93,6 +96,7 @@ impl Agent {
             () = Box::pin(node::live(&shared, &own)) => {}
             () = Box::pin(own.run(&drain)) => {}
             () = ranges(&shared, &own) => {}
+            () = tidy(&shared) => {}
             () = Box::pin(pods.run(&drain)) => {}
             () = Box::pin(events::write(config.client.clone(), config.name.clone(), happened)) => {}
             () = follow(&shared, &pods, &mut tasks) => {}
@@ -110,6 +114,23 @@ async fn ranges(shared: &Shared, own: &Cache) {
             shared.addresses.lock().set_net(net);
         }
     }
+}
+
+/// Throws away artifacts that no pod here uses when there are too many, again and again.
+async fn tidy(shared: &Shared) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        let pods: Vec<Arc<Value>> =
+            shared.pods.lock().values().map(|here| here.wanted.borrow().pod.clone()).collect();
+        let in_use: HashSet<String> = pods.iter().flat_map(|pod| images(pod)).map(str::to_owned).collect();
+        shared.config.fetch.tidy(in_use.into_iter().collect()).await;
+    }
+}
+
+/// What the containers of a pod run.
+fn images(pod: &Value) -> impl Iterator<Item = &str> {
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|list| items(&pod["spec"][list]));
+    containers.map(|container| text(&container["image"]))
 }
 
 /// Gives each pod that is bound here its task, and tells the tasks what changes.

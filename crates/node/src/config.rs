@@ -103,6 +103,10 @@ impl Machine {
 pub trait Fetch: Send + Sync {
     /// Finds the artifact, and brings it onto this machine where it has to.
     fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>>;
+
+    /// Throws away what there is too much of, but nothing that one of these references means: those of the pods that are
+    /// here, which may have to start again when no registry can be reached.
+    fn tidy(&self, in_use: Vec<String>) -> BoxFuture<'static, ()>;
 }
 
 /// What is to be found.

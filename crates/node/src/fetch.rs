@@ -1,11 +1,11 @@
 //! The artifacts of pods, out of the store of artifacts.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::artifact::{FetchError, Keyring, Reason, Reference, Store};
+use crate::artifact::{Collected, FetchError, Keyring, Reason, Reference, Store};
 use crate::config::{Fetch, FetchFailure, Fetched, Image};
 
 impl Fetch for Store {
@@ -25,6 +25,27 @@ impl Fetch for Store {
                 .map_err(|error| failure(&error))?;
             let pulled: Option<Duration> = moved.into_inner().map(|began: Instant| began.elapsed());
             Ok(Fetched { path: artifact.path, id: artifact.id, size_bytes: artifact.size_bytes, pulled })
+        })
+    }
+
+    fn tidy(&self, in_use: Vec<String>) -> BoxFuture<'static, ()> {
+        let store = self.clone();
+        Box::pin(async move {
+            let collect = move || {
+                let in_use = store.meant_by(in_use.iter().map(String::as_str));
+                store.collect(&in_use, SystemTime::now())
+            };
+            // One that panics has said so, and is tried again.
+            let Ok(collected) = tokio::task::spawn_blocking(collect).await else { return };
+            if collected.removed > 0 {
+                let Collected { removed, removed_bytes, kept_bytes } = collected;
+                tracing::info!(
+                    removed,
+                    removed_bytes,
+                    kept_bytes,
+                    "artifacts that no pod here uses are removed"
+                );
+            }
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::files::read_record;
-use super::{Digest, Store};
+use super::{Digest, Reference, Store};
 
 /// What was thrown away and what is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,15 @@ impl Store {
         let gone = references.into_iter().filter(|(digest, _)| !files.blob(*digest).exists());
         gone.flat_map(|(_, records)| records).for_each(|(path, _)| remove_file(&path));
         collected
+    }
+
+    /// The artifacts that some references mean here, as pods have them. One that is not known here means none.
+    pub fn meant_by<'a>(&self, references: impl IntoIterator<Item = &'a str>) -> HashSet<Digest> {
+        let records = references.into_iter().filter_map(|reference| match reference.parse() {
+            Ok(Reference::Image(image)) => self.0.files.record(&image),
+            _ => None,
+        });
+        records.map(|record| record.artifact).collect()
     }
 
     /// Whether it could be removed: nobody has used it in the last moments.

@@ -53,6 +53,10 @@ impl Fetch for Images {
         };
         Box::pin(async move { found })
     }
+
+    fn tidy(&self, _in_use: Vec<String>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// An API in memory that answers some requests otherwise.

@@ -27,6 +27,10 @@ impl Fetch for Images {
         let path = PathBuf::from(&image.reference);
         Box::pin(async move { Ok(Fetched { path, id: image.reference, size_bytes: 1, pulled: None }) })
     }
+
+    fn tidy(&self, _in_use: Vec<String>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// A node whose commands all run until they are told to end.

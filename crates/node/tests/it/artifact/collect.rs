@@ -1,14 +1,23 @@
 //! What is thrown away, and what is not.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use shoal_node::Fetch as _;
 use shoal_node::artifact::{Artifact, Collected, Policy, StoreOptions};
 
 use super::registry::Registry;
 use super::support::{Place, module, quick};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Makes a file one that was used an hour ago.
+fn age(path: &Path) {
+    let file = File::open(path).expect("a file");
+    file.set_modified(SystemTime::now() - HOUR).expect("its owner may");
+}
 
 async fn filled(keep_bytes: u64) -> (Registry, Place, Vec<Artifact>) {
     let options = StoreOptions { keep_bytes, ..StoreOptions::default() };
@@ -46,6 +55,26 @@ async fn what_is_in_use_or_was_just_now_stays() {
     let collected = place.store.collect(&in_use, SystemTime::now() + HOUR);
     assert_eq!(collected, Collected { removed: 2, removed_bytes: 2000, kept_bytes: 2000 });
     assert!(artifacts[1].path.exists() && artifacts[2].path.exists());
+}
+
+#[tokio::test]
+async fn what_the_pods_of_a_node_name_stays() {
+    let (registry, place, artifacts) = filled(0).await;
+    let pinned = artifacts[2].id.clone();
+    let named =
+        [registry.name("app:1"), pinned, registry.name("app:unknown"), "file:///app.wasm".into(), "?".into()];
+    let in_use = place.store.meant_by(named.iter().map(String::as_str));
+    assert_eq!(in_use, HashSet::from([artifacts[1].digest, artifacts[2].digest]));
+    // What was fetched a moment ago stays in any case: nothing is lost, whoever tidies.
+    place.store.tidy(Vec::new()).await;
+    assert!(artifacts.iter().all(|artifact| artifact.path.exists()));
+    for artifact in &artifacts {
+        age(&artifact.path);
+    }
+    place.files("references").iter().for_each(|path| age(path));
+    place.store.tidy(named.to_vec()).await;
+    let there: Vec<bool> = artifacts.iter().map(|artifact| artifact.path.exists()).collect();
+    assert_eq!(there, [false, true, true, false]);
 }
 
 #[tokio::test]
