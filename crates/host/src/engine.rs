@@ -37,8 +37,9 @@ impl Engines {
                 .map_err(|error| Refusal::new(format!("cannot make the engine: {error:#}")))
         };
         let (sync, asynchronous) = (make(Flavour::Sync)?, make(Flavour::Async)?);
-        let ticker = Ticker::start(vec![sync.weak(), asynchronous.weak()])
-            .map_err(|error| Refusal::new(format!("cannot start the epoch thread: {error}")))?;
+        let ticker = Ticker::start(vec![sync.clone(), asynchronous.clone()]).map_err(|error| {
+            Refusal::new(format!("cannot have the timers that interrupt guests: {error}"))
+        })?;
         let shelves = Shelves::new(plan.resting_max()).map_err(|error| {
             Refusal::new(format!("cannot start the thread of resting instances: {error}"))
         })?;

@@ -14,15 +14,14 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 
 use crate::failure::deadline_passed;
 use crate::state::{Context as WorkloadContext, State};
-use crate::ticker::{EPOCHS_PER_SLICE, EPOCHS_PER_TICK, TICK, Ticker};
+use crate::ticker::{self, SLICE, TICK, Ticker};
 use crate::turn::Turn;
 
 /// How a guest's run ended.
 pub(crate) type Outcome = Result<(), Failure>;
 
-/// What a guest may have used at most to be let be when a tick finds it on the core. With the tick after that it
-/// holds its core for one and a half of them.
-const SHORT: Duration = TICK.checked_div(2).expect("two is not zero");
+/// A guest looks what time it is whenever a timer has gone off, be it that of another core.
+const EPOCHS: u64 = 1;
 
 /// The guest used up its CPU time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -148,25 +147,22 @@ impl Guest {
     }
 
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if self.long {
-            self.ticker.long_guest();
-        }
         let (outcome, spent) = in_slice(self.long, || {
             let _in_guest = self.ticker.enter();
+            if self.long && !self.turn.is_awaited() {
+                ticker::set(SLICE);
+            }
             self.run.as_mut().poll(cx)
         });
         self.long = self.turn.release();
-        if self.long {
-            self.ticker.long_guest();
-        }
         self.used += spent;
         self.account.set_on_core(self.used);
         outcome
     }
 }
 
-/// A store with the interrupts of its workload: a guest yields after each tick, and ends when its CPU time
-/// or its wall time is used up.
+/// A store with the interrupts of its workload: a guest yields after its tick and after each slice, and ends when its
+/// CPU time or its wall time is used up.
 pub(crate) fn store(engine: &Engine, state: State, deadline: Option<Instant>) -> Store<State> {
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
@@ -178,30 +174,36 @@ pub(crate) fn store(engine: &Engine, state: State, deadline: Option<Instant>) ->
 /// Sets the interrupts of a store for its next request.
 pub(crate) fn limit(store: &mut Store<State>, deadline: Option<Instant>) {
     store.data_mut().deadline = deadline;
-    store.set_epoch_deadline(EPOCHS_PER_TICK);
+    store.set_epoch_deadline(EPOCHS);
 }
 
 fn interrupt(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     let state = context.data_mut();
+    let before = state.account.usage().on_core;
+    let resumed = RESUMED.get();
+    let left = resumed.and_then(|resumed| left(resumed.cpu.is_some(), before, resumed.wall.elapsed()));
+    if let Some(left) = left {
+        ticker::set_again(left);
+        return Ok(UpdateDeadline::Continue(EPOCHS));
+    }
     let (cpu_time, deadline) = (state.context.limits.cpu_time, state.deadline);
-    let slice = RESUMED.get().map_or(Duration::ZERO, |resumed| resumed.spent());
-    let used = state.account.usage().on_core + slice;
+    let used = before + resumed.map_or(Duration::ZERO, |resumed| resumed.spent());
     if cpu_time.is_some_and(|limit| used > limit) {
         return Err(CpuTimeExceeded.into());
     }
     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         return Err(DeadlinePassed.into());
     }
-    if is_short(used) {
-        return Ok(UpdateDeadline::Continue(EPOCHS_PER_TICK));
-    }
-    Ok(UpdateDeadline::YieldCustom(EPOCHS_PER_SLICE, Box::pin(state.turn.next())))
+    Ok(UpdateDeadline::YieldCustom(EPOCHS, Box::pin(state.turn.next())))
 }
 
-/// Whether a guest that a tick finds on the core is let be until the next. Ticks fall at any time: one that merely
-/// was there at that moment should not have to queue with those that stay.
-fn is_short(used: Duration) -> bool {
-    used < SHORT
+/// How much longer a guest may hold its core, which it has `held` since it was resumed; none: others come first.
+///
+/// It has one tick for all that it does, with what it has `used` before, so that one that merely was on the core when
+/// a timer went off does not queue with those that stay. One that has had it is long, and has slices.
+fn left(is_long: bool, used: Duration, held: Duration) -> Option<Duration> {
+    let left = if is_long { SLICE.checked_sub(held) } else { TICK.checked_sub(used + held) };
+    left.filter(|left| !left.is_zero())
 }
 
 #[cfg(test)]
@@ -209,9 +211,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_is_short_below_half_a_tick() {
-        assert!(is_short(SHORT - Duration::from_nanos(1)));
-        assert!(!is_short(SHORT));
+    fn a_guest_has_one_tick_and_then_slices() {
+        const NANO: Duration = Duration::from_nanos(1);
+        for (is_long, used, held, expected) in [
+            (false, Duration::ZERO, Duration::ZERO, Some(TICK)),
+            (false, Duration::ZERO, TICK - NANO, Some(NANO)),
+            (false, Duration::ZERO, TICK, None),
+            (false, TICK - NANO, Duration::ZERO, Some(NANO)),
+            (false, TICK - NANO, NANO, None),
+            (false, TICK * 3, Duration::ZERO, None),
+            (true, TICK * 3, Duration::ZERO, Some(SLICE)),
+            (true, TICK * 3, SLICE - NANO, Some(NANO)),
+            (true, TICK * 3, SLICE, None),
+        ] {
+            assert_eq!(left(is_long, used, held), expected, "{is_long} {used:?} {held:?}");
+        }
     }
 
     #[test]

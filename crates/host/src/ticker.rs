@@ -1,239 +1,336 @@
-//! The clock that interrupts guests: one thread that advances the engines' epochs while guests run.
+//! The clock that interrupts guests: each thread that runs them has a timer, whose signal advances the engines'
+//! epochs.
 //!
-//! A guest checks its epoch deadline at every loop head and function entry. Each thread marks a cell of its
-//! own while it is in a guest; when no thread has been in one for a while the ticker slows down, so that an
-//! idle node costs nothing.
+//! A guest checks its epoch deadline at every loop head and function entry. A thread that enters a guest starts its
+//! timer, which goes off each tick until no guest was entered for one, so that an idle node costs nothing. The kernel
+//! runs the handler on that very thread, before any more of the guest. A thread that counts time for the others would
+//! first need a core: on one that is busy the kernel lets it wait for milliseconds, and the guest runs on meanwhile.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::cell::RefCell;
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::{null, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 use std::time::Duration;
 
-use wasmtime::EngineWeak;
+use wasmtime::Engine;
 
-/// Time between two ticks while guests run: how long a guest may hold its core before others get it for the
-/// first time.
+/// How long a guest may hold its core before others get it for the first time. Few guests run for so long.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
-/// What an epoch stands for: how long a guest that has held its core for a tick may hold it each time after
-/// that. A request that arrives meanwhile waits for so long; each yield costs a few microseconds.
-const SLICE: Duration = Duration::from_micros(200);
+/// How long a guest that has had its tick may hold the core each time after that. A request that arrives meanwhile
+/// waits for so long; each yield costs a few microseconds.
+pub(crate) const SLICE: Duration = Duration::from_micros(200);
 
-/// Epochs of a tick.
-pub(crate) const EPOCHS_PER_TICK: u64 = 5;
+/// The signal of the timers. Whoever does not know it ignores it, no program is known to send it to others, and what
+/// the kernel has it for (urgent data of a socket) must be asked for.
+const SIGNAL: libc::c_int = libc::SIGURG;
 
-/// Slices for which the ticker stays quick after a long guest left its core.
-const SLICES_AFTER_LONG: u32 = 5;
-
-/// Epochs of a slice.
-pub(crate) const EPOCHS_PER_SLICE: u64 = 1;
-
-/// Time between two looks while no guest runs. A guest that starts wakes the ticker; this bounds the cost of
-/// a wake-up that is lost in a race.
-const IDLE_TICK: Duration = Duration::from_millis(50);
-
-/// Ticks without a guest before the ticker slows down, so that it stays awake between two requests.
-const TICKS_UNTIL_IDLE: u32 = 20;
-
-/// Marks of threads that run guests. More threads than this share marks, which costs them a cache line that
-/// moves, and nothing else.
-const MARKS: usize = 64;
-
-/// Shared by the ticker thread and the threads that run guests.
+/// The engines whose guests are interrupted.
 pub(crate) struct Ticker {
-    marks: [Mark; MARKS],
-    idle: AtomicBool,
-    /// How many of the next ticks come after a slice: a long guest was seen a moment ago.
-    slices: AtomicU32,
-    thread: OnceLock<Thread>,
+    engines: Vec<Engine>,
 }
-
-/// Guests that a thread is in, alone on its cache line.
-#[repr(align(128))]
-#[derive(Default)]
-struct Mark(AtomicU32);
 
 /// Marks a thread as being in a guest, until it is dropped.
-pub(crate) struct InGuest<'a>(&'a Mark);
-
-impl Drop for InGuest<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
-    }
+pub(crate) struct InGuest<'a> {
+    outer: *const Ticker,
+    ticker: PhantomData<&'a Ticker>,
 }
 
-static NEXT_MARK: AtomicUsize = AtomicUsize::new(0);
-
+// What the handler reads has neither a first use nor an end.
 thread_local! {
-    static MARK: usize = NEXT_MARK.fetch_add(1, Relaxed) % MARKS;
+    /// The clock of the guest that this thread is in; null: it is in none.
+    static RUNNING: AtomicPtr<Ticker> = const { AtomicPtr::new(null_mut()) };
+    /// Whether the timer of this thread goes off each tick.
+    static STARTED: AtomicBool = const { AtomicBool::new(false) };
+    /// Whether it has gone off since a guest was last told when it will.
+    static WENT_OFF: AtomicBool = const { AtomicBool::new(false) };
+    /// Whether it found the thread in no guest, and none was entered since.
+    static IDLE: AtomicBool = const { AtomicBool::new(false) };
+    /// The timer as the kernel knows it.
+    static ID: AtomicPtr<libc::c_void> = const { AtomicPtr::new(null_mut()) };
+    static TIMER: RefCell<Option<Timer>> = const { RefCell::new(None) };
 }
 
 impl Ticker {
-    /// Starts the thread. It ends when all engines are gone.
-    pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Arc<Self>> {
-        let marks = std::array::from_fn(|_| Mark::default());
-        let ticker = Arc::new(Self {
-            marks,
-            idle: AtomicBool::new(false),
-            slices: AtomicU32::new(0),
-            thread: OnceLock::new(),
-        });
-        let shared = Arc::clone(&ticker);
-        std::thread::Builder::new().name("epoch".into()).spawn(move || shared.run(&engines))?;
-        Ok(ticker)
+    /// A clock for these engines.
+    ///
+    /// # Errors
+    /// When the system gives no timers, or the signal is in use: no guest could be stopped.
+    pub(crate) fn start(engines: Vec<Engine>) -> io::Result<Arc<Self>> {
+        install()?;
+        drop(Timer::new()?);
+        Ok(Arc::new(Self { engines }))
     }
 
     /// The calling thread enters a guest.
     pub(crate) fn enter(&self) -> InGuest<'_> {
-        let mark = &self.marks[MARK.with(|mark| *mark)];
-        mark.0.fetch_add(1, Relaxed);
-        if self.idle.load(Relaxed) {
-            self.wake();
+        let entered = std::ptr::from_ref(self).cast_mut();
+        let outer = RUNNING.with(|running| {
+            let outer = running.load(Relaxed);
+            running.store(entered, Relaxed);
+            outer
+        });
+        IDLE.with(|idle| idle.store(false, Relaxed));
+        if !STARTED.with(|started| started.load(Relaxed)) {
+            set(TICK);
         }
-        InGuest(mark)
+        InGuest { outer, ticker: PhantomData }
     }
 
-    /// A guest that was asked to yield before begins a slice or ends one.
-    pub(crate) fn long_guest(&self) {
-        if self.slices.swap(SLICES_AFTER_LONG, Relaxed) == 0 {
-            // The ticker sleeps for a whole tick: the slice would last as long.
-            self.unpark();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        self.idle.store(false, Relaxed);
-        self.unpark();
-    }
-
-    fn unpark(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
-    }
-
-    fn run(&self, engines: &[EngineWeak]) {
-        let _ = self.thread.set(std::thread::current());
-        wake_on_time();
-        let mut quiet_ticks = 0;
-        loop {
-            let idle = quiet_ticks > TICKS_UNTIL_IDLE;
-            self.idle.store(idle, Relaxed);
-            let slices = self.slices.load(Relaxed);
-            // A guest that stores the whole number meanwhile loses at most one of them.
-            self.slices.store(slices.saturating_sub(1), Relaxed);
-            let (time, epochs) = pace(idle, slices);
-            // A long guest that begins a slice ends the wait.
-            std::thread::park_timeout(time);
-            let mut alive = false;
-            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                (0..epochs).for_each(|_| engine.increment_epoch());
-                alive = true;
-            }
-            if !alive {
-                return;
-            }
-            quiet_ticks = if self.any_in_guest() { 0 } else { quiet_ticks + 1 };
-        }
-    }
-
-    fn any_in_guest(&self) -> bool {
-        self.marks.iter().any(|mark| mark.0.load(Relaxed) > 0)
+    /// Every guest of these engines looks what time it is.
+    fn tick(&self) {
+        self.engines.iter().for_each(Engine::increment_epoch);
     }
 }
 
-/// How long the ticker waits, and the epochs that have passed then. `slices`: how many of the next waits are slices.
+impl Drop for InGuest<'_> {
+    fn drop(&mut self) {
+        RUNNING.with(|running| running.store(self.outer.cast_mut(), Relaxed));
+    }
+}
+
+/// The timer of this thread next goes off after `time`, whatever it was set to before.
 ///
-/// A wait that turns into slices, or the last of the slices, passes as a tick however long it took: else a guest that
-/// began before would be found a tick after that only. One that has run for less than half a tick is let be until
-/// the next as ever, so none holds its core for more than one and a half ticks.
-fn pace(idle: bool, slices: u32) -> (Duration, u64) {
-    match (idle, slices) {
-        (true, _) => (IDLE_TICK, EPOCHS_PER_TICK),
-        (false, 0) => (TICK, EPOCHS_PER_TICK),
-        (false, 1) => (SLICE, EPOCHS_PER_TICK),
-        (false, 2..) => (SLICE, EPOCHS_PER_SLICE),
+/// # Panics
+/// When the system gives this thread no timer: a guest on it could not be stopped.
+#[cold]
+pub(crate) fn set(time: Duration) {
+    TIMER.with_borrow_mut(|timer| {
+        if timer.is_none() {
+            let new = Timer::new().expect("a thread that runs guests has a timer: see `ulimit -i`");
+            ID.with(|id| id.store(new.0, Relaxed));
+            *timer = Some(new);
+        }
+    });
+    WENT_OFF.with(|went_off| went_off.store(false, Relaxed));
+    STARTED.with(|started| started.store(true, Relaxed));
+    // A time of zero would stop it.
+    set_timer(ID.with(|id| id.load(Relaxed)), time.max(Duration::from_nanos(1)), TICK);
+}
+
+/// As [`set`], if the timer has gone off since it was set: what comes next may be a tick away.
+pub(crate) fn set_again(time: Duration) {
+    if WENT_OFF.with(|went_off| went_off.load(Relaxed)) {
+        set(time);
     }
 }
 
-/// Asks the kernel not to put off the timers of this thread, which it does by 50 µs: a quarter of a slice.
+/// Runs in the middle of anything on this thread, so it touches numbers only, and calls what may be called so.
+extern "C" fn on_signal(_signal: libc::c_int) {
+    WENT_OFF.with(|went_off| went_off.store(true, Relaxed));
+    let running = RUNNING.with(|running| running.load(Relaxed)).cast_const();
+    #[allow(unsafe_code, reason = "a pointer that a signal handler can read")]
+    // SAFETY: `enter` stored it, on this thread, and the mark that borrows the clock clears it before the clock ends.
+    if let Some(ticker) = unsafe { running.as_ref() } {
+        ticker.tick();
+    } else if IDLE.with(|idle| idle.swap(true, Relaxed)) {
+        stop();
+    }
+}
+
+/// The timer of this thread no longer goes off. May be called from the handler.
+fn stop() {
+    if STARTED.with(|started| started.swap(false, Relaxed)) {
+        set_timer(ID.with(|id| id.load(Relaxed)), Duration::ZERO, Duration::ZERO);
+    }
+}
+
+/// Lets a timer go off after `first` and then each `period`; never, for a `first` of zero. May be called from the
+/// handler.
 #[allow(unsafe_code, reason = "a call that the standard library does not have")]
-fn wake_on_time() {
-    const SLACK_NS: libc::c_ulong = 1_000;
-    // SAFETY: changes a number of the calling thread and touches no memory. If it fails slices are longer.
-    let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS, 0, 0, 0) };
+fn set_timer(id: libc::timer_t, first: Duration, period: Duration) {
+    let time = |time: Duration| libc::timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    let setting = libc::itimerspec { it_interval: time(period), it_value: time(first) };
+    // SAFETY: reads the setting given; it fails, and changes nothing, for a timer that there is not.
+    let _ = unsafe { libc::timer_settime(id, 0, &raw const setting, null_mut()) };
+}
+
+/// Makes `on_signal` the handler of the process.
+#[allow(unsafe_code, reason = "calls that the standard library does not have")]
+fn install() -> io::Result<()> {
+    let handler: extern "C" fn(libc::c_int) = on_signal;
+    // SAFETY: all zeros is a valid action.
+    let (mut ours, mut old) =
+        unsafe { (std::mem::zeroed::<libc::sigaction>(), std::mem::zeroed::<libc::sigaction>()) };
+    ours.sa_sigaction = handler as libc::sighandler_t;
+    // Calls that it interrupts go on; and a guest's stack may be nearly full.
+    ours.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    // SAFETY: reads and writes the structures given.
+    check(unsafe { libc::sigaction(SIGNAL, null(), &raw mut old) })?;
+    if ![libc::SIG_DFL, libc::SIG_IGN, ours.sa_sigaction].contains(&old.sa_sigaction) {
+        return Err(io::Error::other("something else in this process handles SIGURG"));
+    }
+    // SAFETY: reads the structure given; the handler lives as long as the process and does only what one may.
+    check(unsafe { libc::sigaction(SIGNAL, &raw const ours, null_mut()) })
+}
+
+/// A timer that sends the signal to the thread that made it.
+struct Timer(libc::timer_t);
+
+#[allow(unsafe_code, reason = "calls that the standard library does not have")]
+impl Timer {
+    fn new() -> io::Result<Self> {
+        // SAFETY: all zeros is a valid event and a valid set; the set is made empty before it is used.
+        let (mut event, mut signals) =
+            unsafe { (std::mem::zeroed::<libc::sigevent>(), std::mem::zeroed::<libc::sigset_t>()) };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = SIGNAL;
+        event.sigev_notify_thread_id = rustix::thread::gettid().as_raw_pid();
+        // SAFETY: writes to the set given.
+        check(unsafe { libc::sigemptyset(&raw mut signals) })?;
+        // SAFETY: writes to the set given, which is empty.
+        check(unsafe { libc::sigaddset(&raw mut signals, SIGNAL) })?;
+        // Whoever started this process may have blocked it.
+        // SAFETY: reads the set given, and changes only which signals this thread takes.
+        let failed = unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const signals, null_mut()) };
+        if failed != 0 {
+            return Err(io::Error::from_raw_os_error(failed));
+        }
+        let mut timer = null_mut();
+        // SAFETY: reads the event given and writes the id of the timer.
+        check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) })?;
+        Ok(Self(timer))
+    }
+}
+
+#[allow(unsafe_code, reason = "a call that the standard library does not have")]
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: the timer is ours, and nobody uses it after this.
+        let _ = unsafe { libc::timer_delete(self.0) };
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use wasmtime::{Config, Instance, Module, Store, UpdateDeadline};
+
     use super::*;
 
-    /// The epochs, with the time of each step, when guests that are long begin slices at these times.
-    fn epochs(mut long: Vec<Duration>, until: Duration) -> Vec<(Duration, u64)> {
-        let (mut now, mut epoch, mut slices) = (Duration::ZERO, 0, 0);
-        let mut steps = Vec::new();
-        long.reverse();
-        while now < until {
-            let (time, epochs) = pace(false, slices);
-            slices = slices.saturating_sub(1);
-            let wake = now + time;
-            now = wake;
-            while let Some(at) = long.pop_if(|at| *at <= wake) {
-                if slices == 0 {
-                    // It wakes the ticker; those after it begin in the next wait.
-                    now = at;
-                    slices = SLICES_AFTER_LONG;
-                    break;
-                }
-                slices = SLICES_AFTER_LONG;
-            }
-            epoch += epochs;
-            steps.push((now, epoch));
-        }
-        steps
+    /// However loaded the machine is.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A store of an engine with this clock, and a guest in it that never ends by itself.
+    struct Looping {
+        ticker: Arc<Ticker>,
+        store: Store<u32>,
+        run: wasmtime::TypedFunc<(), ()>,
     }
 
-    /// When a guest that begins at `start` and never pauses is asked to yield.
-    fn yields(start: Duration, steps: &[(Duration, u64)]) -> Duration {
-        let at =
-            |time: Duration| steps.iter().take_while(|(at, _)| *at <= time).last().map_or(0, |step| step.1);
-        let mut deadline = at(start) + EPOCHS_PER_TICK;
-        loop {
-            let found = steps.iter().find(|(time, epoch)| *time > start && *epoch >= deadline);
-            let (time, epoch) = found.expect("the steps go on for long enough");
-            if *time - start >= TICK / 2 {
-                return *time;
-            }
-            deadline = epoch + EPOCHS_PER_TICK;
+    impl Looping {
+        /// Counts in the store how often it was interrupted; ends at `end`.
+        fn new(end: u32) -> Self {
+            let mut config = Config::new();
+            config.epoch_interruption(true);
+            let engine = Engine::new(&config).expect("an engine");
+            let ticker = Ticker::start(vec![engine.clone()]).expect("a clock");
+            let module =
+                Module::new(&engine, r#"(module (func (export "run") (loop br 0)))"#).expect("it compiles");
+            let mut store = Store::new(&engine, 0);
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(move |mut store| {
+                *store.data_mut() += 1;
+                if *store.data() == end {
+                    return Ok(UpdateDeadline::Interrupt);
+                }
+                set(SLICE);
+                Ok(UpdateDeadline::Continue(1))
+            });
+            let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+            let run = instance.get_typed_func(&mut store, "run").expect("the export");
+            Self { ticker, store, run }
+        }
+
+        /// How long it ran and how often it was interrupted.
+        fn run(&mut self) -> (Duration, u32) {
+            let began = Instant::now();
+            let _in_guest = self.ticker.enter();
+            self.run.call(&mut self.store, ()).expect_err("it was stopped");
+            (began.elapsed(), *self.store.data())
         }
     }
 
-    /// A guest that begins just after a tick while the ticker is slow, and one long guest that comes at any time later.
-    #[test]
-    fn no_guest_holds_its_core_for_more_than_one_and_a_half_ticks() {
-        const STEP: Duration = Duration::from_micros(20);
-        let mut longest = Duration::ZERO;
-        for long in 0..150 {
-            // Two that are long, at every distance from each other.
-            for after in [None, Some(1), Some(30), Some(49), Some(50), Some(51), Some(99)] {
-                let first = STEP * long;
-                let both =
-                    [Some(first), after.map(|after| first + STEP * after)].into_iter().flatten().collect();
-                let steps = epochs(both, 12 * TICK);
-                for start in (0..200).map(|start| STEP * start) {
-                    longest = longest.max(yields(start, &steps) - start);
-                }
-            }
+    fn is_started() -> bool {
+        STARTED.with(|started| started.load(Relaxed))
+    }
+
+    /// Waits until the timer has stopped.
+    fn wait() {
+        let began = Instant::now();
+        while is_started() {
+            assert!(began.elapsed() < LONG, "the timer stops");
         }
-        assert!(longest <= TICK + TICK / 2, "{longest:?}");
-        assert!(longest > TICK, "{longest:?}");
     }
 
     #[test]
-    fn slices_end_with_a_tick() {
-        let epochs: Vec<u64> = (0..=SLICES_AFTER_LONG).rev().map(|slices| pace(false, slices).1).collect();
-        assert_eq!(epochs, [1, 1, 1, 1, 5, 5]);
-        assert_eq!(pace(true, 3).0, IDLE_TICK);
+    fn a_guest_is_interrupted_after_a_tick_and_then_after_each_slice() {
+        wait();
+        let (took, interrupted) = Looping::new(6).run();
+        assert_eq!(interrupted, 6);
+        assert!(took >= TICK + SLICE * 5, "{took:?}");
+    }
+
+    /// What a guest's deadline counts from may be set only after the timer has gone off.
+    #[test]
+    fn a_tick_that_comes_before_the_guest_is_not_the_last() {
+        let mut looping = Looping::new(1);
+        let ticker = Arc::clone(&looping.ticker);
+        let _in_guest = ticker.enter();
+        let began = Instant::now();
+        while began.elapsed() < TICK * 2 {}
+        looping.store.set_epoch_deadline(1);
+        assert_eq!(looping.run().1, 1);
+    }
+
+    #[test]
+    fn every_thread_has_a_timer_of_its_own() {
+        let run = || assert_eq!(Looping::new(3).run().1, 3);
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(run))));
+    }
+
+    #[test]
+    fn a_timer_that_goes_off_elsewhere_than_in_a_guest_says_nothing_and_stops() {
+        let mut looping = Looping::new(1);
+        drop(looping.ticker.enter());
+        assert!(is_started());
+        wait();
+        let began = Instant::now();
+        let (took, _) = looping.run();
+        assert!(took >= TICK && began.elapsed() >= TICK, "nothing of before was left: {took:?}");
+    }
+
+    #[test]
+    fn the_outer_guest_is_interrupted_after_an_inner_one() {
+        let (mut outer, mut inner) = (Looping::new(2), Looping::new(2));
+        let ticker = Arc::clone(&outer.ticker);
+        let _in_guest = ticker.enter();
+        assert_eq!(inner.run().1, 2);
+        assert_eq!(outer.run.call(&mut outer.store, ()).map_err(|_| *outer.store.data()), Err(2));
+    }
+
+    #[test]
+    fn a_signal_that_somebody_handles_is_not_taken_away() {
+        // The handler of a process is one: this test runs in a process of its own (`cargo nextest run`).
+        extern "C" fn somebody(_signal: libc::c_int) {}
+        let handler: extern "C" fn(libc::c_int) = somebody;
+        #[allow(unsafe_code, reason = "there is no other way to set a handler")]
+        // SAFETY: the handler does nothing.
+        let old = unsafe { libc::signal(SIGNAL, handler as libc::sighandler_t) };
+        let error = Ticker::start(Vec::new()).err().expect("it is refused");
+        assert!(error.to_string().contains("SIGURG"), "{error}");
+        #[allow(unsafe_code, reason = "as above")]
+        // SAFETY: what it was.
+        let _ = unsafe { libc::signal(SIGNAL, old) };
     }
 }

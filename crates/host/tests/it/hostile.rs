@@ -165,6 +165,44 @@ async fn a_looping_guest_does_not_hold_its_core() {
     }
 }
 
+/// A guest that loops holds its core for a tick, and then for a slice at a time, however busy the machine is: the
+/// CPU time of each stay is measured, and what else wants the core can only make it less.
+#[tokio::test]
+async fn a_looping_guest_leaves_its_core_after_a_tick_and_then_after_each_slice() {
+    const TICK: Duration = Duration::from_millis(1);
+    const SLICE: Duration = Duration::from_micros(200);
+    const CPU_TIME: Duration = Duration::from_millis(60);
+    let world = World::new();
+    let invoke = hostile(&world, Limits { cpu_time: Some(CPU_TIME), ..patient() });
+    let mut firsts = Vec::new();
+    for _ in 0..3 {
+        let mut run = invoke.invoke(request("GET", "/loop", Body::empty()), call());
+        let mut stays = Vec::new();
+        let answer = std::future::poll_fn(|cx| {
+            let before = thread_cpu_time();
+            let polled = run.as_mut().poll(cx);
+            stays.push(thread_cpu_time() - before);
+            polled
+        });
+        assert_eq!(answer.await.err().map(|failure| failure.kind), Some(FailureKind::CpuTime));
+        firsts.push(stays[0]);
+        // Those that are far shorter only wait for their turn.
+        stays.retain(|stay| *stay > SLICE / 4);
+        stays.sort_unstable();
+        assert!(stays.len() >= 100, "{} slices of 60 ms", stays.len());
+        let most = stays[stays.len() * 9 / 10];
+        assert!(most < SLICE * 2, "{most:?} of {} stays", stays.len());
+    }
+    // The first makes the instance, and the machine may take time from any.
+    let first = firsts.iter().min().copied().unwrap_or_default();
+    assert!(first < TICK * 3 / 2, "{firsts:?}");
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("not before the start of the thread")
+}
+
 #[tokio::test]
 async fn hostile_guests_of_wasi_0_3_fail_with_their_own_kind_too() {
     let world = World::new();
