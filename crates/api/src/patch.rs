@@ -54,7 +54,7 @@ fn go_kind(value: &Value) -> &'static str {
 }
 
 /// A value as Go's `%v` shows it: `map[image:nginx ports:[80]]`.
-pub(crate) fn go_shown(value: &Value) -> String {
+pub fn go_shown(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
         Value::String(text) => text.clone(),

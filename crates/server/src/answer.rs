@@ -68,7 +68,7 @@ pub fn text(code: StatusCode, text: impl Into<String>) -> Answer {
     bytes(code, "text/plain; charset=utf-8", text.into())
 }
 
-/// A failure.
+/// A failure. The answer carries its [`Status`] too, for the audit log.
 pub fn failure(status: &Status) -> Answer {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = json(code, &status.to_value());
@@ -76,6 +76,7 @@ pub fn failure(status: &Status) -> Answer {
     if seconds > 0 {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    answer.extensions_mut().insert(status.clone());
     answer
 }
 

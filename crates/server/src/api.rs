@@ -208,6 +208,7 @@ impl Request {
             version,
             resource: served.resource.plural.clone(),
             namespace: namespace.into(),
+            in_namespace: served.resource.namespaced,
             name: name.into(),
             subresource: String::new(),
             rest: String::new(),

@@ -1,6 +1,7 @@
 //! What was done, by whom: one line of JSON for each request (`audit.k8s.io/v1`).
 //!
-//! A request is recorded when it is answered, at the level `Metadata`: who, what, when, from where, with which result.
+//! A request is recorded when it is answered, at the level `Metadata`: who, what, when, from where, with which result. So
+//! is one of somebody who is not known, with what they showed, and one that was sent away because too many wait.
 //! At the level `Request` the body that was sent is added, but never of objects that are secret. Headers, and so
 //! tokens, are never recorded.
 //!
@@ -51,6 +52,15 @@ pub enum Level {
     Request,
 }
 
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Stage {
+    /// It was answered before anybody looked at what it asks for: whoever sent it is not known.
+    ResponseStarted,
+    /// It was answered.
+    ResponseComplete,
+}
+
 /// Where the log is written, and how much of it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -81,6 +91,8 @@ pub struct Entry<'a> {
     pub received: Timestamp,
     /// When it was answered.
     pub answered: Timestamp,
+    /// How far it came.
+    pub stage: Stage,
     /// Path and query, as they were written.
     pub uri: &'a str,
     /// `get`, `list`, …
@@ -99,7 +111,7 @@ pub struct Entry<'a> {
     pub code: u16,
     /// `reason` of a `Status`; empty when it went well.
     pub reason: &'a str,
-    /// `message` of a `Status`; empty when it went well.
+    /// `message` of a `Status`, or what was shown by whoever is not known; empty when it went well.
     pub message: &'a str,
     /// What authorization decided: `allow` or `forbid`, and why.
     pub decision: Option<(&'a str, &'a str)>,
@@ -224,7 +236,7 @@ impl Entry<'_> {
             api_version: "audit.k8s.io/v1",
             level: if body.is_some() { "Request" } else { "Metadata" },
             audit_id: self.id,
-            stage: "ResponseComplete",
+            stage: self.stage,
             request_uri: shortened(self.uri),
             verb: self.verb,
             user: self.user.into(),
@@ -237,13 +249,18 @@ impl Entry<'_> {
                 code: self.code,
                 status: if self.reason.is_empty() { "" } else { "Failure" },
                 reason: self.reason,
-                message: if self.reason.is_empty() { "" } else { shortened(self.message) },
+                message: if self.hides_message() { "" } else { shortened(self.message) },
             },
             request_received_timestamp: micro(self.received),
             stage_timestamp: micro(self.answered),
             annotations: self.decision.map(|(decision, reason)| Decision { decision, reason }),
             request_object: body,
         }
+    }
+
+    /// Messages about what was sent quote it. Who may not or is not known has sent nothing that was read.
+    fn hides_message(&self) -> bool {
+        self.is_secret() && self.object.is_some() && !["", "Forbidden"].contains(&self.reason)
     }
 
     fn is_secret(&self) -> bool {
@@ -260,7 +277,7 @@ struct Event<'a> {
     level: &'static str,
     #[serde(rename = "auditID")]
     audit_id: &'a str,
-    stage: &'static str,
+    stage: Stage,
     #[serde(rename = "requestURI")]
     request_uri: &'a str,
     verb: &'a str,

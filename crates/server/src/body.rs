@@ -93,32 +93,31 @@ impl<'s> Type<'s> {
             (Self::Custom(_), true) => decode::free_yaml(bytes, gently),
         };
         let (object, findings) = read.map_err(|error| error.status(Some(kind), &kind.kind, bytes))?;
-        self.pruned(kind, object, findings, strictness)
+        let pruned = self.pruned(object, findings, strictness);
+        pruned.map_err(|error| error.status(Some(kind), &kind.kind, b""))
     }
 
     /// An object that is there already: what a patch made.
     ///
     /// # Errors
-    /// 400: it is no object of the kind.
+    /// It is no object of the kind.
     pub(crate) fn value(
         self,
-        kind: &GroupVersionKind,
         object: Value,
         strictness: Strictness,
-    ) -> Result<(Value, Vec<String>), Status> {
-        let Self::BuiltIn(node) = self else { return self.pruned(kind, object, Vec::new(), strictness) };
-        decode::value(object, node, strictness).map_err(|error| error.status(Some(kind), &kind.kind, b""))
+    ) -> Result<(Value, Vec<String>), DecodeError> {
+        let Self::BuiltIn(node) = self else { return self.pruned(object, Vec::new(), strictness) };
+        decode::value(object, node, strictness)
     }
 
     fn pruned(
         self,
-        kind: &GroupVersionKind,
         mut object: Value,
         mut findings: Vec<String>,
         strictness: Strictness,
-    ) -> Result<(Value, Vec<String>), Status> {
+    ) -> Result<(Value, Vec<String>), DecodeError> {
         if !object.is_object() {
-            return Err(DecodeError::Malformed("it is no object".into()).status(Some(kind), &kind.kind, b""));
+            return Err(DecodeError::Malformed("it is no object".into()));
         }
         if let Self::Custom(node) = self {
             let found = decode::prune(node, &mut object);
@@ -126,7 +125,7 @@ impl<'s> Type<'s> {
                 findings.extend(found);
             }
             if strictness == Strictness::Strict && !findings.is_empty() {
-                return Err(DecodeError::Strict(findings).status(Some(kind), &kind.kind, b""));
+                return Err(DecodeError::Strict(findings));
             }
         }
         Ok((object, findings))

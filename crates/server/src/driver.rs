@@ -6,7 +6,7 @@
 mod recorder;
 
 use std::collections::{BTreeSet, HashMap};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::api::Api;
 use crate::changes::{Change, Kinds, News};
 use crate::execute::Executor;
+use crate::metrics::Metrics;
 use crate::world::{Entry, View};
 
 /// Before the first repetition after a failure; twice that before the second, and so on.
@@ -57,11 +58,15 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
     let writer = Executor::new(api.clone(), controller.name(), controller.manager());
     let executor = Hands { writer, events };
     let mut queue = Queue::default();
+    let ears = Ears { name: controller.name(), metrics: &api.metrics, interests: &interests };
     let hear = |news: News, queue: &mut Queue| match news {
-        News::Changed(batch) => wake(&api.world.view(), &interests, &batch, queue),
+        News::Changed(batch) => ears.wake(&api.world.view(), &batch, queue),
         News::Missed => {
-            wake_all(&api.world.view(), &interests, queue);
-            queue.ready.extend(controller.initial());
+            ears.wake_all(&api.world.view(), queue);
+            queue.ready.extend(
+                ears.guarded(|| "what is there at the start".into(), || controller.initial())
+                    .unwrap_or_default(),
+            );
         }
     };
     hear(News::Missed, &mut queue);
@@ -222,54 +227,79 @@ fn shown(key: &Key) -> String {
     format!("{} {}/{}", key.kind.group_kind(), key.namespace, key.name)
 }
 
-/// Wakes the keys of everything that there is.
-fn wake_all(view: &View<'_>, interests: &[Interest], queue: &mut Queue) {
-    for interest in interests {
-        let kinds = match &interest.of {
-            Watched::Kind(kind) => vec![kind.clone()],
-            Watched::Every => view.resources().into_iter().map(|resource| resource.kind).collect(),
-        };
-        for kind in kinds {
-            for entry in view.entries(&kind) {
-                wake_by(view, std::slice::from_ref(interest), &kind, (entry, true), queue);
+/// What a controller listens with.
+struct Ears<'c> {
+    name: &'static str,
+    metrics: &'c Metrics,
+    interests: &'c [Interest],
+}
+
+impl Ears<'_> {
+    /// Wakes the keys of everything that there is.
+    fn wake_all(&self, view: &View<'_>, queue: &mut Queue) {
+        for interest in self.interests {
+            let kinds = match &interest.of {
+                Watched::Kind(kind) => vec![kind.clone()],
+                Watched::Every => view.resources().into_iter().map(|resource| resource.kind).collect(),
+            };
+            for kind in kinds {
+                for entry in view.entries(&kind) {
+                    self.wake_by(view, std::slice::from_ref(interest), &kind, (entry, true), queue);
+                }
             }
         }
     }
-}
 
-/// Wakes the keys of what changed.
-fn wake(view: &View<'_>, interests: &[Interest], changes: &[Change], queue: &mut Queue) {
-    for change in changes {
-        let Some(served) = view.served(&change.table) else { continue };
-        let kind = &served.resource.storage;
-        if let Some(was) = &change.was {
-            let is_there = change.is.as_ref().is_some_and(|is| is.is_same_object(was));
-            wake_by(view, interests, kind, (was, is_there), queue);
-        }
-        if let Some(is) = &change.is {
-            wake_by(view, interests, kind, (is, true), queue);
+    /// Wakes the keys of what changed.
+    fn wake(&self, view: &View<'_>, changes: &[Change], queue: &mut Queue) {
+        for change in changes {
+            let Some(served) = view.served(&change.table) else { continue };
+            let kind = &served.resource.storage;
+            if let Some(was) = &change.was {
+                let is_there = change.is.as_ref().is_some_and(|is| is.is_same_object(was));
+                self.wake_by(view, self.interests, kind, (was, is_there), queue);
+            }
+            if let Some(is) = &change.is {
+                self.wake_by(view, self.interests, kind, (is, true), queue);
+            }
         }
     }
-}
 
-/// Wakes the keys of one object, of which is said whether it still exists. It is parsed only if it can wake any.
-fn wake_by(
-    view: &View<'_>,
-    interests: &[Interest],
-    kind: &GroupVersionKind,
-    (entry, is_there): (&Entry, bool),
-    queue: &mut Queue,
-) {
-    let mut meant = interests.iter().filter(|interest| interest.watches(kind)).peekable();
-    if meant.peek().is_none() {
-        return;
-    }
-    let Some(stored) = view.stored(entry) else { return };
-    let Some(glance) = view.glance(&stored, is_there) else { return };
-    for interest in meant.filter(|interest| (interest.concerns)(view, kind, &glance)) {
-        if let Some(object) = view.value(entry) {
-            queue.ready.extend((interest.keys)(view, kind, &object));
+    /// Wakes the keys of one object, of which is said whether it still exists. It is parsed only if it can wake any.
+    fn wake_by(
+        &self,
+        view: &View<'_>,
+        interests: &[Interest],
+        kind: &GroupVersionKind,
+        (entry, is_there): (&Entry, bool),
+        queue: &mut Queue,
+    ) {
+        let mut meant = interests.iter().filter(|interest| interest.watches(kind)).peekable();
+        if meant.peek().is_none() {
+            return;
         }
+        let Some(stored) = view.stored(entry) else { return };
+        let Some(glance) = view.glance(&stored, is_there) else { return };
+        for interest in meant {
+            let keys = || {
+                let is_meant = (interest.concerns)(view, kind, &glance);
+                let object = is_meant.then(|| view.value(entry)).flatten();
+                object.map(|object| (interest.keys)(view, kind, &object))
+            };
+            let object = || format!("{} {}/{}", kind.group_kind(), glance.namespace, glance.name);
+            queue.ready.extend(self.guarded(object, keys).flatten().unwrap_or_default());
+        }
+    }
+
+    /// The same as `work`: one object that cannot be understood wakes nothing, and holds up no other.
+    fn guarded<T>(&self, object: impl FnOnce() -> String, work: impl FnOnce() -> T) -> Option<T> {
+        // What is asked only reads, and what it leaves half done is its own.
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.metrics.panicked(self.name);
+            tracing::error!(controller = self.name, object = %object(), "whether an object wakes anything has panicked: it is asked again when the object changes, please report it");
+        }
+        done.ok()
     }
 }
 
@@ -326,6 +356,7 @@ mod tests {
     use shoal_base::drain::{Drain, Drained};
     use shoal_control::filing;
     use shoal_control::known::{CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT};
+    use shoal_control::plan::{Concerns, Keys};
     use shoal_store::sqlite::{Options, SqliteStore};
     use tokio::sync::watch;
     use tokio::time::timeout;
@@ -341,6 +372,8 @@ mod tests {
     /// Plans for ConfigMaps, and tells for which.
     struct Stub {
         name: &'static str,
+        concerns: Concerns,
+        keys: Keys,
         plans: Box<dyn Fn(&Key) -> Plan + Send + Sync>,
         planned: watch::Sender<Vec<String>>,
     }
@@ -351,10 +384,8 @@ mod tests {
         }
 
         fn interests(&self) -> Vec<Interest> {
-            let keys = |_: &dyn Snapshot, kind: &GroupVersionKind, object: &serde_json::Value| {
-                vec![Key::of(kind, object)]
-            };
-            vec![Interest { of: Watched::Kind(CONFIG_MAP.clone()), concerns: |_, _, _| true, keys }]
+            let Self { concerns, keys, .. } = *self;
+            vec![Interest { of: Watched::Kind(CONFIG_MAP.clone()), concerns, keys }]
         }
 
         fn plan(&self, _world: &dyn Snapshot, key: &Key, _now: Moment) -> Plan {
@@ -364,9 +395,18 @@ mod tests {
         }
     }
 
+    fn stub(name: &'static str, plans: impl Fn(&Key) -> Plan + Send + Sync + 'static) -> (Stub, Seen) {
+        let (planned, seen) = watch::channel(Vec::new());
+        let keys: Keys = |_, kind, object| vec![Key::of(kind, object)];
+        (Stub { name, concerns: |_, _, _| true, keys, plans: Box::new(plans), planned }, seen)
+    }
+
     fn map(name: &str) -> Write {
         Write::create(&CONFIG_MAP, json!({"metadata": {"name": name, "namespace": "default"}}))
     }
+
+    /// For which names was planned.
+    type Seen = watch::Receiver<Vec<String>>;
 
     async fn server(dir: &tempfile::TempDir, drain: &Drain) -> Running {
         let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
@@ -385,14 +425,13 @@ mod tests {
         let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
         let running = server(&dir, &drain).await;
         let api = running.api.clone();
-        let (planned, mut seen) = watch::channel(Vec::new());
-        let plans = Box::new(|key: &Key| {
+        let (binds, mut seen) = stub("binds", |key: &Key| {
             let gone = Key::new(&POD, "default", "gone");
             let bind = Write::Bind { pod: gone, uid: "gone".into(), node: "n1".into() };
             let writes = if key.name == "first" { vec![bind, map("second")] } else { Vec::new() };
             Plan { writes, ..Plan::default() }
         });
-        let ran = tokio::spawn(run(api.clone(), Arc::new(Stub { name: "binds", plans, planned })));
+        let ran = tokio::spawn(run(api.clone(), Arc::new(binds)));
         Executor::new(api.clone(), "test", "test").write(map("first")).await.expect("written");
         let second = |planned: &Vec<String>| planned.iter().any(|name| name == "second");
         timeout(SOON, seen.wait_for(second)).await.expect("in time").expect("it is made");
@@ -406,14 +445,13 @@ mod tests {
         let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
         let running = server(&dir, &drain).await;
         let api = running.api.clone();
-        let (planned, mut seen) = watch::channel(Vec::new());
         let panics = AtomicU32::new(0);
-        let plans = Box::new(move |key: &Key| {
+        let (stumbles, mut seen) = stub("stumbles", move |key: &Key| {
             let fails = key.name == "bad" && panics.fetch_add(1, Ordering::SeqCst) < PANICS;
             assert!(!fails, "the test wants it");
             Plan::default()
         });
-        let ran = tokio::spawn(run(api.clone(), Arc::new(Stub { name: "stumbles", plans, planned })));
+        let ran = tokio::spawn(run(api.clone(), Arc::new(stumbles)));
         let executor = Executor::new(api.clone(), "test", "test");
         for name in ["bad", "good"] {
             executor.write(map(name)).await.expect("written");
@@ -507,6 +545,41 @@ mod tests {
         let last = seen.iter().max_by_key(|one| one.version).expect("there are some");
         assert_eq!(last.name, "first", "what was changed last is newest");
         assert_eq!(drain.finish(SOON).await, Drained::Clean);
+        running.ended().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_object_that_a_controller_cannot_look_at_holds_up_no_other() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let running = server(&dir, &drain).await;
+        let api = running.api.clone();
+        let is_dark: Concerns = |_, _, glance| {
+            assert!(glance.name != "dark", "the test wants it");
+            true
+        };
+        let is_bad: Keys = |_, kind, object| {
+            assert!(object["metadata"]["name"] != "bad", "the test wants it");
+            vec![Key::of(kind, object)]
+        };
+        let (mut looks, mut seen) = stub("looks", |_| Plan::default());
+        (looks.concerns, looks.keys) = (is_dark, is_bad);
+        let executor = Executor::new(api.clone(), "test", "test");
+        // One is there when the controller begins, the other comes later.
+        executor.write(map("bad")).await.expect("written");
+        let ran = tokio::spawn(run(api.clone(), Arc::new(looks)));
+        for name in ["dark", "good"] {
+            executor.write(map(name)).await.expect("written");
+        }
+        let good = |planned: &Vec<String>| planned.iter().any(|name| name == "good");
+        let planned = timeout(SOON, seen.wait_for(good)).await.expect("in time").expect("it goes on").clone();
+        assert!(!planned.iter().any(|name| ["bad", "dark"].contains(&name.as_str())), "{planned:?}");
+        let text = api.metrics.text(&api.fair);
+        let counted =
+            text.lines().find(|line| line.starts_with("shoal_controller_panics_total{controller=\"looks\"}"));
+        let count = counted.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+        assert!(count.is_some_and(|count| count >= 2), "{text}");
+        assert_eq!(drain.finish(SOON).await, Drained::Clean);
+        ran.await.expect("it ends by itself");
         running.ended().await;
     }
 

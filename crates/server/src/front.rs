@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, HeaderName, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Uri};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
@@ -66,23 +66,25 @@ pub async fn answer(api: &Arc<Api>, caller: &Caller, request: HttpRequest<Bytes>
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let target = Target::of(&parts.method, &path, query.flag("watch"));
     let id = audit::new_id();
-    let mut answer = match authenticated(api, caller, &parts.headers, &path).await {
-        Ok(user) => {
-            let asked = Asked {
-                method: parts.method,
-                uri: parts.uri,
-                path,
-                target,
-                query,
-                headers: parts.headers,
-                body,
-                upgrade: parts.extensions.remove(),
-                user: Arc::new(user),
-                impersonator: None,
-            };
-            asked.answer(api, caller, &id, begun).await
-        }
-        Err(status) => answer::failure(&status),
+    let (user, refused) = match authenticated(api, caller, &parts.headers, &path).await {
+        Ok(user) => (user, None),
+        Err(status) => (User::default(), Some(status)),
+    };
+    let asked = Asked {
+        method: parts.method,
+        uri: parts.uri,
+        path,
+        target,
+        query,
+        headers: parts.headers,
+        body,
+        upgrade: parts.extensions.remove(),
+        user: Arc::new(user),
+        impersonator: None,
+    };
+    let mut answer = match refused {
+        None => asked.answer(api, caller, &id, begun).await,
+        Some(status) => asked.of_nobody(api, caller, &id, &status),
     };
     if accepts_gzip {
         answer = gzip::compressed(answer).await;
@@ -123,6 +125,29 @@ struct Asked {
 }
 
 impl Asked {
+    /// The answer to somebody who is not known. What they asked for is recorded, and what they showed.
+    fn of_nobody(&self, api: &Api, caller: &Caller, id: &str, status: &Status) -> Answer {
+        let (seen, shown) = (self.seen(api, caller, id), self.shown(caller));
+        let entry = seen.entry(status.code, api.timestamp());
+        let (stage, message) = (audit::Stage::ResponseStarted, shown.as_str());
+        api.audit.record(&audit::Entry { stage, message, decision: None, ..entry });
+        answer::failure(status)
+    }
+
+    /// By what somebody tried to be known, in the words of kube-apiserver.
+    fn shown(&self, caller: &Caller) -> String {
+        let header =
+            self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let scheme = header.trim().split_once(' ').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let scheme = scheme.filter(|scheme| ["basic", "bearer"].contains(&scheme.as_str()));
+        let certificate = caller.certificate.is_some().then(|| "x509".to_owned());
+        let shown: Vec<String> = scheme.into_iter().chain(certificate).collect();
+        if shown.is_empty() {
+            return "Authentication failed, no credentials provided".into();
+        }
+        format!("Authentication failed, attempted: {}", shown.join(", "))
+    }
+
     async fn answer(mut self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
         if let Err(status) = self.impersonate(api) {
             api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
@@ -153,7 +178,10 @@ impl Asked {
         };
         let place = match place.transpose() {
             Ok(place) => place,
-            Err(status) => return answer::failure(&status),
+            Err(status) => {
+                api.audit.record(&self.seen(api, caller, id).failure(&status, api.timestamp()));
+                return answer::failure(&status);
+            }
         };
         if let Some(place) = &place {
             place.give_way().await;
@@ -169,7 +197,10 @@ impl Asked {
         let target = seen.target.as_ref().filter(|target| is_served(api, target));
         let resource = target.map_or("", |target| &target.resource);
         api.metrics.request(seen.verb, resource, code, begun.elapsed());
-        api.audit.record(&seen.entry(code.as_u16(), api.timestamp()));
+        api.audit.record(&match answer.extensions().get::<Status>() {
+            Some(status) => seen.failure(status, api.timestamp()),
+            None => seen.entry(code.as_u16(), api.timestamp()),
+        });
         answer
     }
 
@@ -347,6 +378,7 @@ impl Seen {
             id: &self.id,
             received: self.received,
             answered,
+            stage: audit::Stage::ResponseComplete,
             uri: self.uri.path_and_query().map_or(self.uri.path(), |all| all.as_str()),
             verb: self.verb,
             user: self.impersonator.as_ref().unwrap_or(&self.user),
@@ -362,14 +394,15 @@ impl Seen {
         }
     }
 
+    /// What was allowed, and failed.
+    fn failure<'a>(&'a self, status: &'a Status, answered: Timestamp) -> audit::Entry<'a> {
+        audit::Entry { reason: status.reason, message: &status.message, ..self.entry(status.code, answered) }
+    }
+
     /// What was not done. That the authorizer forbade it is said only where it did.
     fn refusal<'a>(&'a self, status: &'a Status, answered: Timestamp) -> audit::Entry<'a> {
-        audit::Entry {
-            reason: status.reason,
-            message: &status.message,
-            decision: (status.code == FORBIDDEN).then_some(("forbid", "")),
-            ..self.entry(status.code, answered)
-        }
+        let decision = (status.code == FORBIDDEN).then_some(("forbid", ""));
+        audit::Entry { decision, ..self.failure(status, answered) }
     }
 }
 

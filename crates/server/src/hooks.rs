@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Uri;
+use http::{Method, Uri};
 use parking_lot::Mutex;
 use serde_json::Value;
 use shoal_api::{GroupVersion, GroupVersionKind, Status, object, patch, status};
@@ -19,7 +19,8 @@ use shoal_control::snapshot::Snapshot;
 
 use crate::admit::Admission;
 use crate::api::Api;
-use crate::{convert, fair, https};
+use crate::options::told;
+use crate::{body, convert, fair, https};
 
 /// How long the expressions of all policies may take for one request; their cost is limited apart from that.
 const RULES_TIME: Duration = Duration::from_secs(2);
@@ -434,11 +435,27 @@ fn attributes(admission: &Admission<'_>, object: &Value, old: Option<&Value>) ->
         namespace: target.namespace.clone(),
         object: object.clone(),
         old_object: old.cloned().unwrap_or(Value::Null),
-        options: Value::Null,
+        options: options(admission),
         equivalents: equivalents(admission),
         dry_run: admission.dry_run,
         user: user.as_ref().clone(),
     }
+}
+
+/// The options of a request. A connection has its own, which are its object.
+fn options(admission: &Admission<'_>) -> Value {
+    let request = admission.request;
+    let (kind, body) = match admission.operation {
+        Operation::Create => ("CreateOptions", Value::Null),
+        Operation::Update => ("UpdateOptions", Value::Null),
+        // Pods are deleted by evictions too, which have another body; what could not be read was refused before.
+        Operation::Delete if request.method == Method::DELETE => {
+            ("DeleteOptions", body::delete_options(request).unwrap_or_default())
+        }
+        Operation::Delete => ("DeleteOptions", Value::Null),
+        Operation::Connect => return Value::Null,
+    };
+    told(kind, &request.query, body)
 }
 
 /// The other versions in which the objects of a request are served.

@@ -11,13 +11,19 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::pki::validity_of;
 
 /// For all of one `GET`: whoever waits for it is a request of a client.
 const GET_TIME: Duration = Duration::from_secs(10);
@@ -48,23 +54,101 @@ pub(crate) fn client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, St
 /// # Errors
 /// A sentence: there is no certificate in it.
 pub(crate) fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    match pem {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(pem) => {
-            let certificates: Vec<CertificateDer<'_>> =
-                CertificateDer::pem_slice_iter(pem).flatten().collect();
-            if roots.add_parsable_certificates(certificates).0 == 0 {
-                return Err("its certificate authority holds no certificate".into());
-            }
-        }
-    }
-    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(client))
+        .expect("the provider has the default versions");
+    let client = match pem {
+        None => {
+            let mut roots = RootCertStore::empty();
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            builder.with_root_certificates(roots)
+        }
+        Some(pem) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Trust::of(pem, provider)?))
+        }
+    };
+    Ok(Arc::new(client.with_no_client_auth()))
+}
+
+/// Believes what some authorities have signed, and these certificates themselves: many a webhook shows one that is its own
+/// authority, which is otherwise not taken for that of a server.
+#[derive(Debug)]
+struct Trust {
+    authorities: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Trust {
+    fn of(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let own: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem).flatten().collect();
+        let mut roots = RootCertStore::empty();
+        if roots.add_parsable_certificates(own.iter().cloned()).0 == 0 {
+            return Err("its certificate authority holds no certificate".into());
+        }
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(Self { authorities: authorities.map_err(|error| error.to_string())?, own })
+    }
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.authorities.verify_server_cert(shown, between, name, ocsp, now);
+        if verified.is_ok() || !self.own.contains(shown) {
+            return verified;
+        }
+        let (from, until) = validity_of(shown).ok_or(CertificateError::BadEncoding)?;
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if now < from {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > until {
+            return Err(CertificateError::Expired.into());
+        }
+        if !is_for_servers(shown) {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate may be that of a server: it says so, or nothing of what it is for.
+fn is_for_servers(certificate: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    match certificate.extended_key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.server_auth || usage.value.any),
+        Err(_) => false,
+    }
 }
 
 /// Fetches a document. Redirections are not followed: an issuer says where its keys are.
@@ -152,4 +236,56 @@ async fn reach(connect: &[String]) -> Result<TcpStream, String> {
         }
     }
     Err(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    /// A certificate that is its own authority, as `openssl req -x509` makes one.
+    fn alone(change: impl FnOnce(&mut CertificateParams)) -> rcgen::Certificate {
+        let mut params = CertificateParams::new(vec!["localhost".into()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2027, 1, 1));
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().expect("a key")).expect("signed")
+    }
+
+    /// What is said of a certificate that is shown by a host, in the middle of a year.
+    fn said(believed: &rcgen::Certificate, shown: &rcgen::Certificate, host: &str, year: u64) -> String {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let trust = Trust::of(believed.pem().as_bytes(), provider).expect("a certificate");
+        let name = ServerName::try_from(host).expect("a name");
+        let now = UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_557_600 + 15_000_000));
+        match trust.verify_server_cert(shown.der(), &[], &name, &[], now) {
+            Ok(_) => "believed".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_its_own_authority_is_believed_if_it_is_that_of_the_host() {
+        let (own, other) = (alone(|_| {}), alone(|_| {}));
+        let for_clients =
+            alone(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+        let for_servers =
+            alone(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+        let is_none = alone(|params| params.is_ca = IsCa::ExplicitNoCa);
+        for (believed, shown, host, year, expected) in [
+            (&own, &own, "localhost", 2026, "believed"),
+            (&for_servers, &for_servers, "localhost", 2026, "believed"),
+            (&is_none, &is_none, "localhost", 2026, "believed"),
+            (&own, &own, "example.com", 2026, "not valid for name"),
+            (&own, &own, "localhost", 2028, "expired"),
+            (&own, &own, "localhost", 2024, "not valid yet"),
+            (&for_clients, &for_clients, "localhost", 2026, "purpose"),
+            (&own, &other, "localhost", 2026, "invalid peer certificate"),
+        ] {
+            let said = said(believed, shown, host, year);
+            let is_refused = expected == "believed" || said.starts_with("invalid peer certificate");
+            assert!(said.contains(expected) && is_refused, "{host} {year}: {said}");
+        }
+    }
 }

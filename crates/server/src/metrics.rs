@@ -41,7 +41,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a plan of a controller that has panicked.
+    /// Counts a plan of a controller that has panicked, or its look at an object.
     pub fn panicked(&self, controller: &'static str) {
         *self.panics.lock().entry(controller).or_default() += 1;
     }
@@ -79,7 +79,7 @@ impl Metrics {
              apiserver_current_inqueue_requests {waiting}"
         );
         out.push_str(
-            "# HELP shoal_controller_panics_total Plans that have panicked, each of which is a mistake of this program.\n\
+            "# HELP shoal_controller_panics_total Plans of a controller, and looks at an object, that have panicked: each is a mistake of this program.\n\
              # TYPE shoal_controller_panics_total counter\n",
         );
         for (controller, count) in self.panics.lock().iter() {

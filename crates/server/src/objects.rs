@@ -211,9 +211,7 @@ fn is_sealed(key: &[u8]) -> bool {
 /// A failure of the store as clients know it.
 pub fn status(error: Error) -> Status {
     match error {
-        Error::Compacted { .. } => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
-        ),
+        Error::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         Error::Future { asked } => {
             let mut status = Status::timeout(format!("Too large resource version: {asked}"));
             status.details = Some(Box::new(shoal_api::status::Details {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shoal_api::decode::Strictness;
 use shoal_api::field::{Error, Path};
 use shoal_api::{GroupKind, Status};
@@ -149,7 +149,8 @@ impl ListOptions {
         let options = Self {
             label_selector: text("labelSelector"),
             field_selector: text("fieldSelector"),
-            limit: query.number("limit")?.unwrap_or(0),
+            // Less than nothing is no limit.
+            limit: query.number::<i64>("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
             token: text("continue"),
             revision: asked(query)?,
             watch: query.flag("watch"),
@@ -305,6 +306,30 @@ impl DeleteOptions {
     }
 }
 
+/// The options of a request as admission is told of them.
+pub(crate) fn told(kind: &str, query: &Query, body: Value) -> Value {
+    let is_given = body.is_object();
+    let mut options = if is_given { body } else { json!({}) };
+    options["kind"] = kind.into();
+    options["apiVersion"] = "meta.k8s.io/v1".into();
+    // A body goes before the query.
+    if is_given {
+        return options;
+    }
+    for name in ["fieldManager", "fieldValidation", "propagationPolicy"] {
+        if let Some(text) = query.get(name).filter(|text| !text.is_empty()) {
+            options[name] = text.into();
+        }
+    }
+    if let Ok(Some(seconds)) = query.number::<i64>("gracePeriodSeconds") {
+        options["gracePeriodSeconds"] = seconds.into();
+    }
+    if query.is_there("dryRun") {
+        options["dryRun"] = json!(["All"]);
+    }
+    options
+}
+
 fn propagation(policy: &str) -> Result<Propagation, Status> {
     match policy {
         "Orphan" => Ok(Propagation::Orphan),
@@ -339,8 +364,6 @@ fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -351,6 +374,7 @@ mod tests {
         assert_eq!(read("resourceVersion=7").expect("valid").revision, Asked::NotOlderThan(7));
         assert_eq!(read("resourceVersion=0").expect("valid").revision, Asked::Any);
         assert_eq!(read("").expect("valid").revision, Asked::Newest);
+        assert_eq!(read("limit=-1").expect("valid").limit, 0, "no limit");
         for wrong in [
             "limit=x",
             "resourceVersion=x",
@@ -380,6 +404,28 @@ mod tests {
         assert_eq!(read("", &format!("{at}m/1")).map(|name| name.len()), Ok(FIELD_MANAGER_BYTES_MAX));
         assert!(read("fieldValidation=Maybe", "").is_err());
         assert!(read("dryRun=Some", "").is_err());
+    }
+
+    #[test]
+    fn admission_is_told_of_the_options_as_they_were_sent() {
+        let query = Query::parse("fieldManager=me&fieldValidation=Strict&dryRun=All&pretty=true&timeout=1s");
+        assert_eq!(
+            told("CreateOptions", &query, Value::Null),
+            json!({
+                "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me",
+                "fieldValidation": "Strict", "dryRun": ["All"],
+            })
+        );
+        let query = Query::parse("propagationPolicy=Orphan&gracePeriodSeconds=5");
+        let expected = json!({
+            "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "propagationPolicy": "Orphan",
+            "gracePeriodSeconds": 5,
+        });
+        assert_eq!(told("DeleteOptions", &query, Value::Null), expected);
+        let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "u"}});
+        let expected =
+            json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "preconditions": {"uid": "u"}});
+        assert_eq!(told("DeleteOptions", &query, body), expected);
     }
 
     #[test]

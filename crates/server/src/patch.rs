@@ -5,9 +5,9 @@ use http::header::CONTENT_TYPE;
 use parking_lot::Mutex;
 use serde_json::Value;
 use shoal_api::apply::{self, Manager};
-use shoal_api::decode::Strictness;
+use shoal_api::decode::{self, DecodeError, Strictness};
 use shoal_api::field::{Error, Path};
-use shoal_api::{Node, Status, object, patch};
+use shoal_api::{GroupKind, Node, Status, object, patch};
 
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
@@ -16,7 +16,7 @@ use crate::media::essence;
 use crate::options::refused;
 use crate::registry::{Served, claim};
 use crate::render;
-use crate::write::Writer;
+use crate::write::{Writer, place};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -61,13 +61,14 @@ pub(crate) async fn patch(api: &Api, served: &Served, request: &Request) -> Resu
 
 /// A patch in one of the three forms that say what changes.
 async fn change(write: &Writer<'_>, form: Form) -> Result<crate::commit::Written, Status> {
-    let patch: Value = serde_json::from_slice(&write.request.body)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let (served, kind) = (write.served, write.served.kind());
+    let patch = Patch::read(form, &write.request.body, write.options.strictness)?;
     let strict = Mutex::new(Vec::new());
     let mut written = write
         .change(|old| {
-            let patched = form.patched(write.served.node(), old, &patch)?;
-            let (new, warnings) = checked(write.served, old, patched, write.options.strictness)?;
+            let (mut new, warnings) = patch.made(Type::of(served), old, served.is_core("secrets"))?;
+            claim(&mut new, &kind)?;
+            place(served, write.request, &mut new)?;
             *strict.lock() = warnings;
             Ok(new)
         })
@@ -124,24 +125,73 @@ async fn apply_patch(write: &Writer<'_>) -> Result<crate::commit::Written, Statu
     Ok(written)
 }
 
-/// An object that a patch made, checked as one that was sent whole.
-fn checked(
-    served: &Served,
-    old: &Value,
-    patched: Value,
+/// A change as a client sent it.
+pub(crate) struct Patch {
+    form: Form,
+    change: Value,
+    /// What stands in it twice.
+    findings: Vec<String>,
     strictness: Strictness,
-) -> Result<(Value, Vec<String>), Status> {
-    let kind = served.kind();
-    let (mut new, warnings) = Type::of(served).value(&kind, patched, strictness)?;
-    claim(&mut new, &kind)?;
-    for field in ["name", "namespace"] {
-        if new["metadata"][field] != old["metadata"][field] {
-            let path = Path::new("metadata").child(field);
-            let error = Error::invalid(&path, &new["metadata"][field], "field is immutable");
-            return Err(Status::invalid(&kind.group_kind(), object::name(old), &[error]));
+}
+
+impl Patch {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// 400: it is no JSON.
+    pub(crate) fn read(form: Form, body: &[u8], strictness: Strictness) -> Result<Self, Status> {
+        let (change, mut findings) = decode::free_json(body, gently(strictness))
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+        if form == Form::Json {
+            findings.iter_mut().for_each(|finding| finding.insert_str(0, "json patch "));
         }
+        Ok(Self { form, change, findings, strictness })
     }
-    Ok((new, warnings))
+
+    /// What it makes of an object of a type, and what the client should be told about it. `hides`: what the object holds is
+    /// not quoted when something is wrong.
+    ///
+    /// # Errors
+    /// The change cannot be made. 422: what it makes is no object of the type.
+    pub(crate) fn made(
+        &self,
+        of: Type<'_>,
+        old: &Value,
+        hides: bool,
+    ) -> Result<(Value, Vec<String>), Status> {
+        let patched = || self.form.patched(Some(of.node()), old, &self.change);
+        let refused = |error: DecodeError| match patched() {
+            Ok(_) if hides => refused_as("", &error.to_string()),
+            Ok(_) if self.form == Form::Strategic => {
+                refused_as(&patch::go_shown(&self.change), &error.to_string())
+            }
+            Ok(patched) => {
+                // Read as text, it is refused in other words.
+                let (text, of) = (patched.to_string(), of.node());
+                let again = decode::json(text.as_bytes(), of, Strictness::Ignore).err();
+                let again = again.filter(|_| !matches!(error, DecodeError::Strict(_)));
+                refused_as(&text, &again.unwrap_or(error).to_string())
+            }
+            Err(status) => status,
+        };
+        let (new, found) = of.value(patched()?, gently(self.strictness)).map_err(refused)?;
+        let findings: Vec<String> = self.findings.iter().cloned().chain(found).collect();
+        if self.strictness == Strictness::Strict && !findings.is_empty() {
+            return Err(refused(DecodeError::Strict(findings)));
+        }
+        Ok((new, findings))
+    }
+}
+
+/// All that is unknown or stands twice is gathered first, and refused together.
+fn gently(strictness: Strictness) -> Strictness {
+    if strictness == Strictness::Strict { Strictness::Warn } else { strictness }
+}
+
+/// The refusal of what a patch makes; it names no kind.
+fn refused_as(shown: &str, why: &str) -> Status {
+    let nothing = GroupKind { group: String::new(), kind: String::new() };
+    Status::invalid(&nothing, "", &[Error::invalid(&Path::new("patch"), &shown.into(), why)])
 }
 
 impl Form {

@@ -229,5 +229,6 @@ fn token(prefix: &[u8], key: &[u8], revision: Revision, remaining: Option<u64>) 
 /// A list whose revision is gone can be gone on with at the newest one, by a token that says so.
 fn resumable(gone: Status, options: &ListOptions) -> Status {
     let token = Continue::decode(&options.token).map(|token| Continue { revision: None, ..token }.encode());
-    Status { continue_token: token.unwrap_or_default(), ..gone }
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+    Status { continue_token: token.unwrap_or_default(), message: message.into(), ..gone }
 }

@@ -38,8 +38,7 @@ async fn served(api: &Arc<Api>, target: &ResourceTarget) -> Result<Arc<Served>, 
 
 async fn dispatch(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
     let target = &request.target;
-    let is_nowhere = served.resource.namespaced && target.namespace.is_empty() && !target.name.is_empty();
-    if is_nowhere || !(target.rest.is_empty() || target.subresource == "proxy") {
+    if !is_somewhere(served, target) || !(target.rest.is_empty() || target.subresource == "proxy") {
         return Err(Status::no_such_path());
     }
     if !target.subresource.is_empty() && target.subresource != "status" {
@@ -62,6 +61,15 @@ async fn dispatch(api: &Arc<Api>, served: &Arc<Served>, request: &Request) -> Re
     }
 }
 
+/// Whether a path can lead to a resource. What is in no namespace is never reached through one: a right in a namespace
+/// would be one to what is everybody's.
+fn is_somewhere(served: &Served, target: &ResourceTarget) -> bool {
+    if served.resource.namespaced {
+        return target.in_namespace || target.name.is_empty();
+    }
+    !target.in_namespace
+}
+
 /// Whether the resource, or the part of it that is asked for, has the verb.
 fn allowed(served: &Served, request: &Request) -> Result<(), Status> {
     let target = &request.target;
@@ -71,8 +79,16 @@ fn allowed(served: &Served, request: &Request) -> Result<(), Status> {
     };
     // A resource that can be listed can be followed one by one.
     let verb = if target.verb == Verb::Watch && !target.name.is_empty() { Verb::List } else { target.verb };
-    let creates_named = verb == Verb::Create && !target.name.is_empty() && target.subresource.is_empty();
-    if verbs.contains(&verb) && !creates_named {
+    let is_one = !target.name.is_empty();
+    let fits = match verb {
+        Verb::Create => !is_one || !target.subresource.is_empty(),
+        Verb::Update | Verb::Patch => is_one,
+        _ => true,
+    };
+    // All namespaces together can be looked at, and nothing else.
+    let is_everywhere = served.resource.namespaced && !target.in_namespace;
+    let fits = fits && (!is_everywhere || matches!(verb, Verb::List | Verb::Watch));
+    if verbs.contains(&verb) && fits {
         return Ok(());
     }
     Err(Status::method_not_allowed())

@@ -21,8 +21,10 @@ pub struct ResourceTarget {
     pub version: String,
     /// `deployments`.
     pub resource: String,
-    /// Empty: all namespaces, or a resource without them.
+    /// Empty: all namespaces, or a resource without them. Of a namespace itself its own name.
     pub namespace: String,
+    /// Whether the path leads through a namespace.
+    pub in_namespace: bool,
     /// Empty: all of them.
     pub name: String,
     /// `status`; empty: the object itself.
@@ -67,6 +69,7 @@ impl ResourceTarget {
             version,
             resource: String::new(),
             namespace: String::new(),
+            in_namespace: false,
             name: String::new(),
             subresource: String::new(),
             rest: String::new(),
@@ -79,6 +82,7 @@ impl ResourceTarget {
         let in_namespace = parts.len() > 2
             && parts[0] == "namespaces"
             && !(parts.len() == 3 && self.group.is_empty() && ["status", "finalize"].contains(&parts[2]));
+        self.in_namespace = in_namespace;
         let rest = if in_namespace {
             self.namespace = parts[1].into();
             &parts[2..]
@@ -91,7 +95,7 @@ impl ResourceTarget {
         self.name = next();
         self.subresource = next();
         self.rest = rest.copied().collect::<Vec<_>>().join("/");
-        if self.resource == "namespaces" && self.group.is_empty() {
+        if self.resource == "namespaces" && self.group.is_empty() && !in_namespace {
             self.namespace = self.name.clone();
         }
     }
@@ -133,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_path_through_a_namespace_is_told_from_the_namespace_itself() {
+        for (path, expected) in [
+            ("/api/v1/namespaces/a", false),
+            ("/api/v1/namespaces/a/status", false),
+            ("/api/v1/namespaces/a/namespaces/a", true),
+            ("/api/v1/namespaces/a/nodes", true),
+            ("/api/v1/watch/namespaces/a/nodes", true),
+            ("/api/v1/nodes/a", false),
+            ("/apis/apps/v1/namespaces/a/deployments", true),
+        ] {
+            let Target::Resource(target) = Target::of(&Method::GET, path, false) else { panic!("{path}") };
+            assert_eq!(target.in_namespace, expected, "{path}");
+        }
+    }
+
+    #[test]
     fn every_form_of_path_is_read() {
         let get = |path| shown(&Method::GET, path);
         assert_eq!(get("/version"), "path");
@@ -142,6 +162,7 @@ mod tests {
         assert_eq!(get("/api/v1/watch/namespaces/a/pods"), "watch /v1 ns=a pods/ sub= rest=");
         assert_eq!(get("/api/v1/namespaces"), "list /v1 ns= namespaces/ sub= rest=");
         assert_eq!(get("/api/v1/namespaces/a"), "get /v1 ns=a namespaces/a sub= rest=");
+        assert_eq!(get("/api/v1/namespaces/a/namespaces/b"), "get /v1 ns=a namespaces/b sub= rest=");
         assert_eq!(get("/api/v1/namespaces/a/status"), "get /v1 ns=a namespaces/a sub=status rest=");
         assert_eq!(get("/api/v1/namespaces/a/pods/b/log"), "get /v1 ns=a pods/b sub=log rest=");
         assert_eq!(

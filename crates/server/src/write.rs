@@ -3,8 +3,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use shoal_api::apply::{self, Manager};
+use shoal_api::status::Details;
 use shoal_api::{Status, names, object};
 use shoal_control::kinds;
+use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
+use shoal_control::snapshot::Snapshot as _;
 
 use crate::admit::{self, Admission};
 use crate::answer::{self, Answer};
@@ -31,6 +34,7 @@ const GENERATE_NAME_BYTES_MAX: usize = 63 - names::SUFFIX_LETTERS;
 pub(crate) async fn create(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let wanted = request.wanted(served)?;
     let options = request.write_options()?;
+    stays(api, served).await?;
     let mut read = body::object(request, &served.kind(), Type::of(served), options.strictness)?;
     place(served, request, &mut read.object)?;
     let write = Writer { api, served, request, options: &options, subresource: "", tracks: true };
@@ -38,6 +42,27 @@ pub(crate) async fn create(api: &Api, served: &Served, request: &Request) -> Res
     written.warnings.splice(0..0, read.warnings);
     let answer = render::stored(api, served, StatusCode::CREATED, &written.stored, wanted)?;
     Ok(answer::warned(answer, &written.warnings))
+}
+
+/// Refuses objects of a kind whose definition is being deleted.
+async fn stays(api: &Api, served: &Served) -> Result<(), Status> {
+    if served.custom.is_none() {
+        return Ok(());
+    }
+    api.settle().await?;
+    let resource = &served.resource;
+    let name = format!("{}.{}", resource.plural, resource.group_version.group);
+    let definition = api.world.view().get(&CUSTOM_RESOURCE_DEFINITION, "", &name);
+    if definition.is_none_or(|definition| object::deletion_timestamp(&definition).is_none()) {
+        return Ok(());
+    }
+    let message = "create not allowed while custom resource definition is terminating";
+    let details = Details {
+        group: resource.group_version.group.clone(),
+        kind: resource.plural.clone(),
+        ..Details::default()
+    };
+    Err(Status { message: message.into(), ..Status::method_not_allowed() }.with_details(details))
 }
 
 /// `PUT` of an object or of its status.
@@ -320,7 +345,7 @@ impl Writer<'_> {
 }
 
 /// Puts an object where the path says, or refuses it.
-fn place(served: &Served, request: &Request, object: &mut Value) -> Result<(), Status> {
+pub(crate) fn place(served: &Served, request: &Request, object: &mut Value) -> Result<(), Status> {
     let target = &request.target;
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});

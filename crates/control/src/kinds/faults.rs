@@ -24,6 +24,12 @@ impl Faults {
         self.0.push(error);
     }
 
+    /// Whether something is said of a field.
+    pub(crate) fn names(&self, path: &Path) -> bool {
+        let path = path.to_string();
+        self.0.iter().any(|error| error.path.to_string() == path)
+    }
+
     /// How many.
     pub(crate) fn count(&self) -> usize {
         self.0.len()

@@ -1,11 +1,12 @@
 //! Admission: webhooks, policies and their bindings.
 
 use serde_json::{Map, Value};
-use shoal_api::field::Path;
+use shoal_api::field::{Error, Path};
 
 use super::faults::Faults;
 use super::look::{child, given, int, items, list, number, set_missing, text, texts};
 use super::{selector, words};
+use crate::policy;
 
 /// Longest wait for a webhook, in seconds.
 const TIMEOUT_SECONDS_MAX: i64 = 30;
@@ -86,6 +87,7 @@ pub(super) fn validate(configuration: &Value, faults: &mut Faults) {
         }
         names.push(name);
     }
+    expressions(policy::webhook_errors(configuration), faults);
 }
 
 fn webhook(webhook: &Value, path: &Path, faults: &mut Faults) {
@@ -248,9 +250,9 @@ fn conditions(holder: &Value, path: &Path, faults: &mut Faults) {
     }
 }
 
-/// A policy that is made or changed. Whether its expressions compile is asked where they are run.
-pub(super) fn validate_policy(policy: &Value, faults: &mut Faults) {
-    let (spec, path) = (&policy["spec"], Path::new("spec"));
+/// A policy that is made or changed.
+pub(super) fn validate_policy(object: &Value, faults: &mut Faults) {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
     choice(spec, "failurePolicy", &["Fail", "Ignore"], &path, faults);
     if let Some(kind) = spec.get("paramKind").filter(|kind| !kind.is_null()) {
         for field in ["apiVersion", "kind"] {
@@ -283,6 +285,16 @@ pub(super) fn validate_policy(policy: &Value, faults: &mut Faults) {
             faults.invalid(&path.child("message"), message, words);
         } else if message.contains('\n') {
             faults.invalid(&path.child("message"), message, "message must not contain line breaks");
+        }
+    }
+    expressions(policy::policy_errors(object), faults);
+}
+
+/// What is wrong with expressions, but for what is said of their fields already.
+fn expressions(errors: Vec<Error>, faults: &mut Faults) {
+    for error in errors {
+        if !faults.names(&error.path) {
+            faults.push(error);
         }
     }
 }

@@ -635,6 +635,27 @@ fn the_rest() {
         "#]],
     );
     check(
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"namespace": ""}, "webhooks": [
+            {"name": "a.b.c", "clientConfig": {"url": "https://x"}, "sideEffects": "None", "admissionReviewVersions": ["v1"], "matchConditions": [
+                {"name": "x", "expression": "1"}, {"name": "y", "expression": " "}, {"name": "z", "expression": "objekt.x"}]}]}),
+        &expect![[r#"
+            webhooks[0].matchConditions[1].expression: Required value
+            webhooks[0].matchConditions[0].expression: Invalid value: "1": must evaluate to bool
+            webhooks[0].matchConditions[2].expression: Invalid value: "objekt.x": compilation failed: ERROR: <input>:1:1: undeclared reference to 'objekt' (in container '')
+             | objekt.x
+             | ^
+        "#]],
+    );
+    check(
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"namespace": ""}, "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}]},
+            "variables": [{"name": "least", "expression": "1 +"}],
+            "validations": [{"expression": "object.spec.replicas <= 5"}, {"expression": "1 + 1"}, {"expression": " "}]}}),
+        &expect![[r#"
+            spec.validations[2].expression: Required value: expression is not specified
+        "#]],
+    );
+    check(
         json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"namespace": ""}, "spec": {
             "request": "AA==", "signerName": "x", "usages": ["any", "any", "fun"], "expirationSeconds": 5}}),
         &expect![[r#"

@@ -9,6 +9,7 @@ fn entry<'a>(user: &'a User, object: Option<ObjectRef<'a>>, body: Option<&'a Val
         id: "id",
         received: Timestamp::UNIX_EPOCH,
         answered: Timestamp::from_microsecond(1_500_000).expect("a time"),
+        stage: Stage::ResponseComplete,
         uri: "/api/v1/namespaces/default/pods/a?x=1",
         verb: "create",
         user,

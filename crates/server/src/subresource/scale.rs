@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use shoal_api::resources::Verb;
 use shoal_api::selector::label;
@@ -11,7 +12,7 @@ use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::{self, Type};
 use crate::convert;
-use crate::patch::Form;
+use crate::patch::{Form, Patch};
 use crate::read;
 use crate::registry::Served;
 use crate::render;
@@ -36,14 +37,17 @@ pub(super) async fn answer(api: &Api, served: &Served, request: &Request) -> Res
         }
         Verb::Patch => {
             let form = Form::of(served, request.header(&CONTENT_TYPE))?;
-            let patch: Value = serde_json::from_slice(&request.body)
-                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-            write
+            let patch = Patch::read(form, &request.body, options.strictness)?;
+            let strict = Mutex::new(Vec::new());
+            let mut written = write
                 .change(|old| {
-                    let scale = form.patched(Some(node), &of(served, old)?, &patch)?;
+                    let (scale, warnings) = patch.made(Type::BuiltIn(node), &of(served, old)?, false)?;
+                    *strict.lock() = warnings;
                     with(served, old, &scale)
                 })
-                .await?
+                .await?;
+            written.warnings.splice(0..0, strict.into_inner());
+            written
         }
         _ => {
             let scale = body::object(request, &kind, Type::BuiltIn(node), options.strictness)?.object;

@@ -249,3 +249,181 @@ async fn secrets_are_sealed_anew_while_the_server_runs() {
     }
     server.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_patch_makes_of_an_object_is_refused_as_a_patch() {
+    let server = Server::start().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c"}]},
+            },
+        },
+    });
+    made(&server, deployments, &deployment).await;
+    let path = format!("{deployments}/web");
+    let [json, merge, strategic] =
+        ["json-patch", "merge-patch", "strategic-merge-patch"].map(|form| format!("application/{form}+json"));
+    for (query, form, patch, said) in [
+        (
+            "",
+            &strategic,
+            r#"{"spec":{"replicas":"x"}}"#,
+            r#""map[spec:map[replicas:x]]": unrecognized type: int32"#,
+        ),
+        (
+            "",
+            &merge,
+            r#"{"spec":{"replicas":"x"}}"#,
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        ("", &json, r#"[{"op":"replace","path":"/spec/replicas","value":"x"}]"#, r#"\"replicas\":\"x\""#),
+        (
+            "?fieldValidation=Strict",
+            &strategic,
+            r#"{"spec":{"foo":1}}"#,
+            r#""map[spec:map[foo:1]]": strict decoding error: unknown field "spec.foo""#,
+        ),
+        (
+            "?fieldValidation=Strict",
+            &merge,
+            r#"{"spec":{"replicas":1,"replicas":3}}"#,
+            r#": strict decoding error: duplicate field "spec.replicas""#,
+        ),
+        (
+            "?fieldValidation=Strict",
+            &json,
+            r#"[{"op":"test","op":"test","path":"/kind","value":"Deployment"}]"#,
+            r#": strict decoding error: json patch duplicate field "[0].op""#,
+        ),
+        (
+            "/scale",
+            &merge,
+            r#"{"spec":{"replicas":"five"}}"#,
+            "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32",
+        ),
+        (
+            "/scale?fieldValidation=Strict",
+            &strategic,
+            r#"{"spec":{"replica":5}}"#,
+            r#""map[spec:map[replica:5]]": strict decoding error: unknown field "spec.replica""#,
+        ),
+    ] {
+        let answer = sent(&server, Method::PATCH, &format!("{path}{query}"), form, patch).await;
+        let told = message(&answer);
+        assert_eq!(
+            (answer.status, answer.json()["reason"].as_str()),
+            (422, Some("Invalid")),
+            "{patch}: {told}"
+        );
+        assert!(
+            told.starts_with(" \"\" is invalid: patch: Invalid value: \"") && told.contains(said),
+            "{patch}: {told}"
+        );
+        assert_eq!(answer.json()["details"]["causes"][0]["field"], "patch", "{patch}");
+    }
+    let kept = server.send(Method::GET, &path, None).await.json();
+    assert_eq!((&kept["spec"]["replicas"], &kept["metadata"]["generation"]), (&json!(2), &json!(1)));
+
+    for (patch, said) in [
+        (
+            r#"{"metadata":{"name":"other"}}"#,
+            "the name of the object (other) does not match the name on the URL (web)",
+        ),
+        (
+            r#"{"metadata":{"namespace":"other"}}"#,
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+    ] {
+        let answer = sent(&server, Method::PATCH, &path, &merge, patch).await;
+        assert_eq!((answer.status, message(&answer).as_str()), (400, said));
+    }
+    let doubled =
+        sent(&server, Method::PATCH, &path, &merge, r#"{"spec":{"replicas":1,"replicas":3}}"#).await;
+    assert_eq!(header(&doubled.headers, "warning"), r#"299 - "duplicate field \"spec.replicas\"""#);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_patched_secret_is_said_without_it() {
+    let server = Server::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "aHVudGVyMg=="}});
+    made(&server, secrets, &secret).await;
+    for (form, patch) in [
+        ("application/merge-patch+json", r#"{"immutable":"hunter3"}"#),
+        ("application/strategic-merge-patch+json", r#"{"immutable":"hunter3"}"#),
+        ("application/json-patch+json", r#"[{"op":"add","path":"/immutable","value":"hunter3"}]"#),
+    ] {
+        let answer = sent(&server, Method::PATCH, &format!("{secrets}/s"), form, patch).await;
+        let told = message(&answer);
+        assert!(
+            answer.status == 422 && told.starts_with(" \"\" is invalid: patch: Invalid value: \"\": "),
+            "{told}"
+        );
+        assert!(!told.contains("aHVudGVyMg") && !told.contains("hunter"), "{told}");
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_that_is_gone_is_told_of_as_what_was_asked_for() {
+    let server = Server::start().await;
+    let asked = made(&server, MAPS, &map("a")).await["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("text")
+        .to_owned();
+    made(&server, MAPS, &map("b")).await;
+    let store = server.store();
+    store.compact(store.progress().await.expect("a revision")).await.expect("compacted");
+    let path = format!("{MAPS}?resourceVersionMatch=Exact&resourceVersion={asked}");
+    let gone = server.send(Method::GET, &path, None).await;
+    let said = "The resourceVersion for the provided list is too old.";
+    assert_eq!((gone.status, message(&gone).as_str()), (410, said));
+    let all = server.send(Method::GET, &format!("{MAPS}?limit=-1"), None).await.json();
+    assert!(all["items"].as_array().is_some_and(|items| items.len() >= 2), "{all}");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_made_of_a_kind_whose_definition_is_being_deleted() {
+    let server = Server::start().await;
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "parts.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"kind": "Part", "plural": "parts"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    });
+    made(&server, definitions, &definition).await;
+    let parts = "/apis/example.com/v1/namespaces/default/parts";
+    server.until(parts, |answer| answer.status == 200).await;
+    let part = |name: &str| {
+        json!({
+            "apiVersion": "example.com/v1", "kind": "Part",
+            "metadata": {"name": name, "finalizers": ["example.com/held"]},
+        })
+    };
+    made(&server, parts, &part("held")).await;
+    let definition = format!("{definitions}/parts.example.com");
+    assert_eq!(server.send(Method::DELETE, &definition, None).await.status, 200);
+    let late = server.send(Method::POST, parts, Some(&part("late"))).await;
+    let said = "create not allowed while custom resource definition is terminating";
+    assert_eq!((late.status, message(&late).as_str()), (405, said));
+    assert_eq!(late.json()["reason"], "MethodNotAllowed");
+    // What is there can be let go.
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    let freed =
+        sent(&server, Method::PATCH, &format!("{parts}/held"), "application/merge-patch+json", free).await;
+    assert_eq!(freed.status, 200, "{}", freed.text());
+    server.until(&definition, |answer| answer.status == 404).await;
+    server.end().await;
+}

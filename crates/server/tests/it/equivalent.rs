@@ -70,6 +70,7 @@ async fn a_webhook_sees_and_changes_the_version_that_it_means() {
         (&request["kind"]["version"], &request["requestKind"]["version"]),
         (&json!("v2"), &json!("v1"))
     );
+    assert_eq!(request["options"], json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}));
 
     let exact = json!({"webhooks": configuration("Exact")["webhooks"]}).to_string().into_bytes();
     let headers = [("content-type", "application/merge-patch+json")];

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use shoal_client::Transport as _;
 use shoal_control::rbac::User;
 use shoal_server::Local;
+use shoal_server::fair::{QUEUE_MAX, SHORT, Work};
 
 use crate::server::Server;
 use crate::store::TestStore;
@@ -87,6 +89,88 @@ async fn what_is_refused_before_anything_else_is_written_down() {
         assert_eq!(entry["auditID"], answer.headers()["audit-id"].to_str().expect("text"), "{uri}");
         assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], decision, "{uri}");
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_known_is_written_down_with_what_they_showed() {
+    let server = Server::start().await;
+    let mut stranger = server.stranger().session();
+    for (at, (header, tried)) in [
+        ("", "no credentials provided"),
+        ("Bearer eyJhbGciOiJub25lIn0.e30.", "attempted: bearer"),
+        ("Basic YWRtaW46YWRtaW4=", "attempted: basic"),
+        ("Bearer", "no credentials provided"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let uri = format!("/api/v1/namespaces/default/secrets/s?{at}");
+        let headers = [("authorization", header)];
+        let headers = if header.is_empty() { &[][..] } else { &headers };
+        let (status, _) = stranger.ask(&Method::DELETE, &uri, headers).await;
+        assert_eq!(status, 401, "{header}");
+        let entry = recorded(&server, &uri).await;
+        assert_eq!((&entry["stage"], &entry["verb"]), (&json!("ResponseStarted"), &json!("delete")));
+        assert_eq!(entry["user"], json!({}), "nobody is known");
+        let told = json!({"metadata": {}, "code": 401, "message": format!("Authentication failed, {tried}")});
+        assert_eq!(entry["responseStatus"], told, "{header}");
+        assert_eq!(entry["objectRef"]["name"], "s");
+        assert_eq!(entry["annotations"], Value::Null, "nobody has decided what they may do");
+    }
+    let log = std::fs::read_to_string(server.dir().join("audit.log")).expect("a log");
+    assert!(
+        !log.contains("eyJhbGciOiJub25lIn0") && !log.contains("YWRtaW46YWRtaW4"),
+        "what was shown itself"
+    );
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_sent_away_because_too_many_wait_is_written_down() {
+    let server = Server::start().await;
+    let flood = User::new("flood", &["system:authenticated"]);
+    // Reviews of oneself are for everyone, and take a place like all that is short.
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let fair = &server.api().fair;
+    let mut places = Vec::new();
+    for _ in 0..SHORT {
+        places.push(fair.place("other", Work::Short).await.expect("room"));
+    }
+    let mut waiting: Vec<_> = (0..QUEUE_MAX).map(|_| Box::pin(fair.place("flood", Work::Short))).collect();
+    for one in &mut waiting {
+        assert!(one.now_or_never().is_none(), "it waits");
+    }
+    let request = Request::builder().method(Method::POST).uri(path).body(Bytes::new()).expect("a request");
+    let answer = Local::new(server.api().clone(), flood).send(request).await.expect("an answer");
+    assert_eq!(answer.status(), 429);
+    let entry = recorded(&server, path).await;
+    assert_eq!((&entry["stage"], &entry["verb"]), (&json!("ResponseComplete"), &json!("create")));
+    assert_eq!(entry["user"]["username"], "flood");
+    let status = &entry["responseStatus"];
+    assert_eq!((&status["code"], &status["reason"]), (&json!(429), &json!("TooManyRequests")));
+    drop((waiting, places));
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_request_failed_is_written_down_but_for_what_may_quote_a_secret() {
+    let server = Server::start().await;
+    let gone = "/api/v1/namespaces/default/pods/gone";
+    assert_eq!(server.send(Method::GET, gone, None).await.status, 404);
+    let entry = recorded(&server, gone).await;
+    let told = json!({
+        "metadata": {}, "status": "Failure", "reason": "NotFound", "message": "pods \"gone\" not found", "code": 404,
+    });
+    assert_eq!(entry["responseStatus"], told);
+    assert_eq!(entry["annotations"]["authorization.k8s.io/decision"], "allow");
+
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let bad = json!({"metadata": {"name": "s"}, "stringData": {"hunter 2": "x"}});
+    assert_eq!(server.send(Method::POST, secrets, Some(&bad)).await.status, 422);
+    let entry = recorded(&server, secrets).await;
+    let told = json!({"metadata": {}, "status": "Failure", "reason": "Invalid", "code": 422});
+    assert_eq!(entry["responseStatus"], told);
     server.end().await;
 }
 

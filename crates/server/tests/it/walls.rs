@@ -121,6 +121,76 @@ async fn crooked_paths_lead_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_rights_in_a_namespace_reach_nothing_that_is_in_none() {
+    let server = Server::start().await;
+    furnish(&server).await;
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "all"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}],
+    });
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    assert_eq!(server.send(Method::POST, bindings, Some(&binding)).await.status, 201);
+    let bob = [("impersonate-user", "bob")];
+    let mut session = server.client.session();
+    let allowed = "/api/v1/namespaces/default/secrets/kept";
+    assert_eq!(session.ask(&Method::GET, allowed, &bob).await.0, 200, "the binding is in force");
+
+    let mut walked = 0;
+    let routes = Routes::of(&server).await;
+    for version in routes.paths.iter().filter(|path| is_version(path)) {
+        let list = server.send(Method::GET, version, None).await.json();
+        for resource in list["resources"].as_array().into_iter().flatten() {
+            if resource["namespaced"] == true {
+                continue;
+            }
+            let name = resource["name"].as_str().expect("a name");
+            let (plural, part) = name.split_once('/').map_or((name, ""), |(plural, part)| (plural, part));
+            let place = format!("{version}/namespaces/default/{plural}");
+            for path in [place.clone(), format!("{place}/kept"), format!("{place}/default/{part}")] {
+                let watched = path.replacen("/v1/", "/v1/watch/", 1);
+                for path in [&path, &watched] {
+                    for method in &METHODS[..6] {
+                        let (status, body) = session.ask(method, path, &bob).await;
+                        let told = String::from_utf8_lossy(&body);
+                        assert_eq!(status, 404, "{method} {path}: {told}");
+                        walked += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(walked > 1000, "the walk is too short: {walked}");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_namespaces_together_can_only_be_looked_at() {
+    let server = Server::start().await;
+    furnish(&server).await;
+    let before = kept(&server).await;
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+    for path in ["/api/v1/configmaps", "/api/v1/secrets", "/apis/example.com/v1/parts"] {
+        assert_eq!(server.send(Method::GET, path, None).await.status, 200, "{path}");
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let answer = server.send(method.clone(), path, Some(&body)).await;
+            assert_eq!(
+                (answer.status, answer.json()["reason"].as_str()),
+                (405, Some("MethodNotAllowed")),
+                "{method} {path}"
+            );
+        }
+    }
+    // Of many at once nothing but all of them can be deleted.
+    for method in [Method::PUT, Method::PATCH] {
+        let path = "/api/v1/namespaces/default/configmaps";
+        assert_eq!(server.send(method.clone(), path, Some(&body)).await.status, 405, "{method}");
+    }
+    assert_eq!(kept(&server).await, before);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_route_breaks_for_whoever_may() {
     let server = Server::start().await;
     furnish(&server).await;
