@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .api_target import Target, request
 from .context import GUESTS, ROOT
-from .process import free_port
+from .process import free_port, pin
 
 GUEST = GUESTS / "hello.wasm"
 START_SECONDS_MAX = 60
@@ -33,8 +33,10 @@ def find_binary() -> Path | None:
 class Cluster:
     """`shoal up` in a directory of its own. Its ports stay the same when it is started again."""
 
-    def __init__(self, binary: Path, work: Path):
+    def __init__(self, binary: Path, work: Path, *options: str, cpu: int | None = None):
+        """With options of `shoal up`, on one core where one is named."""
         self.binary, self.work, self.log = binary, work, work / "log"
+        self.options, self.cpu = options, cpu
         self.http, self.listen = ("127.0.0.1", free_port()), f"127.0.0.1:{free_port()}"
         self.kubeconfig = work / "data" / "kubeconfig"
         self.connection = None
@@ -43,10 +45,12 @@ class Cluster:
     def start(self):
         """Starts it and waits until it says that it is ready; `started` is how many seconds that took."""
         line = [self.binary, "--data-dir", self.work / "data", "up", "--listen", self.listen]
-        line += ["--http", f"127.0.0.1:{self.http[1]}", "--https", "127.0.0.1:0"]
+        line += ["--http", f"127.0.0.1:{self.http[1]}", "--https", "127.0.0.1:0", *self.options]
         with self.log.open("w") as log:
             began = time.monotonic()
-            self.process = subprocess.Popen(line, stderr=log, stdout=log, env=os.environ | {"NO_COLOR": "1"})
+            self.process = subprocess.Popen(
+                line, stderr=log, stdout=log, env=os.environ | {"NO_COLOR": "1"}, preexec_fn=pin(self.cpu)
+            )
         try:
             wait_for(self.ready, START_SECONDS_MAX, "the cluster to be ready")
             self.started = time.monotonic() - began

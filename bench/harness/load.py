@@ -30,11 +30,11 @@ class Sample:
 def measure(running: Running, connections: int, seconds: float, warm_seconds: float, cpus: tuple[int, int]) -> Sample:
     """Warms a server up and measures it. `cpus`: the server's core and the load generator's."""
     if warm_seconds > 0:
-        wrk(running.url, connections, warm_seconds, cpus[1])
+        wrk(running.url, connections, warm_seconds, cpus[1], running.server.host)
     if running.process.poll() is not None:
         raise Failed(f"{running.server.name} ended with {running.process.returncode}")
     before, busy_before, began = running.cpu_seconds(), process.core_busy_seconds(cpus[0]), time.monotonic()
-    result = wrk(running.url, connections, seconds, cpus[1])
+    result = wrk(running.url, connections, seconds, cpus[1], running.server.host)
     elapsed = time.monotonic() - began
     used, busy = running.cpu_seconds() - before, process.core_busy_seconds(cpus[0]) - busy_before
     requests = result["requests"]
@@ -51,11 +51,12 @@ def measure(running: Running, connections: int, seconds: float, warm_seconds: fl
     )
 
 
-def wrk(url: str, connections: int, seconds: float, cpu: int) -> dict:
-    """Runs wrk on one core with one thread."""
+def wrk(url: str, connections: int, seconds: float, cpu: int, host: str = "") -> dict:
+    """Runs wrk on one core with one thread. `host` is asked for, if given, in place of that of the URL."""
     # wrk takes whole seconds.
     whole = max(1, round(seconds))
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "20s", "-s", str(WRK_SCRIPT), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", "20s", "-s", str(WRK_SCRIPT)]
+    command += ["-H", f"Host: {host}", url] if host else [url]
     printed = process.output(f"wrk of {url}", command, cpu, whole + WRK_GRACE_SECONDS, install="bench/setup.sh installs it")
     for line in printed.splitlines():
         if line.startswith("RESULT "):

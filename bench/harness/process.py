@@ -31,6 +31,8 @@ class Server:
     env: dict[str, str] = field(default_factory=dict)
     # What answers with 200 when the server is ready.
     path: str = "/"
+    # The host that is asked for; empty: that of the address.
+    host: str = ""
 
 
 @dataclass
@@ -131,7 +133,7 @@ def wait_until_ready(running: Running) -> None:
             said = f"it ended with {running.process.returncode}"
             break
         try:
-            status, body = get(running.port, running.server.path)
+            status, body = get(running.port, running.server.path, running.server.host)
         except (OSError, http.client.HTTPException) as error:
             said = str(error)
         else:
@@ -155,11 +157,11 @@ def wait_until_accepting(running: Running) -> None:
     raise Failed(f"{running.server.name} takes no connections: {running.log.read_text(errors='replace').strip()[-300:]}")
 
 
-def get(port: int, path: str) -> tuple[int, bytes]:
+def get(port: int, path: str, host: str = "") -> tuple[int, bytes]:
     """One request on a connection of its own: status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Host": host} if host else {})
         response = connection.getresponse()
         return response.status, response.read()
     finally:

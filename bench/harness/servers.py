@@ -41,6 +41,12 @@ def edge(context: Context) -> Server:
     return Server("shoal's edge, no guest", [context.example("native"), "edge", "127.0.0.1:{port}", "1"])
 
 
+def edge_of_cluster(context: Context) -> Server:
+    """The same with the routes of 1,000 hosts."""
+    command = [context.example("native"), "cluster", "127.0.0.1:{port}", "1"]
+    return Server("the same, 1,000 hosts", command, path="/api/items?page=2", host="app-617.test")
+
+
 def workerd(context: Context) -> Server:
     """A JavaScript hello whose isolate lives on between requests."""
     config = str(PEERS / "workerd.capnp")

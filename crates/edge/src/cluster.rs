@@ -3,7 +3,8 @@
 //! Facts are read from each object when it changes (`facts`, `options`); a pure function makes a plan of all of them
 //! (`plan`), and the plan a table (`table`, `hosts`). Where the replicas of a Service are is kept beside the
 //! table (`backend`): it changes with every pod, and then costs what this one Service costs, however many
-//! there are. How one is chosen and when a request is tried again is in `choose` and `budget`.
+//! there are. The way of a request to one of them is in `send`; how that one is chosen and when another is tried, in
+//! `choose` and `budget`.
 
 mod backend;
 mod bounded;
@@ -14,6 +15,8 @@ mod hosts;
 mod options;
 mod plan;
 mod refuse;
+mod send;
+mod shards;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -33,6 +36,7 @@ use self::backend::Places;
 pub(crate) use self::facts::said;
 use self::facts::{Class, Ingress, Key, Secret, Service, ServiceKind, Slice};
 use self::plan::{Facts, Plan, plan};
+pub(crate) use self::send::Target;
 pub(crate) use self::stats::{CLASSES, Counted};
 pub(crate) use self::table::Table;
 use self::watched::Watched;

@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use futures_util::future::BoxFuture;
+use http::Request;
 use http::uri::Scheme;
 use parking_lot::Mutex;
-use shoal_runtime::Invoke;
+use shoal_runtime::{Answer, Body, Call, Invoke};
+use tokio::task::JoinHandle;
 
-use crate::cluster::Backend;
 use crate::cluster::Table as Cluster;
+use crate::cluster::{Backend, Target};
 
 /// The route table, shared by all threads and replaced as a whole while they serve: a request sees one table
 /// from start to end, and a workload that was replaced finishes the requests that it has.
@@ -43,12 +46,11 @@ pub(crate) enum Entry {
 }
 
 /// Who answers a request.
-pub(crate) struct Found<'a> {
-    pub(crate) invoke: &'a dyn Invoke,
-    /// `namespace/name` of the Service; none: it is none.
-    pub(crate) service: Option<&'a Arc<str>>,
-    /// Largest request body, in bytes, where the route has a wish.
-    pub(crate) request_body_bytes: Option<u64>,
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'a> {
+    /// Whoever it is, without being a Service.
+    Workload(&'a dyn Invoke),
+    Service(&'a Target),
 }
 
 impl Routes {
@@ -87,16 +89,44 @@ impl Table {
     /// Who answers a request for this host and path that came in by this door.
     pub(crate) fn find(&self, entry: Entry, scheme: &Scheme, host: &str, path: &str) -> Found<'_> {
         match self {
-            Self::One(workload) => Found::other(workload.as_ref()),
+            Self::One(workload) => Found::Workload(workload.as_ref()),
             Self::Cluster(cluster) => cluster.find(entry, scheme, host, path),
         }
     }
 }
 
 impl<'a> Found<'a> {
-    /// Whoever answers, without being a Service.
-    pub(crate) fn other(invoke: &'a dyn Invoke) -> Self {
-        Self { invoke, service: None, request_body_bytes: None }
+    /// `namespace/name` of the Service, if it is one.
+    pub(crate) fn service(&self) -> Option<&'a Arc<str>> {
+        match self {
+            Self::Workload(_) => None,
+            Self::Service(target) => Some(target.service()),
+        }
+    }
+
+    /// Largest request body, in bytes, where the route has a wish.
+    pub(crate) fn request_body_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Workload(_) => None,
+            Self::Service(target) => target.request_body_bytes(),
+        }
+    }
+
+    /// Has the request answered where the answer is waited for.
+    pub(crate) fn invoke(&self, request: Request<Body>, call: Call) -> BoxFuture<'static, Answer> {
+        match self {
+            Self::Workload(workload) => workload.invoke(request, call),
+            Self::Service(target) => target.invoke(request, call),
+        }
+    }
+
+    /// Has the request answered by a task on this thread.
+    pub(crate) fn spawn(&self, request: Request<Body>, call: Call) -> JoinHandle<Answer> {
+        match self {
+            Self::Workload(workload) => tokio::spawn(workload.invoke(request, call)),
+            // Inside of the task, which is one allocation anyway.
+            Self::Service(target) => tokio::spawn(target.send(request, call)),
+        }
     }
 }
 

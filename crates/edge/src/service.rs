@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use shoal_runtime::{Answer, Body, Call, Invoke, TRACEPARENT, TRACESTATE};
+use shoal_runtime::{Answer, Body, Call, TRACEPARENT, TRACESTATE};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -82,7 +82,7 @@ impl Service<Request<Incoming>> for Serve {
                 } else {
                     pass_trace(&ticket, &mut head);
                     let body = take_body(&mut ticket, &head, incoming, has_body, body_max);
-                    State::Invoked(invoke(&ticket, found.invoke, Request::from_parts(head, body)))
+                    State::Invoked(invoke(&ticket, found, Request::from_parts(head, body)))
                 }
             }
         };
@@ -124,7 +124,7 @@ fn find<'a>(table: &'a Table, ticket: &mut Ticket, head: &http::request::Parts) 
     let host = admit::host_of(&head.uri, &head.headers);
     let found = table.find(connection.entry, &connection.scheme, host, head.uri.path());
     if let Table::Cluster(_) = table {
-        ticket.is_routed(head, found.service);
+        ticket.is_routed(head, found.service());
     }
     found
 }
@@ -132,7 +132,7 @@ fn find<'a>(table: &'a Table, ticket: &mut Ticket, head: &http::request::Parts) 
 /// Largest request body, in bytes: a route may want less than the edge lets in, and not more.
 fn body_limit(found: &Found<'_>, connection: &Connection) -> u64 {
     let most = connection.worker.limits.request_body.0;
-    found.request_body_bytes.map_or(most, |wish| wish.min(most))
+    found.request_body_bytes().map_or(most, |wish| wish.min(most))
 }
 
 fn take_body(
@@ -151,7 +151,7 @@ fn take_body(
     Body::stream(RequestBody::new(incoming, ticket.connection.clone(), watch, body_max, awaits_continue))
 }
 
-fn invoke(ticket: &Ticket, workload: &dyn Invoke, request: Request<Body>) -> Work {
+fn invoke(ticket: &Ticket, found: Found<'_>, request: Request<Body>) -> Work {
     let connection = &ticket.connection;
     let call = Call {
         id: ticket.id,
@@ -160,10 +160,9 @@ fn invoke(ticket: &Ticket, workload: &dyn Invoke, request: Request<Body>) -> Wor
         received: ticket.received,
         account: ticket.account.clone(),
     };
-    let work = workload.invoke(request, call);
     match connection.protocol {
-        Protocol::Http1 => Work::Task(AbortOnDropHandle::new(tokio::spawn(work))),
-        Protocol::Http2 => Work::Here(work),
+        Protocol::Http1 => Work::Task(AbortOnDropHandle::new(found.spawn(request, call))),
+        Protocol::Http2 => Work::Here(found.invoke(request, call)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use http::Request;
+use http::uri::Scheme;
 use shoal_base::drain::Drain;
 use shoal_runtime::{Account, Answer, Body, Call, Failure, FailureKind, Instances, Invoke};
 use tokio::task::AbortHandle;
@@ -101,7 +102,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answ
     let deadline = shared.context.limits.timeout.map(|timeout| began + timeout);
     let slot = AnswerSlot::default();
     let id = call.id;
-    let mut guest = start(&shared, request, &call, &slot, deadline);
+    let mut guest = start(&shared, request, call, &slot, deadline);
     let outcome = poll_fn(|cx| match guest.poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         // A guest that has answered and still runs: its answer need not wait for its end.
@@ -196,36 +197,23 @@ impl Drop for StopUnfinished {
 fn start(
     shared: &Arc<Shared>,
     request: Request<Body>,
-    call: &Call,
+    call: Call,
     slot: &AnswerSlot<OutgoingResponse>,
     deadline: Option<Instant>,
 ) -> Guest {
-    let turn = Turn::default();
-    let job = Job {
-        shared: Arc::clone(shared),
-        request: incoming(request, call),
-        slot: slot.clone(),
-        account: Arc::clone(&call.account),
-        turn: turn.clone(),
-        deadline,
-    };
+    let (turn, account) = (Turn::default(), Arc::clone(&call.account));
+    let job =
+        Job { shared: Arc::clone(shared), request, call, slot: slot.clone(), turn: turn.clone(), deadline };
     let context = Arc::clone(&shared.context);
-    Guest::new(
-        Box::pin(job.run()),
-        context,
-        Arc::clone(&call.account),
-        Arc::clone(&shared.ticker),
-        turn,
-        deadline,
-    )
+    Guest::new(Box::pin(job.run()), context, account, Arc::clone(&shared.ticker), turn, deadline)
 }
 
 /// Everything that one request's guest needs.
 struct Job {
     shared: Arc<Shared>,
-    request: IncomingRequest,
+    request: Request<Body>,
+    call: Call,
     slot: AnswerSlot<OutgoingResponse>,
-    account: Arc<Account>,
     turn: Turn,
     deadline: Option<Instant>,
 }
@@ -235,17 +223,20 @@ impl Job {
         let shared = self.shared;
         let mut instance = match shared.shelf.take() {
             Some(mut instance) => {
-                instance.store.data_mut().begin(self.account, self.turn);
+                instance.store.data_mut().begin(self.call.account, self.turn);
                 guest::limit(&mut instance.store, self.deadline);
                 if let (Source::Rewound { rewinder, .. }, Some(mark)) = (&shared.source, &mut instance.mark) {
                     rewinder.begin(mark);
                 }
                 instance
             }
-            None => shared.make(self.account, self.turn, self.deadline).await?,
+            None => match shared.make(Arc::clone(&self.call.account), self.turn, self.deadline).await {
+                Ok(instance) => instance,
+                Err(failure) => return Err(given_back(failure, self.request, self.call)),
+            },
         };
         let Instance { store, proxy, .. } = &mut instance;
-        if let Err(error) = call(store, proxy, self.request, self.slot).await {
+        if let Err(error) = call(store, proxy, incoming(self.request, self.call.scheme), self.slot).await {
             let failure = shared.failure(&error, store);
             // Before the store drops them, which would be all that their readers learn.
             fail_bodies(&mut store.data_mut().table, &failure);
@@ -350,11 +341,19 @@ impl Shared {
     }
 }
 
-fn incoming(request: Request<Body>, call: &Call) -> IncomingRequest {
+/// Gives back a request for which there was no room.
+pub(crate) fn given_back(failure: Failure, request: Request<Body>, call: Call) -> Failure {
+    if failure.kind == FailureKind::Overloaded {
+        call.give_back(request);
+    }
+    failure
+}
+
+fn incoming(request: Request<Body>, scheme: Scheme) -> IncomingRequest {
     let (mut parts, body) = request.into_parts();
     IncomingRequest {
         method: parts.method,
-        scheme: call.scheme.clone(),
+        scheme,
         host: parts.headers.remove(http::header::HOST),
         uri: parts.uri,
         headers: Fields::received(parts.headers),

@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use shoal_base::drain::Drain;
-use shoal_runtime::{Account, Answer, Body, BodyError, Call, Failure, FailureKind, Invoke};
+use shoal_runtime::{Answer, Body, BodyError, Call, Failure, FailureKind, Invoke};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use wasmtime::Engine;
+use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
@@ -23,6 +24,7 @@ use crate::capability::http::{AnswerSlot, remove_connection_fields};
 use crate::capability::http_p3::from_body_error;
 use crate::failure::{classify, log};
 use crate::guest::{self, Guest, Outcome};
+use crate::serve::given_back;
 use crate::state::{Context, State};
 use crate::ticker::Ticker;
 use crate::turn::Turn;
@@ -57,6 +59,12 @@ impl Invoke for ServiceP3 {
     }
 }
 
+impl Shared {
+    fn failure(&self, error: &wasmtime::Error, store: &Store<State>) -> Failure {
+        classify(error, store.data().limiter.refusal(), &self.context.limits)
+    }
+}
+
 /// What the guest task hands over: the response, and the end of its body to be told about.
 struct Head {
     response: Response<WasiBody>,
@@ -68,18 +76,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answ
     call.account.set_queue(began - call.received);
     let deadline = shared.context.limits.timeout.map(|timeout| began + timeout);
     let slot = AnswerSlot::default();
-    let turn = Turn::default();
-    let job = Job {
-        shared: Arc::clone(&shared),
-        request: incoming(request, &call),
-        slot: slot.clone(),
-        account: Arc::clone(&call.account),
-        turn: turn.clone(),
-        deadline,
-    };
+    let (turn, id, account) = (Turn::default(), call.id, Arc::clone(&call.account));
+    let job =
+        Job { shared: Arc::clone(&shared), request, call, slot: slot.clone(), turn: turn.clone(), deadline };
     let context = Arc::clone(&shared.context);
     let ticker = Arc::clone(&shared.ticker);
-    let mut guest = Guest::new(Box::pin(job.run()), context, call.account, ticker, turn, deadline);
+    let mut guest = Guest::new(Box::pin(job.run()), context, account, ticker, turn, deadline);
     let outcome = poll_fn(|cx| match guest.poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
         Poll::Pending => slot.poll_set(cx).map(|()| None),
@@ -87,10 +89,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answ
     let answer = match outcome.await {
         // The body of an answer needs its guest: one that has ended leaves no answer to read.
         Some(outcome) => Err(ended(outcome, &slot)),
-        None => under_way(&shared, call.id, guest, &slot),
+        None => under_way(&shared, id, guest, &slot),
     };
     if let Err(failure) = &answer {
-        log(&shared.context, call.id, failure);
+        log(&shared.context, id, failure);
     }
     answer
 }
@@ -221,22 +223,26 @@ impl Drop for GuestBody {
 /// Everything that one request's guest needs.
 struct Job {
     shared: Arc<Shared>,
-    request: Request<WasiBody>,
+    request: Request<Body>,
+    call: Call,
     slot: AnswerSlot<Head>,
-    account: Arc<Account>,
     turn: Turn,
     deadline: Option<Instant>,
 }
 
 impl Job {
     async fn run(self) -> Outcome {
-        let Self { shared, request, slot, account, turn, deadline } = self;
+        let Self { shared, request, call, slot, turn, deadline } = self;
         let began = Instant::now();
-        let state = State::new(Arc::clone(&shared.context), Arc::clone(&account), turn);
+        let state = State::new(Arc::clone(&shared.context), Arc::clone(&call.account), turn);
         let mut store = guest::store(&shared.engine, state, deadline);
+        let service = match shared.service.instantiate_async(&mut store).await {
+            Ok(service) => service,
+            Err(error) => return Err(given_back(shared.failure(&error, &store), request, call)),
+        };
+        call.account.add_instantiate(began.elapsed());
         let ran = async {
-            let service = shared.service.instantiate_async(&mut store).await?;
-            account.add_instantiate(began.elapsed());
+            let request = incoming(request, call.scheme);
             let (request, sent) = p3::Request::from_http(store.data_mut().http().hooks, request);
             // Tells how the request body fared; the guest learns that from the body itself.
             drop(sent);
@@ -259,17 +265,17 @@ impl Job {
             store.run_concurrent(served).await?
         };
         let ran: wasmtime::Result<()> = ran.await;
-        ran.map_err(|error| classify(&error, store.data().limiter.refusal(), &shared.context.limits))
+        ran.map_err(|error| shared.failure(&error, &store))
     }
 }
 
-fn incoming(request: Request<Body>, call: &Call) -> Request<WasiBody> {
+fn incoming(request: Request<Body>, scheme: Scheme) -> Request<WasiBody> {
     let (mut parts, body) = request.into_parts();
     let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     if let (None, Some(authority)) = (parts.uri.authority(), host.and_then(|host| host.parse().ok())) {
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
         uri.authority = Some(authority);
-        uri.scheme = Some(call.scheme.clone());
+        uri.scheme = Some(scheme);
         uri.path_and_query.get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
         parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
     }

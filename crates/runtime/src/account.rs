@@ -1,10 +1,15 @@
 //! What one request has used so far, shared between the edge that reports it and the runtime that measures it; and
 //! the trace that it is part of.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::TraceContext;
+use http::Request;
+use http::uri::Scheme;
+
+use crate::{Body, Call, TraceContext};
 
 /// Counters of one request. The runtime adds, the edge reads when the response has ended.
 #[derive(Debug, Default)]
@@ -15,6 +20,17 @@ pub struct Account {
     memory_bytes_peak: AtomicU64,
     trace: Option<TraceContext>,
     hops: u8,
+    given_back: Mutex<Option<Box<GivenBack>>>,
+}
+
+/// A request that came back, with its context but for the account, which holds it.
+#[derive(Debug)]
+struct GivenBack {
+    request: Request<Body>,
+    id: u64,
+    scheme: Scheme,
+    peer: SocketAddr,
+    received: Instant,
 }
 
 impl Usage {
@@ -79,6 +95,13 @@ impl Account {
         self.memory_bytes_peak.fetch_max(bytes, Relaxed);
     }
 
+    /// The request and its context, if [`Call::give_back`] was called.
+    pub fn take_back(self: &Arc<Self>) -> Option<(Request<Body>, Call)> {
+        let given = self.given_back.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let GivenBack { request, id, scheme, peer, received } = *given;
+        Some((request, Call { id, scheme, peer, received, account: Arc::clone(self) }))
+    }
+
     /// The counters as they stand.
     pub fn usage(&self) -> Usage {
         Usage {
@@ -87,6 +110,16 @@ impl Account {
             on_core: Duration::from_nanos(self.on_core_ns.load(Relaxed)),
             memory_bytes_peak: self.memory_bytes_peak.load(Relaxed),
         }
+    }
+}
+
+impl Call {
+    /// Gives the request back as it came. A runtime does so before it fails it with
+    /// [`crate::FailureKind::Overloaded`], for whoever knows of another replica: so nobody needs a copy of each request.
+    pub fn give_back(self, request: Request<Body>) {
+        let Self { id, scheme, peer, received, account } = self;
+        let given = GivenBack { request, id, scheme, peer, received };
+        *account.given_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(given));
     }
 }
 

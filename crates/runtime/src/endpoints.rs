@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Poll, Waker};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 
 use crate::Invoke;
 
@@ -40,6 +41,10 @@ pub struct Replica {
 
 /// A request at a replica; dropping it ends the request.
 pub struct InFlight(Arc<Replica>);
+
+/// What serves at a replica, to be called at once and then dropped. No reference to it is counted, since all cores
+/// would count at the same place.
+pub struct Serving(Guard<Option<Arc<Arc<dyn Invoke>>>>);
 
 /// Places below which nobody looks for empty ones.
 const SWEEP_MIN: usize = 64;
@@ -127,9 +132,10 @@ impl Replica {
 
     /// What serves here, if anything, with a request counted for it. It is counted before it is known what serves:
     /// so whoever has taken the replica away, and then found it [`Replica::idle`], knows that nobody comes any more.
-    pub fn begin(self: &Arc<Self>) -> Option<(InFlight, Arc<dyn Invoke>)> {
+    pub fn begin(self: &Arc<Self>) -> Option<(InFlight, Serving)> {
         let in_flight = self.enter();
-        self.invoke().map(|invoke| (in_flight, invoke))
+        let serves = self.serves.load();
+        serves.is_some().then(|| (in_flight, Serving(serves)))
     }
 
     /// Calls `with` on what serves here, without counting a reference to it. None: nothing does.
@@ -171,6 +177,14 @@ impl InFlight {
     /// Where it is in flight.
     pub fn replica(&self) -> &Arc<Replica> {
         &self.0
+    }
+}
+
+impl Deref for Serving {
+    type Target = dyn Invoke;
+
+    fn deref(&self) -> &Self::Target {
+        &***self.0.as_ref().expect("it is made only where something serves")
     }
 }
 

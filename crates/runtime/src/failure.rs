@@ -31,7 +31,8 @@ pub enum FailureKind {
     ResponseTooLarge,
     /// The client went away; nobody is left to tell.
     Cancelled,
-    /// No instance could be made: the node is full.
+    /// No instance could be made: the node is full. Nothing has run, and the request was given back
+    /// ([`crate::Call::give_back`]).
     Overloaded,
     /// No guest was asked: no route leads anywhere from this host and path.
     NoRoute,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use http_body::Body as _;
 
 use crate::{
     Account, Answer, Body, Call, Command, CommandExit, Failure, FailureKind, Invoke, Mesh, Progress, Refusal,
     Runtime, Step, Workload, WorkloadSpec,
 };
 
-/// Answers with a function.
+/// Answers with a function. A request that it fails with [`FailureKind::Overloaded`] is given back, unless its body came
+/// in a stream.
 pub struct FakeInvoke<F>(F);
 
 impl<F, R> FakeInvoke<F>
@@ -31,13 +33,31 @@ where
     R: Future<Output = Answer> + Send + 'static,
 {
     fn invoke(&self, request: Request<Body>, call: Call) -> BoxFuture<'static, Answer> {
-        Box::pin(self.0(request, call))
+        let spare = copy(&request).map(|request| (request, call.clone()));
+        let work = self.0(request, call);
+        Box::pin(async move {
+            let answer = work.await;
+            if answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::Overloaded) {
+                spare.into_iter().for_each(|(request, call)| call.give_back(request));
+            }
+            answer
+        })
     }
 }
 
 /// Answers every request with status 200 and this text.
 pub fn always(text: &'static str) -> impl Invoke {
-    FakeInvoke::new(move |_, _| async move { Ok(Response::new(Body::whole(text))) })
+    Always(text)
+}
+
+/// No more than an answer: benches count what is around it.
+struct Always(&'static str);
+
+impl Invoke for Always {
+    fn invoke(&self, _request: Request<Body>, _call: Call) -> BoxFuture<'static, Answer> {
+        let text = self.0;
+        Box::pin(async move { Ok(Response::new(Body::whole(text))) })
+    }
 }
 
 /// Answers every request with its own body, streamed.
@@ -48,6 +68,21 @@ pub fn echo() -> impl Invoke {
 /// Fails every request in this way.
 pub fn fails(kind: FailureKind) -> impl Invoke {
     FakeInvoke::new(move |_, _| async move { Err(Failure::new(kind, "it was told to")) })
+}
+
+/// The same request once more, if its body is at hand.
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let body = match request.body().as_whole() {
+        Some(whole) => Body::whole(whole.clone()),
+        None if request.body().is_end_stream() => Body::empty(),
+        None => return None,
+    };
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 /// Loads what a function makes of a specification.

@@ -26,7 +26,7 @@ pub mod report;
 
 pub use account::{Account, Usage};
 pub use body::{Body, BodyError};
-pub use endpoints::{Endpoints, InFlight, Replica};
+pub use endpoints::{Endpoints, InFlight, Replica, Serving};
 pub use failure::{Failure, FailureKind};
 pub use grants::{DirGrant, GrantError, Grants, StoreGrant, StorePlace};
 pub use inspection::{Import, Inspection, Kind, Wasi};

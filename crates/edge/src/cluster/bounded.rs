@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use shoal_runtime::{Answer, Body, BodyError, Call, Invoke};
 use tokio::sync::oneshot;
 
-use super::backend::Target;
+use super::send::Target;
 use crate::admit::Refusal;
 use crate::limits::Limit;
 

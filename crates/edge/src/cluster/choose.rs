@@ -2,10 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use shoal_runtime::{InFlight, Invoke, Replica};
+use shoal_runtime::{InFlight, Replica, Serving};
+
+use super::shards::Shards;
 
 /// A replica as one Service sees it.
 #[derive(Debug)]
@@ -20,9 +22,10 @@ pub(crate) struct Place {
 const COMPARED_MAX: usize = 8;
 
 /// Where the next comparison begins, so that equals take turns. Each port of a Service has its own: of one that many
-/// shared, a Service whose requests come in step with another's would always get the same turn.
+/// shared, a Service whose requests come in step with another's would always get the same turn. So has each thread, made
+/// when it is needed: most Services have one replica and no turns.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(AtomicUsize);
+pub(crate) struct Turn(OnceLock<Shards<AtomicUsize>>);
 
 impl Place {
     pub(crate) fn new(uid: &str, replica: Arc<Replica>) -> Self {
@@ -37,23 +40,32 @@ pub(crate) fn choose(
     turn: &Turn,
     client: Option<IpAddr>,
     not: Option<&Arc<Replica>>,
-) -> Option<(InFlight, Arc<dyn Invoke>)> {
+) -> Option<(InFlight, Serving)> {
     let serving = |place: &&Place| {
         place.replica.is_serving() && not.is_none_or(|not| !Arc::ptr_eq(not, &place.replica))
     };
     let chosen = match (places, client) {
-        ([only], _) => Some(only).filter(serving),
+        // Whether it serves is seen when the request begins there.
+        ([only], _) => Some(only).filter(|only| not.is_none_or(|not| !Arc::ptr_eq(not, &only.replica))),
         (_, Some(client)) => places.iter().filter(serving).max_by_key(|place| hash((client, place.rank))),
         (_, None) => {
             // A second choice for one request takes no turn, or every second replica would come first each time.
-            let turn = if not.is_none() { turn.0.fetch_add(1, Relaxed) } else { turn.0.load(Relaxed) };
-            let (before, after) = places.split_at(turn.checked_rem(places.len()).unwrap_or(0));
+            let (before, after) = places.split_at(turn.next(not.is_none(), places.len()));
             let in_turn = after.iter().chain(before).filter(serving).take(COMPARED_MAX);
             in_turn.min_by_key(|place| place.replica.in_flight())
         }
     };
     // One that went away since was not there.
     chosen?.replica.begin()
+}
+
+impl Turn {
+    /// The index of the one of `count` that comes first now.
+    fn next(&self, is_taken: bool, count: usize) -> usize {
+        let turn = self.0.get_or_init(Shards::default).own();
+        let now = if is_taken { turn.fetch_add(1, Relaxed) } else { turn.load(Relaxed) };
+        now.checked_rem(count).unwrap_or(0)
+    }
 }
 
 /// The same in every process of this version.

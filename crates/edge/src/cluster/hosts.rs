@@ -1,7 +1,7 @@
 //! From host and path to a route. Found in a few look-ups, however many hosts and paths there are.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The routes of all hosts, each leading to an `R`.
 #[derive(Debug)]
@@ -12,12 +12,12 @@ pub(crate) struct Hosts<R> {
     any: Paths<R>,
 }
 
-/// The paths of one host.
+/// The paths of one host. They are compared and not hashed: most hosts have few, and paths are long.
 #[derive(Debug)]
 struct Paths<R> {
-    exact: HashMap<Box<str>, R>,
+    exact: BTreeMap<Box<str>, R>,
     /// By the path without a final slash.
-    prefix: HashMap<Box<str>, R>,
+    prefix: BTreeMap<Box<str>, R>,
     /// How many bytes prefixes have, each number once, the largest first: no others need be looked for.
     lengths: Vec<usize>,
 }
@@ -42,7 +42,7 @@ impl<R> Default for Hosts<R> {
 
 impl<R> Default for Paths<R> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), prefix: HashMap::new(), lengths: Vec::new() }
+        Self { exact: BTreeMap::new(), prefix: BTreeMap::new(), lengths: Vec::new() }
     }
 }
 
@@ -63,7 +63,9 @@ impl<R> Hosts<R> {
     pub(crate) fn find(&self, host: &str, path: &str) -> Match<'_, R> {
         let host = plain(host);
         let named = self.named.get(host.as_ref());
-        let wild = host.split_once('.').and_then(|(_, suffix)| self.wild.get(suffix));
+        let suffix = || host.split_once('.').map(|(_, suffix)| suffix);
+        let wild =
+            if self.wild.is_empty() { None } else { suffix().and_then(|suffix| self.wild.get(suffix)) };
         let found = [named, wild, Some(&self.any)].into_iter().flatten().find_map(|paths| paths.find(path));
         match found {
             Some(route) => Match::Route(route),
@@ -101,8 +103,23 @@ impl<R> Paths<R> {
     }
 }
 
+/// Bytes of a host that is not as routes have it.
+static ODD: [bool; 256] = {
+    let mut odd = [false; 256];
+    let mut byte = 0;
+    while byte < odd.len() {
+        odd[byte] = matches!(byte as u8, b':' | b'[' | b'A'..=b'Z');
+        byte += 1;
+    }
+    odd
+};
+
 /// The host without its port, in lower case, without a final dot.
 pub(crate) fn plain(host: &str) -> Cow<'_, str> {
+    // Nearly all are: one look at each byte tells.
+    if !host.bytes().fold(false, |is_odd, byte| is_odd | ODD[usize::from(byte)]) {
+        return Cow::Borrowed(host.strip_suffix('.').unwrap_or(host));
+    }
     let name = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or(v6),
         None => host.split(':').next().unwrap_or(host),

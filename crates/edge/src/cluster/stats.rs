@@ -1,16 +1,16 @@
 //! What is counted of each service, spread over a few cache lines so that threads do not wait for each other.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::shards::Shards;
+
 /// The counters of one service.
-#[derive(Debug)]
-pub(crate) struct Stats(Box<[Shard]>);
+#[derive(Debug, Default)]
+pub(crate) struct Stats(Shards<Shard>);
 
 /// The counters of some threads: one cache line.
 #[derive(Debug, Default)]
-#[repr(align(64))]
 struct Shard {
     requests: AtomicU64,
     /// By the first digit of the status, from 2; the last for requests that got no answer: the client went.
@@ -31,22 +31,10 @@ pub(crate) struct Counted {
     pub(crate) answer: Duration,
 }
 
-/// Enough that few threads share a line, few enough that a thousand services take half a MiB.
-const SHARDS_MAX: usize = 8;
-
-impl Default for Stats {
-    fn default() -> Self {
-        static CORES: OnceLock<usize> = OnceLock::new();
-        let cores =
-            *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
-        Self((0..cores.min(SHARDS_MAX)).map(|_| Shard::default()).collect())
-    }
-}
-
 impl Stats {
     /// Counts a request that begins.
     pub(crate) fn begins(&self) {
-        self.shard().requests.fetch_add(1, Relaxed);
+        self.0.own().requests.fetch_add(1, Relaxed);
     }
 
     /// Counts the head of its answer, or that there was none.
@@ -55,20 +43,20 @@ impl Stats {
             None => CLASSES.len() - 1,
             Some(status) => usize::from(status / 100).saturating_sub(2).min(CLASSES.len() - 2),
         };
-        let shard = self.shard();
+        let shard = self.0.own();
         shard.classes[class].fetch_add(1, Relaxed);
         shard.answer_ns.fetch_add(took.as_nanos() as u64, Relaxed);
     }
 
     /// Counts a try again.
     pub(crate) fn retries(&self) {
-        self.shard().retries.fetch_add(1, Relaxed);
+        self.0.own().retries.fetch_add(1, Relaxed);
     }
 
     /// All of it.
     pub(crate) fn read(&self) -> Counted {
         let mut sum = Counted::default();
-        for shard in &self.0 {
+        for shard in self.0.all() {
             sum.requests += shard.requests.load(Relaxed);
             sum.retries += shard.retries.load(Relaxed);
             sum.answer += Duration::from_nanos(shard.answer_ns.load(Relaxed));
@@ -78,19 +66,11 @@ impl Stats {
         }
         sum
     }
-
-    fn shard(&self) -> &Shard {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static INDEX: usize = NEXT.fetch_add(1, Relaxed);
-        }
-        let index = INDEX.try_with(|index| *index).unwrap_or_default();
-        &self.0[index % self.0.len()]
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::shards::SHARDS_MAX;
     use super::*;
 
     #[test]

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use http::uri::Scheme;
 use shoal_runtime::Invoke;
 
-use super::backend::{Backend, Target};
+use super::backend::Backend;
 use super::bounded::Bounded;
 use super::facts::{Key, Service, ServiceKind};
 use super::hosts::{Hosts, Match, plain};
 use super::options::RouteOptions;
 use super::plan::{Aim, Plan, aim};
 use super::refuse::{Nowhere, ToHttps};
+use super::send::Target;
 use crate::routes::{Entry, Found};
 
 /// The routes of a cluster.
@@ -105,13 +106,9 @@ impl Table {
             },
         };
         match way {
-            Ok(way) if way.redirects && *scheme == Scheme::HTTP => Found::other(&self.to_https),
-            Ok(way) => Found {
-                invoke: &way.target,
-                service: Some(way.target.service()),
-                request_body_bytes: way.target.request_body_bytes(),
-            },
-            Err(nowhere) => Found::other(nowhere),
+            Ok(way) if way.redirects && *scheme == Scheme::HTTP => Found::Workload(&self.to_https),
+            Ok(way) => Found::Service(&way.target),
+            Err(nowhere) => Found::Workload(nowhere),
         }
     }
 

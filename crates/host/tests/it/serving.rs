@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use shoal_runtime::{Body, BodyError, Instances, WorkloadSpec};
+use shoal_runtime::{Body, BodyError, FailureKind, Instances, WorkloadSpec};
 
 use crate::world::{World, call, get, request, send, spec};
 
@@ -50,6 +51,43 @@ async fn what_a_request_used_is_accounted() {
     let usage = account.usage();
     assert!(!usage.instantiate.is_zero() && usage.on_core >= usage.instantiate, "{usage:?}");
     assert!(usage.memory_bytes_peak >= 1 << 20, "{usage:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_finds_no_room_is_given_back_as_it_came() {
+    const SLOTS: u32 = 16;
+    for name in ["echo", "echo-p3"] {
+        let world = World::with_slots(SLOTS);
+        let invoke = world.serve(&spec(name));
+        // Their bodies never end, so their instances stay.
+        let mut held = Vec::new();
+        let (account, id, failure) = loop {
+            assert!(held.len() <= 2 * SLOTS as usize, "{name}: the pool has no end");
+            let frames =
+                futures_util::stream::iter([Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"first")))]);
+            let mut request = request(
+                "POST",
+                "/here?a=b",
+                Body::stream(StreamBody::new(frames.chain(futures_util::stream::pending()))),
+            );
+            request.headers_mut().insert("cookie", http::HeaderValue::from_static("a=b"));
+            let call = call();
+            let (account, id) = (call.account.clone(), call.id);
+            match invoke.invoke(request, call).await {
+                Ok(answer) => held.push(answer),
+                Err(failure) => break (account, id, failure),
+            }
+            assert!(account.take_back().is_none(), "{name}: it was answered");
+        };
+        assert_eq!(failure.kind, FailureKind::Overloaded, "{name}: {failure}");
+        let (request, call) = account.take_back().expect("it is given back");
+        assert_eq!((call.id, request.method().as_str(), request.uri().path()), (id, "POST", "/here"));
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!((header("host"), header("cookie")), (Some("shop.test"), Some("a=b")), "{name}");
+        let first = request.into_body().frame().await.expect("a frame").expect("it is well");
+        assert_eq!(first.into_data().ok().as_deref(), Some(&b"first"[..]), "{name}: nobody has read it");
+        assert!(account.take_back().is_none(), "{name}: once");
+    }
 }
 
 #[tokio::test]
