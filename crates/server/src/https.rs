@@ -278,9 +278,9 @@ mod tests {
             (&for_servers, &for_servers, "localhost", 2026, "believed"),
             (&is_none, &is_none, "localhost", 2026, "believed"),
             (&own, &own, "example.com", 2026, "not valid for name"),
-            (&own, &own, "localhost", 2028, "expired"),
-            (&own, &own, "localhost", 2024, "not valid yet"),
-            (&for_clients, &for_clients, "localhost", 2026, "purpose"),
+            (&own, &own, "localhost", 2028, "Expired"),
+            (&own, &own, "localhost", 2024, "NotValidYet"),
+            (&for_clients, &for_clients, "localhost", 2026, "Purpose"),
             (&own, &other, "localhost", 2026, "invalid peer certificate"),
         ] {
             let said = said(believed, shown, host, year);

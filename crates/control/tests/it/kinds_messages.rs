@@ -653,6 +653,10 @@ fn the_rest() {
             "validations": [{"expression": "object.spec.replicas <= 5"}, {"expression": "1 + 1"}, {"expression": " "}]}}),
         &expect![[r#"
             spec.validations[2].expression: Required value: expression is not specified
+            spec.variables[0].expression: Invalid value: "1 +": compilation failed: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
+             | 1 +
+             | ...^
+            spec.validations[1].expression: Invalid value: "1 + 1": must evaluate to bool
         "#]],
     );
     check(
