@@ -9,7 +9,7 @@ use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
 use shoal_control::plan;
 
 use crate::admit::{self, Admission};
-use crate::answer::Answer;
+use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::commit;
 use crate::convert;
@@ -43,16 +43,18 @@ pub(crate) async fn delete(api: &Api, served: &Served, request: &Request) -> Res
     let wanted = request.wanted(served)?;
     let options = DeleteOptions::read(&request.query, &crate::body::delete_options(request)?)?;
     let target = &request.target;
-    match remove(api, served, request, &target.namespace, &target.name, &options).await? {
+    let (deleted, warnings) = remove(api, served, request, &target.namespace, &target.name, &options).await?;
+    let answer = match deleted {
         Deleted::Waits(stored) => {
             let stored = convert::shown(api, served, stored).await?;
-            render::stored(api, served, StatusCode::OK, &stored, wanted)
+            render::stored(api, served, StatusCode::OK, &stored, wanted)?
         }
         Deleted::Gone(object) if gives_object(served) => {
-            render::value(api, served, StatusCode::OK, &object, wanted)
+            render::value(api, served, StatusCode::OK, &object, wanted)?
         }
-        Deleted::Gone(object) => Ok(crate::answer::json(StatusCode::OK, &success(served, &object))),
-    }
+        Deleted::Gone(object) => answer::json(StatusCode::OK, &success(served, &object)),
+    };
+    Ok(answer::warned(answer, &warnings))
 }
 
 /// `DELETE` of many.
@@ -70,18 +72,23 @@ pub(crate) async fn delete_collection(
     let selection = Selection::read(served, &list, "")?;
     read::reach_asked(api, &list).await?;
     let page = read::page(api, served, &request.target.namespace, &list, &selection).await?;
+    let mut warnings = Vec::new();
     for stored in &page.objects {
         let Some((namespace, name)) = served.place(&stored.key) else { continue };
         match remove(api, served, request, namespace, name, &options).await {
-            Ok(_) => {}
+            // What is said of each is said once.
+            Ok((_, said)) => {
+                warnings.extend(said.into_iter().filter(|one| !warnings.contains(one)).collect::<Vec<_>>());
+            }
             Err(gone) if gone.reason == "NotFound" => {}
             Err(error) => return Err(error),
         }
     }
-    render::list(api, served, &page, wanted, request.include()).await
+    let answer = render::list(api, served, &page, wanted, request.include()).await?;
+    Ok(answer::warned(answer, &warnings))
 }
 
-/// Deletes one object, or marks it.
+/// Deletes one object, or marks it. With it comes what the client should be told.
 ///
 /// # Errors
 /// As [`delete`].
@@ -92,7 +99,7 @@ pub(crate) async fn remove(
     namespace: &str,
     name: &str,
     options: &DeleteOptions,
-) -> Result<Deleted, Status> {
+) -> Result<(Deleted, Vec<String>), Status> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read::one(api, served, namespace, name).await?;
         let old = convert::value(api, served, &stored).await?;
@@ -105,11 +112,11 @@ pub(crate) async fn remove(
             subresource: "",
             dry_run: options.dry_run,
         };
-        admit::delete(&admission, &old).await?;
+        let warnings = admit::delete(&admission, &old).await?;
         let marked = marked(served, &old, options, api.moment());
         let committed = match marked {
             // Marked before, and nothing new to mark.
-            Some(new) if new == old => return Ok(Deleted::Waits(stored)),
+            Some(new) if new == old => return Ok((Deleted::Waits(stored), warnings)),
             Some(new) => commit::update(&admission, served, &stored, &old, &new, options.dry_run)
                 .await?
                 .map(Deleted::Waits),
@@ -119,7 +126,7 @@ pub(crate) async fn remove(
             }
         };
         if let Some(deleted) = committed {
-            return Ok(deleted);
+            return Ok((deleted, warnings));
         }
     }
     Err(Status::modified(served.named(), name))

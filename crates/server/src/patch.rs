@@ -115,10 +115,10 @@ async fn apply_patch(write: &Writer<'_>) -> Result<crate::commit::Written, Statu
     let merged = |live: Option<&Value>| {
         apply::apply(node, live, &config, &manager, write.options.force).map_err(|error| error.to_status())
     };
-    let exists = write.api.objects.get(&served.key(&target.namespace, &target.name)).await?.is_some();
-    let mut written = if exists || !write.subresource.is_empty() {
+    let mut written = if !write.subresource.is_empty() || write.exists().await? {
         write.change(|old| merged(Some(old))).await?
     } else {
+        write.may_make()?;
         write.create_named(merged(None)?).await?
     };
     written.warnings.splice(0..0, warnings);

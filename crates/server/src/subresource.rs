@@ -8,13 +8,16 @@ mod scale;
 use std::sync::Arc;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use shoal_api::Status;
 use shoal_api::resources::Verb;
+use shoal_api::{GroupVersionKind, Status, object};
 
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
+use crate::body::{self, Type};
 use crate::registry::Served;
+use crate::target::ResourceTarget;
 use crate::{patch, read, write};
 
 pub(crate) use crate::review::review;
@@ -36,7 +39,7 @@ pub(crate) async fn answer(
     }
     match (target.resource.as_str(), target.subresource.as_str()) {
         (_, "scale") => scale::answer(api, served, request).await,
-        ("pods", "binding") => binding::bind(api, served, request, &target.name).await,
+        ("pods", "binding") => binding::bind(api, served, request).await,
         ("pods", "eviction") => eviction::evict(api, served, request).await,
         ("serviceaccounts", "token") => crate::review::token(api, served, request).await,
         ("pods", "log") => connect::log(api, served, request).await,
@@ -61,7 +64,25 @@ pub(crate) async fn answer(
 /// # Errors
 /// As [`answer`].
 pub(crate) async fn bind(api: &Arc<Api>, pods: &Arc<Served>, request: &Request) -> Result<Answer, Status> {
-    binding::bind(api, pods, request, "").await
+    let kind = GroupVersionKind::new("", "v1", "Binding");
+    let of = Type::of_kind(&kind);
+    let binding = body::object(request, &kind, of, request.write_options()?.strictness)?.object;
+    let target = ResourceTarget {
+        resource: pods.resource.plural.clone(),
+        name: object::name(&binding).into(),
+        subresource: "binding".into(),
+        ..request.target.clone()
+    };
+    let request = Request {
+        user: request.user.clone(),
+        method: request.method.clone(),
+        target,
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        body: request.body.clone(),
+        upgrade: Mutex::default(),
+    };
+    binding::bind(api, pods, &request).await
 }
 
 /// The answer to what was done and leaves nothing to show.

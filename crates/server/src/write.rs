@@ -3,10 +3,12 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use shoal_api::apply::{self, Manager};
+use shoal_api::field::{Error, Path};
 use shoal_api::status::Details;
 use shoal_api::{Status, names, object};
 use shoal_control::kinds;
 use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
+use shoal_control::rbac::Attributes;
 use shoal_control::snapshot::Snapshot as _;
 
 use crate::admit::{self, Admission};
@@ -82,23 +84,29 @@ pub(crate) async fn update(api: &Api, served: &Served, request: &Request) -> Res
         subresource: &request.target.subresource,
         tracks: true,
     };
-    let new = read.object;
-    let unconditional = served.custom.is_none() && kinds::allows_unconditional_update(&served.kind());
-    if object::resource_version(&new).is_empty() && !unconditional {
-        return Err(Status::invalid(
-            &served.kind().group_kind(),
-            &request.target.name,
-            &[shoal_api::field::Error::invalid(
-                &shoal_api::field::Path::new("metadata").child("resourceVersion"),
-                &json!(0),
-                "must be specified for an update",
-            )],
-        ));
-    }
-    let mut written = write.change(|_| Ok(new.clone())).await?;
+    let mut new = read.object;
+    let mut written = if write.makes() && !write.exists().await? {
+        write.may_make()?;
+        object::metadata_mut(&mut new).remove("resourceVersion");
+        write.create_named(new).await?
+    } else {
+        write.change(|_| named_revision(served, &new).map(|()| new.clone())).await?
+    };
     written.warnings.splice(0..0, read.warnings);
-    let answer = render::stored(api, served, StatusCode::OK, &written.stored, wanted)?;
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = render::stored(api, served, code, &written.stored, wanted)?;
     Ok(answer::warned(answer, &written.warnings))
+}
+
+/// Refuses an object that does not say which revision it is of, where its kind must.
+fn named_revision(served: &Served, new: &Value) -> Result<(), Status> {
+    let unconditional = served.custom.is_none() && kinds::allows_unconditional_update(&served.kind());
+    if unconditional || !object::resource_version(new).is_empty() {
+        return Ok(());
+    }
+    let path = Path::new("metadata").child("resourceVersion");
+    let error = Error::invalid(&path, &json!(0), "must be specified for an update");
+    Err(Status::invalid(&served.kind().group_kind(), object::name(new), &[error]))
 }
 
 /// Who writes what, and how.
@@ -179,6 +187,34 @@ impl Writer<'_> {
             object::name(&object),
             "the objects that it depends on keep changing; try again",
         ))
+    }
+
+    /// Whether an update of an object that is not there makes it.
+    fn makes(&self) -> bool {
+        self.subresource.is_empty()
+            && self.served.custom.is_none()
+            && kinds::creates_on_update(&self.served.kind())
+    }
+
+    /// Whether the object of the request is there.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn exists(&self) -> Result<bool, Status> {
+        let target = &self.request.target;
+        Ok(self.api.objects.get(&self.served.key(&target.namespace, &target.name)).await?.is_some())
+    }
+
+    /// Refuses whoever makes an object by a change, and may not make one.
+    ///
+    /// # Errors
+    /// 403.
+    pub(crate) fn may_make(&self) -> Result<(), Status> {
+        let target = &self.request.target;
+        let (group, resource) = (&target.group, &target.resource);
+        let create = Attributes::resource("create", group, resource, &target.namespace, &target.name);
+        let attributes = Attributes { version: &target.version, ..create };
+        self.api.access.authorizer.read().require(&self.request.user, &attributes)
     }
 
     /// Changes an object, anew for as long as others change it meanwhile and the client does not mind.
@@ -302,7 +338,7 @@ impl Writer<'_> {
         Ok(warnings)
     }
 
-    fn refuse(&self, object: &Value, errors: &[shoal_api::field::Error]) -> Result<(), Status> {
+    fn refuse(&self, object: &Value, errors: &[Error]) -> Result<(), Status> {
         if errors.is_empty() {
             return Ok(());
         }

@@ -9,21 +9,16 @@ use crate::body::{self, Type};
 use crate::registry::Served;
 use crate::write::Writer;
 
-/// Binds a pod to the node that a `Binding` names; `name` is empty where only the body says which pod.
+/// Binds a pod to the node that a `Binding` names.
 ///
 /// # Errors
 /// 404, 409: the pod is bound or being deleted; 422: no node is named.
-pub(super) async fn bind(
-    api: &Api,
-    served: &Served,
-    request: &Request,
-    name: &str,
-) -> Result<Answer, Status> {
+pub(super) async fn bind(api: &Api, served: &Served, request: &Request) -> Result<Answer, Status> {
     let options = request.write_options()?;
     let kind = GroupVersionKind::new("", "v1", "Binding");
     let binding = body::object(request, &kind, Type::of_kind(&kind), options.strictness)?.object;
     let said = object::name(&binding);
-    if !name.is_empty() && !said.is_empty() && said != name {
+    if !said.is_empty() && said != request.target.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     let target = &binding["target"];

@@ -7,7 +7,7 @@ use shoal_api::{GroupVersionKind, Status, object};
 use shoal_control::known;
 use shoal_control::snapshot::Snapshot;
 
-use crate::answer::Answer;
+use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::{self, Type};
 use crate::delete;
@@ -35,8 +35,9 @@ pub(super) async fn evict(api: &Api, served: &Served, request: &Request) -> Resu
     if is_counted(&pod) {
         spend(api, request, &pod, delete.dry_run).await?;
     }
-    delete::remove(api, served, request, &target.namespace, &target.name, &delete).await?;
-    Ok(super::done())
+    let (_, warnings) =
+        delete::remove(api, served, request, &target.namespace, &target.name, &delete).await?;
+    Ok(answer::warned(super::done(), &warnings))
 }
 
 /// Whether losing a pod disrupts anything.

@@ -427,3 +427,86 @@ async fn nothing_is_made_of_a_kind_whose_definition_is_being_deleted() {
     server.until(&definition, |answer| answer.status == 404).await;
     server.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_makes_an_object_by_a_change_needs_the_right_to_make_it() {
+    let server = Server::start().await;
+    let (rbac, leases) = (
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/default",
+        "/apis/coordination.k8s.io/v1/namespaces/default/leases",
+    );
+    let role = |verbs: &[&str]| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"},
+            "rules": [{"apiGroups": ["", "coordination.k8s.io"], "resources": ["configmaps", "leases"], "verbs": verbs}],
+        })
+    };
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "r"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "pat"}],
+    });
+    // Both are made by an update, as Kubernetes makes them.
+    for (path, object) in
+        [(format!("{rbac}/roles/r"), role(&["patch", "update"])), (format!("{rbac}/rolebindings/r"), binding)]
+    {
+        let answer = server.send(Method::PUT, &path, Some(&object)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}});
+    let tries = [
+        (Method::PUT, format!("{leases}/l"), "application/json", lease.to_string()),
+        (
+            Method::PATCH,
+            format!("{MAPS}/m?fieldManager=pat"),
+            "application/apply-patch+yaml",
+            map("m").to_string(),
+        ),
+    ];
+    let send = async |(method, path, form, body): &(Method, String, &str, String)| {
+        let headers = [("impersonate-user", "pat"), ("content-type", *form)];
+        server.client.send(method.clone(), path, &headers, body.clone().into_bytes()).await
+    };
+    for one in &tries {
+        let answer = send(one).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert!(message(&answer).contains("User \"pat\" cannot create resource"), "{}", answer.text());
+    }
+    let answer = server
+        .send(Method::PUT, &format!("{rbac}/roles/r"), Some(&role(&["create", "patch", "update"])))
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    for (one, again) in tries.iter().zip([422, 200]) {
+        let answer = send(one).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        // What is there is changed by the right to change it, and a Lease must say which one is meant.
+        assert_eq!(send(one).await.status, again, "{}", one.1);
+    }
+    // Other kinds are not made so.
+    let answer = server.send(Method::PUT, &format!("{MAPS}/gone"), Some(&map("gone"))).await;
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_is_bound_through_the_collection_of_bindings_too() {
+    let server = Server::start().await;
+    let namespace = "/api/v1/namespaces/default";
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "c"}]},
+    });
+    server.until(&format!("{namespace}/serviceaccounts/default"), |answer| answer.status == 200).await;
+    made(&server, &format!("{namespace}/pods"), &pod).await;
+    let binding = |pod: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": "n1"},
+        })
+    };
+    for (name, status) in [("p", 201), ("p", 409), ("gone", 404)] {
+        let answer = server.send(Method::POST, &format!("{namespace}/bindings"), Some(&binding(name))).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    let bound = server.send(Method::GET, &format!("{namespace}/pods/p"), None).await.json();
+    assert_eq!(bound["spec"]["nodeName"], "n1");
+    server.end().await;
+}

@@ -107,3 +107,43 @@ async fn a_policy_judges_the_version_that_it_means() {
     assert_eq!(checked.json()["status"]["typeChecking"], json!({}));
     server.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_hears_how_something_is_deleted_and_its_warnings_are_told() {
+    let server = Server::start().await;
+    let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let log = seen.clone();
+    let hook = Hook::start(move |request| {
+        log.lock().expect("no test panics with it").push(request.clone());
+        json!({"allowed": true, "warnings": ["it will be missed"]})
+    })
+    .await;
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "w"},
+        "webhooks": [{
+            "name": "w.example.com", "clientConfig": hook.config, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}],
+            "matchConditions": [{"name": "some", "expression": "oldObject.metadata.name != 'kube-root-ca.crt'"}],
+        }],
+    });
+    made(&server, &format!("{CONFIGURATIONS}/validatingwebhookconfigurations"), &configuration).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b", "c"] {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        made(&server, maps, &map).await;
+    }
+    for path in [format!("{maps}/a?propagationPolicy=Orphan"), maps.to_owned()] {
+        let answer = server.send(Method::DELETE, &path, None).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let told: Vec<_> = answer.headers.get_all("warning").iter().collect();
+        assert_eq!(told, ["299 - \"it will be missed\""], "{path}");
+    }
+    let seen = std::mem::take(&mut *seen.lock().expect("no test panics with it"));
+    let options: Vec<&Value> = seen.iter().map(|request| &request["options"]).collect();
+    let plain = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+    let orphan =
+        json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "propagationPolicy": "Orphan"});
+    assert_eq!(options, [&orphan, &plain, &plain]);
+    server.end().await;
+}
