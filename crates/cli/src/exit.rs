@@ -98,9 +98,11 @@ pub fn of_command(exit: &CommandExit) -> u8 {
         CommandExit::Code(code) => *code,
         CommandExit::Failed(failure) => match failure.kind {
             FailureKind::CpuTime | FailureKind::Deadline => STOPPED,
-            FailureKind::Overloaded | FailureKind::NoRoute | FailureKind::NoEndpoint | FailureKind::Busy => {
-                UNAVAILABLE
-            }
+            FailureKind::Overloaded
+            | FailureKind::NoRoute
+            | FailureKind::NoEndpoint
+            | FailureKind::Busy
+            | FailureKind::RequestTooLarge => UNAVAILABLE,
             FailureKind::Trap
             | FailureKind::Memory
             | FailureKind::NoAnswer

@@ -139,6 +139,7 @@ const fn failure_sentence(kind: FailureKind) -> &'static str {
         FailureKind::NoRoute => "no route leads there",
         FailureKind::NoEndpoint => "the service has no ready endpoint",
         FailureKind::Busy => "the service has as many requests as it may have",
+        FailureKind::RequestTooLarge => "the request body is too large",
     }
 }
 

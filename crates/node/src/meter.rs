@@ -181,7 +181,6 @@ impl HttpBody for Streamed {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Instant;
 
     use futures_util::stream;
@@ -192,14 +191,7 @@ mod tests {
     use super::*;
 
     fn ask(metered: &Metered) -> BoxFuture<'static, Answer> {
-        let call = Call {
-            id: 0,
-            scheme: http::uri::Scheme::HTTP,
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            received: Instant::now(),
-            account: Arc::default(),
-        };
-        metered.invoke(Request::new(Body::empty()), call)
+        metered.invoke(Request::new(Body::empty()), Call::local(0, Instant::now(), Account::default()))
     }
 
     fn metered(inner: impl Invoke) -> Metered {

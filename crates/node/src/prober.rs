@@ -1,11 +1,9 @@
 //! Asking probes: of an HTTP component in process, of others over the loopback address.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::uri::Scheme;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
@@ -104,14 +102,10 @@ async fn in_process(invoke: &dyn Invoke, path: &str, headers: &[(String, String)
     let uri = format!("http://{}{path}", host.unwrap_or("localhost"));
     let request = request(&uri, host, headers)?.body(Body::empty());
     let request = request.map_err(|error| error.to_string())?;
-    let call = Call {
-        id: 0,
-        scheme: Scheme::HTTP,
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        received: Instant::now(),
-        account: Arc::new(Account::default()),
-    };
-    let answer = invoke.invoke(request, call).await.map_err(|failure| failure.to_string())?;
+    let answer = invoke
+        .invoke(request, Call::local(0, Instant::now(), Account::default()))
+        .await
+        .map_err(|failure| failure.to_string())?;
     judged(answer.status())
 }
 

@@ -40,11 +40,13 @@ pub enum FailureKind {
     NoEndpoint,
     /// No guest was asked: the service has as many requests as it may have at once.
     Busy,
+    /// The body of the request is larger than the service takes.
+    RequestTooLarge,
 }
 
 impl FailureKind {
     /// Every kind, in the order metrics list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Trap,
         Self::Memory,
         Self::CpuTime,
@@ -57,6 +59,7 @@ impl FailureKind {
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Busy,
+        Self::RequestTooLarge,
     ];
 
     /// The name in metrics and logs, in snake case.
@@ -74,6 +77,7 @@ impl FailureKind {
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_endpoint",
             Self::Busy => "busy",
+            Self::RequestTooLarge => "request_too_large",
         }
     }
 
@@ -87,13 +91,14 @@ impl FailureKind {
                 StatusCode::BAD_GATEWAY
             }
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Overloaded | Self::NoEndpoint | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// Whether the reason is the edge's own, about names that the client may know, and so is told to the client.
     pub const fn is_told(self) -> bool {
-        matches!(self, Self::NoRoute | Self::NoEndpoint | Self::Busy)
+        matches!(self, Self::NoRoute | Self::NoEndpoint | Self::Busy | Self::RequestTooLarge)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One request into a guest.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,4 +36,17 @@ pub struct Call {
     pub received: Instant,
     /// What the request has used so far.
     pub account: Arc<Account>,
+}
+
+impl Call {
+    /// The context of a request that this process makes itself: plain HTTP from this machine. `made`: when.
+    pub fn local(id: u64, made: Instant, account: Account) -> Self {
+        Self {
+            id,
+            scheme: Scheme::HTTP,
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            received: made,
+            account: Arc::new(account),
+        }
+    }
 }

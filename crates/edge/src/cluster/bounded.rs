@@ -6,13 +6,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response};
+use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
-use shoal_runtime::{Answer, Body, BodyError, Call, Invoke};
+use shoal_runtime::{Answer, Body, BodyError, Call, Failure, FailureKind, Invoke};
 use tokio::sync::oneshot;
 
-use super::send::Target;
+use super::send::{Target, is_at_hand};
 use crate::admit::Refusal;
 use crate::limits::Limit;
 
@@ -33,25 +32,28 @@ impl Invoke for Bounded {
     fn invoke(&self, request: Request<Body>, call: Call) -> BoxFuture<'static, Answer> {
         let Some(limit_bytes) = self.0.request_body_bytes() else { return self.0.invoke(request, call) };
         if request.body().size_hint().lower() > limit_bytes {
-            return Box::pin(ready(Ok(too_large())));
+            return Box::pin(ready(self.0.refuse(call.received, too_large())));
         }
         // What is at hand has been measured, and can be sent again as it is.
-        if request.body().is_end_stream() || request.body().as_whole().is_some() {
+        if is_at_hand(request.body()) {
             return self.0.invoke(request, call);
         }
         let (sender, mut over) = oneshot::channel();
         let request = request.map(|body| {
             Body::stream(Counted { body, limit_bytes, left_bytes: limit_bytes, is_over: Some(sender) })
         });
-        let work = self.0.invoke(request, call);
+        let mut sending = self.0.send(request, call);
         Box::pin(async move {
             // Whatever the workload makes of a body that went wrong, the request is refused.
             let answer = tokio::select! {
                 biased;
-                Ok(()) = &mut over => return Ok(too_large()),
-                answer = work => answer,
+                Ok(()) = &mut over => None,
+                answer = sending.answer() => Some(answer),
             };
-            if over.try_recv().is_ok() { Ok(too_large()) } else { answer }
+            match answer {
+                Some(answer) if over.try_recv().is_err() => sending.end(answer),
+                Some(_) | None => sending.end(Err(too_large())),
+            }
         })
     }
 }
@@ -91,12 +93,7 @@ impl http_body::Body for Counted {
     }
 }
 
-/// What a client of the edge would be answered.
-fn too_large() -> Response<Body> {
-    let refusal = Refusal::Limit(Limit::RequestBody);
-    let status = refusal.status();
-    let mut response = Response::new(Body::whole(format!("{} {refusal}\n", status.as_u16())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+/// In the words that a client of the edge would read.
+fn too_large() -> Failure {
+    Failure::new(FailureKind::RequestTooLarge, Refusal::Limit(Limit::RequestBody).to_string())
 }

@@ -3,6 +3,7 @@
 //! This runs for every request, so it is one future that is moved about and nothing is kept twice: no task, no
 //! allocation, no copy of the request.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use http::{Request, StatusCode};
+use http::Request;
 use http_body::Body as _;
 use shoal_runtime::{Account, Answer, Body, Call, Failure, FailureKind, InFlight, Invoke, Replica};
 use tokio::time::{Sleep, sleep_until};
@@ -95,6 +96,14 @@ impl Target {
         let state = asked.map_or_else(State::Refused, State::Asked);
         Sending { state, target, received, room, deadline, tries: 1, is_counted: false }
     }
+
+    /// The answer to a request that is sent to nobody, counted as others are.
+    pub(crate) fn refuse(&self, received: Instant, failure: Failure) -> Answer {
+        let stats = &self.0.backend.stats;
+        stats.begins();
+        stats.ends(Some(failure.kind.status().as_u16()), received.elapsed());
+        Err(failure)
+    }
 }
 
 impl Invoke for Target {
@@ -126,6 +135,27 @@ impl Future for Sending {
     type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let answer = self.poll_answer(cx);
+        if let Poll::Ready(answer) = &answer {
+            self.count(Some(answer));
+        }
+        answer
+    }
+}
+
+impl Sending {
+    /// Resolves to the answer, which is not counted yet.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        poll_fn(|cx| self.poll_answer(cx)).await
+    }
+
+    /// Takes this for the answer, whatever a replica may be about to say.
+    pub(crate) fn end(mut self, answer: Answer) -> Answer {
+        self.count(Some(&answer));
+        answer
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut answer = self.poll_state(cx);
         while let Poll::Ready(Err(failure)) = &answer {
             if !self.try_again(failure) {
@@ -137,20 +167,14 @@ impl Future for Sending {
             Poll::Pending => {
                 if self.deadline.poll(cx).is_ready() {
                     answer = Poll::Ready(Err(self.give_up()));
-                    self.count(Some(FailureKind::Deadline.status()));
                 }
             }
-            Poll::Ready(Ok(response)) => {
-                self.count(Some(response.status()));
-                self.leave(response.body_mut());
-            }
-            Poll::Ready(Err(failure)) => self.count(Some(failure.kind.status())),
+            Poll::Ready(Ok(response)) => self.leave(response.body_mut()),
+            Poll::Ready(Err(_)) => {}
         }
         answer
     }
-}
 
-impl Sending {
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Answer> {
         match &mut self.state {
             State::Asked(asked) => asked.work.as_mut().poll(cx),
@@ -212,9 +236,12 @@ impl Sending {
     }
 
     /// Counts the head of the answer, or that there was none.
-    fn count(&mut self, status: Option<StatusCode>) {
+    fn count(&mut self, answer: Option<&Answer>) {
         self.is_counted = true;
-        let status = status.map(|status| status.as_u16());
+        let status = answer.map(|answer| match answer {
+            Ok(response) => response.status().as_u16(),
+            Err(failure) => failure.kind.status().as_u16(),
+        });
         self.target.backend.stats.ends(status, self.received.elapsed());
     }
 }
@@ -263,6 +290,6 @@ impl Drop for Room {
 }
 
 /// Whether a body can be sent once more: what came by the network may have been read in part.
-fn is_at_hand(body: &Body) -> bool {
+pub(super) fn is_at_hand(body: &Body) -> bool {
     body.as_whole().is_some() || body.is_end_stream()
 }

@@ -564,7 +564,14 @@ fn guests_are_held_to_the_largest_request_body_of_a_service() {
     let invoke = world.cluster.mesh().service("shop", "web", 80).unwrap();
     let answer = |body: Body| {
         block_on(async {
-            let response = invoke.invoke(Request::new(body), call()).await.unwrap();
+            let response = match invoke.invoke(Request::new(body), call()).await {
+                Ok(response) => response,
+                Err(failure) => {
+                    assert_eq!(failure.kind, FailureKind::RequestTooLarge);
+                    let status = failure.kind.status().as_u16();
+                    return (status, format!("{status} {}\n", failure.reason));
+                }
+            };
             let status = response.status().as_u16();
             let body = response.into_body().collect().await.unwrap().to_bytes();
             (status, String::from_utf8(body.to_vec()).unwrap())
@@ -581,4 +588,10 @@ fn guests_are_held_to_the_largest_request_body_of_a_service() {
     for fives in [Body::whole("fives"), streamed("fives")] {
         assert_eq!(answer(fives), (413, "413 the request body is too large\n".into()));
     }
+    let edge = world.serve(config());
+    let counted = |class: &str| {
+        let labels = format!("namespace=\"shop\",service=\"web\",class=\"{class}\"");
+        edge.metric(&format!("shoal_edge_service_requests_total{{{labels}}}"))
+    };
+    assert_eq!((counted("2xx"), counted("4xx"), counted("cancelled")), (Some(3.0), Some(2.0), None));
 }

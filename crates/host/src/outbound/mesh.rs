@@ -4,12 +4,10 @@
 //! off both ways, times and the size of the response's head are limited. What the Service cannot answer comes
 //! back as the edge would answer a client: 503, 504 and so on.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode};
 use shoal_base::units::Bytes;
 use shoal_runtime::{Account, Body, Call, Failure, HOPS_MAX, Invoke, TRACEPARENT, TraceContext};
@@ -60,13 +58,7 @@ pub(super) async fn send(
 fn call(request: &Request<Body>, hops: u8) -> Call {
     static NEXT: AtomicU64 = AtomicU64::new(FIRST_ID);
     let trace = request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
-    Call {
-        id: NEXT.fetch_add(1, Relaxed),
-        scheme: Scheme::HTTP,
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        received: std::time::Instant::now(),
-        account: Arc::new(Account::of_hop(trace, hops)),
-    }
+    Call::local(NEXT.fetch_add(1, Relaxed), std::time::Instant::now(), Account::of_hop(trace, hops))
 }
 
 /// What a client of the edge would be answered.

@@ -8,13 +8,12 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -424,13 +423,7 @@ impl Target {
         let in_flight = self.shared.config.endpoints.replica(object::uid(&self.pod)).enter();
         let request = request
             .map(|body| GuestBody::stream(body.map_err(|error| BodyError::Disconnected(error.to_string()))));
-        let call = Call {
-            id: REQUESTS.fetch_add(1, Ordering::Relaxed),
-            scheme: Scheme::HTTP,
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            received: Instant::now(),
-            account: Arc::new(Account::default()),
-        };
+        let call = Call::local(REQUESTS.fetch_add(1, Ordering::Relaxed), Instant::now(), Account::default());
         match invoke.invoke(request, call).await {
             Ok(answer) => answer.map(|body| body.holding(in_flight)),
             Err(failure) => told(failure.kind.status(), &failure.to_string()),
