@@ -104,6 +104,7 @@ fn faults() -> Option<u64> {
 mod tests {
     use super::*;
     use crate::guest::in_slice;
+    use crate::ticker::TICK;
 
     /// Touches memory for the first time.
     fn touch() {
@@ -128,7 +129,7 @@ mod tests {
     fn a_fault_or_another_slice_is_seen_and_calm_is_too() {
         let faults = Faults::of_kernel().expect("Linux");
         let none_in = |work: fn()| {
-            let watched = in_slice(false, || {
+            let watched = in_slice(TICK, || {
                 let watch = faults.watch().expect("a guest runs");
                 work();
                 (watch, faults.none_since(watch))
@@ -139,7 +140,7 @@ mod tests {
         assert!((0..100).any(|_| none_in(|| {}).1), "calm");
         assert!(!none_in(touch).1, "a fault");
         let (earlier, _) = none_in(|| {});
-        let (calm, _) = in_slice(false, || faults.none_since(earlier));
+        let (calm, _) = in_slice(TICK, || faults.none_since(earlier));
         assert!(!calm, "the guest left its core meanwhile");
         assert!(!faults.none_since(earlier), "no guest runs");
     }

@@ -14,7 +14,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 
 use crate::failure::deadline_passed;
 use crate::state::{Context as WorkloadContext, State};
-use crate::ticker::{self, SLICE, TICK, Ticker};
+use crate::ticker::{self, MOMENT, SLICE, TICK, Ticker};
 use crate::turn::Turn;
 
 /// How a guest's run ended.
@@ -67,18 +67,25 @@ impl Slice {
 /// The beginning of a guest's slice.
 ///
 /// What a guest is charged for is CPU time: on a busy machine its core may be taken away for a while. Asking the
-/// kernel costs as much as a short guest, so that is done only for guests that were asked to yield before.
+/// kernel costs as much as a short guest, so that is done only for slices of guests that were asked to yield before.
 /// Others are charged the time that passed, and a tick at most: one that ran longer would have been asked.
 #[derive(Clone, Copy)]
 struct Resumed {
     slice: Slice,
+    /// What the guest may use in all before it is long.
+    tick: Duration,
     wall: Instant,
     cpu: Option<Duration>,
 }
 
 impl Resumed {
-    fn now(long: bool) -> Self {
-        Self { slice: Slice::next(), wall: Instant::now(), cpu: long.then(thread_cpu_time) }
+    fn now(tick: Duration) -> Self {
+        Self { slice: Slice::next(), tick, wall: Instant::now(), cpu: None }
+    }
+
+    /// How much longer the guest may stay, of which it had used so much before.
+    fn left(&self, used: Duration) -> Option<Duration> {
+        left(self.cpu.is_some(), self.tick, used, self.wall.elapsed())
     }
 
     /// What the slice has cost so far.
@@ -90,13 +97,21 @@ impl Resumed {
     }
 }
 
-/// Does a guest's work in a slice of its own.
-pub(crate) fn in_slice<R>(long: bool, work: impl FnOnce() -> R) -> (R, Duration) {
-    let resumed = Resumed::now(long);
+/// Does a guest's work in a slice of its own. `tick`: what the guest may use in all before it is long.
+pub(crate) fn in_slice<R>(tick: Duration, work: impl FnOnce() -> R) -> (R, Duration) {
+    let resumed = Resumed::now(tick);
     let outer = RESUMED.replace(Some(resumed));
     let result = work();
-    RESUMED.set(outer);
+    // As it is now: a slice may have begun meanwhile.
+    let resumed = RESUMED.replace(outer).unwrap_or(resumed);
     (result, resumed.spent())
+}
+
+/// The guest that was resumed to see whether it is its turn begins a slice. Until now it took no time to speak of.
+pub(crate) fn begin_slice() {
+    let Some(resumed) = RESUMED.get() else { return };
+    RESUMED.set(Some(Resumed { wall: Instant::now(), cpu: Some(thread_cpu_time()), ..resumed }));
+    ticker::set(SLICE);
 }
 
 fn thread_cpu_time() -> Duration {
@@ -112,6 +127,8 @@ pub(crate) struct Guest {
     ticker: Arc<Ticker>,
     turn: Turn,
     long: bool,
+    /// What it may use in all before it is long.
+    tick: Duration,
     used: Duration,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -127,7 +144,8 @@ impl Guest {
         turn: Turn,
         deadline: Option<Instant>,
     ) -> Self {
-        Self { run, context, account, ticker, turn, long: false, used: Duration::ZERO, deadline, timer: None }
+        let (tick, used) = (context.habit.first_stay(), Duration::ZERO);
+        Self { run, context, account, ticker, turn, long: false, tick, used, deadline, timer: None }
     }
 
     /// Runs the guest until it ends.
@@ -147,15 +165,22 @@ impl Guest {
     }
 
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let (outcome, spent) = in_slice(self.long, || {
+        if self.tick < TICK && self.used.is_zero() {
+            ticker::set(self.tick);
+        }
+        let (outcome, spent) = in_slice(self.tick, || {
             let _in_guest = self.ticker.enter();
             if self.long && !self.turn.is_awaited() {
-                ticker::set(SLICE);
+                begin_slice();
             }
             self.run.as_mut().poll(cx)
         });
         self.long = self.turn.release();
+        let was_long = self.used >= TICK;
         self.used += spent;
+        if outcome.is_ready() || (self.used >= TICK && !was_long) {
+            self.context.habit.note(self.used);
+        }
         self.account.set_on_core(self.used);
         outcome
     }
@@ -175,13 +200,15 @@ pub(crate) fn store(engine: &Engine, state: State, deadline: Option<Instant>) ->
 pub(crate) fn limit(store: &mut Store<State>, deadline: Option<Instant>) {
     store.data_mut().deadline = deadline;
     store.set_epoch_deadline(EPOCHS);
+    // From now on the guest sees when the timer goes off.
+    ticker::set_again(SLICE);
 }
 
 fn interrupt(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     let state = context.data_mut();
     let before = state.account.usage().on_core;
     let resumed = RESUMED.get();
-    let left = resumed.and_then(|resumed| left(resumed.cpu.is_some(), before, resumed.wall.elapsed()));
+    let left = resumed.and_then(|resumed| resumed.left(before));
     if let Some(left) = left {
         ticker::set_again(left);
         return Ok(UpdateDeadline::Continue(EPOCHS));
@@ -197,13 +224,14 @@ fn interrupt(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<Update
     Ok(UpdateDeadline::YieldCustom(EPOCHS, Box::pin(state.turn.next())))
 }
 
-/// How much longer a guest may hold its core, which it has `held` since it was resumed; none: others come first.
+/// How much longer a guest may hold its core, which it has `held` since it was resumed; none, or only a
+/// moment: others come first.
 ///
-/// It has one tick for all that it does, with what it has `used` before, so that one that merely was on the core when
+/// It has one `tick` for all that it does, with what it has `used` before, so that one that merely was on the core when
 /// a timer went off does not queue with those that stay. One that has had it is long, and has slices.
-fn left(is_long: bool, used: Duration, held: Duration) -> Option<Duration> {
-    let left = if is_long { SLICE.checked_sub(held) } else { TICK.checked_sub(used + held) };
-    left.filter(|left| !left.is_zero())
+fn left(is_long: bool, tick: Duration, used: Duration, held: Duration) -> Option<Duration> {
+    let left = if is_long { SLICE.checked_sub(held) } else { tick.checked_sub(used + held) };
+    left.filter(|left| *left >= MOMENT)
 }
 
 #[cfg(test)]
@@ -212,33 +240,36 @@ mod tests {
 
     #[test]
     fn a_guest_has_one_tick_and_then_slices() {
-        const NANO: Duration = Duration::from_nanos(1);
-        for (is_long, used, held, expected) in [
-            (false, Duration::ZERO, Duration::ZERO, Some(TICK)),
-            (false, Duration::ZERO, TICK - NANO, Some(NANO)),
-            (false, Duration::ZERO, TICK, None),
-            (false, TICK - NANO, Duration::ZERO, Some(NANO)),
-            (false, TICK - NANO, NANO, None),
-            (false, TICK * 3, Duration::ZERO, None),
-            (true, TICK * 3, Duration::ZERO, Some(SLICE)),
-            (true, TICK * 3, SLICE - NANO, Some(NANO)),
-            (true, TICK * 3, SLICE, None),
-        ] {
-            assert_eq!(left(is_long, used, held), expected, "{is_long} {used:?} {held:?}");
+        const MORE: Duration = MOMENT.saturating_sub(Duration::from_nanos(1));
+        for tick in [TICK, SLICE] {
+            for (is_long, used, held, expected) in [
+                (false, Duration::ZERO, Duration::ZERO, Some(tick)),
+                (false, Duration::ZERO, tick - MOMENT, Some(MOMENT)),
+                (false, Duration::ZERO, tick - MORE, None),
+                (false, tick - MOMENT, Duration::ZERO, Some(MOMENT)),
+                (false, tick - MOMENT, MOMENT - MORE, None),
+                (false, tick * 3, Duration::ZERO, None),
+                (true, tick * 3, Duration::ZERO, Some(SLICE)),
+                (true, tick * 3, SLICE - MOMENT, Some(MOMENT)),
+                (true, tick * 3, SLICE - MORE, None),
+                (true, tick * 3, SLICE * 2, None),
+            ] {
+                assert_eq!(left(is_long, tick, used, held), expected, "{is_long} {used:?} {held:?}");
+            }
         }
     }
 
     #[test]
     fn no_two_slices_are_the_same_and_a_nested_one_ends() {
-        let ((outer, inner, again), _) = in_slice(false, || {
+        let ((outer, inner, again), _) = in_slice(TICK, || {
             let outer = Slice::now();
-            let (inner, _) = in_slice(false, Slice::now);
+            let (inner, _) = in_slice(TICK, Slice::now);
             (outer, inner, Slice::now())
         });
         assert!(outer.is_some() && inner.is_some() && outer != inner);
         assert_eq!(outer, again);
         assert_eq!(Slice::now(), None);
-        let elsewhere = std::thread::spawn(|| in_slice(false, Slice::now).0).join().expect("no panic");
+        let elsewhere = std::thread::spawn(|| in_slice(TICK, Slice::now).0).join().expect("no panic");
         assert!(elsewhere != outer && elsewhere != inner);
     }
 }

@@ -9,6 +9,7 @@ mod entry;
 mod failure;
 mod faults;
 mod guest;
+mod habit;
 mod inspect;
 mod limiter;
 mod linker;

@@ -19,6 +19,7 @@ use crate::command::{Entry, Program};
 use crate::compile::{self, Code, Facts};
 use crate::engine::Engines;
 use crate::entry;
+use crate::habit::Habit;
 use crate::inspect;
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
@@ -203,6 +204,7 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
         },
         key_value: keyvalue::Stores::open(&spec.grants.key_value)?,
         blobs: blobstore::Stores::open(&spec.grants.blobs)?,
+        habit: Habit::default(),
         log_budget: Arc::new(LogBudget::new(limits.log_rate, Instant::now())),
         stdio: if serves || spec.output.is_some() { Stdio::Log } else { Stdio::Inherit },
         output: spec.output.clone(),

@@ -16,6 +16,7 @@ use crate::capability::http::{HasHttp, HttpContext, HttpView};
 use crate::capability::http_p3::HttpP3;
 use crate::capability::keyvalue::{KeyValueView, Stores};
 use crate::capability::logging::LoggingView;
+use crate::habit::Habit;
 use crate::limiter::Limiter;
 use crate::log_budget::LogBudget;
 use crate::outbound::socket_check;
@@ -59,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) key_value: Stores,
     /// `wasi:blobstore`.
     pub(crate) blobs: blobstore::Stores,
+    /// Whether its requests are long.
+    pub(crate) habit: Habit,
     /// How much it may log.
     pub(crate) log_budget: Arc<LogBudget>,
     /// Where its standard streams go.

@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::ticker::{self, SLICE};
+use crate::guest::begin_slice;
 
 /// Tasks on the way of a request, each woken by the one before: its connection is accepted, its head is read, its guest
 /// runs, its answer is written. A slice that began behind the first of them would come before the others.
@@ -60,7 +60,7 @@ impl Turn {
             for _ in 0..STEPS_OF_A_REQUEST {
                 behind_the_others().await;
             }
-            ticker::set(SLICE);
+            begin_slice();
             let mut guest = lock(&guest);
             guest.awaits = false;
             if let Hold::Next(permit) = std::mem::take(&mut guest.hold) {

@@ -11,6 +11,7 @@ use super::module::{HEADROOM_PAGES, Module as Rewritten, Way};
 use crate::faults::Faults;
 use crate::guest::in_slice;
 use crate::pagemap::Pagemap;
+use crate::ticker::TICK;
 
 fn binary(wat: &str) -> Vec<u8> {
     crate::inspect::to_binary(wat.as_bytes()).expect("valid text").into_owned()
@@ -372,7 +373,7 @@ proptest! {
         prop_assert!(mapped.content() == first, "marking changes nothing");
         // The second of two like requests writes no page for the first time.
         for places in requests.iter().flat_map(|places| [places, places]) {
-            let ((), _) = in_slice(false, || {
+            let ((), _) = in_slice(TICK, || {
                 let watch = faults.watch().expect("a guest runs");
                 write(mapped.content(), places);
                 let without = faults.none_since(watch);

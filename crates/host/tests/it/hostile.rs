@@ -175,7 +175,7 @@ async fn a_looping_guest_leaves_its_core_after_a_tick_and_then_after_each_slice(
     let world = World::new();
     let invoke = hostile(&world, Limits { cpu_time: Some(CPU_TIME), ..patient() });
     let mut firsts = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         let mut run = invoke.invoke(request("GET", "/loop", Body::empty()), call());
         let mut stays = Vec::new();
         let answer = std::future::poll_fn(|cx| {
@@ -193,9 +193,10 @@ async fn a_looping_guest_leaves_its_core_after_a_tick_and_then_after_each_slice(
         let most = stays[stays.len() * 9 / 10];
         assert!(most < SLICE * 2, "{most:?} of {} stays", stays.len());
     }
-    // The first makes the instance, and the machine may take time from any.
-    let first = firsts.iter().min().copied().unwrap_or_default();
-    assert!(first < TICK * 3 / 2, "{firsts:?}");
+    // The machine may take time from any; after the first request no tick is given, and a slice begins with making an
+    // instance.
+    assert!(firsts.iter().any(|first| *first < TICK * 3 / 2), "{firsts:?}");
+    assert!(firsts[1..].iter().any(|first| *first < TICK * 3 / 4), "{firsts:?}");
 }
 
 fn thread_cpu_time() -> Duration {
