@@ -4,6 +4,7 @@
 //! in their name only; with `Webhook` somebody else converts, and what came of a stored object is remembered.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -103,6 +104,20 @@ pub(crate) async fn value(api: &Api, served: &Served, object: &Stored) -> Result
         return render::in_version(served, object);
     }
     render::in_version(served, &shown(api, served, object.clone()).await?)
+}
+
+/// The same, as somebody has read it already where somebody has. Custom resources may be stored in another version.
+///
+/// # Errors
+/// As [`shown`].
+pub(crate) async fn known(api: &Api, served: &Served, object: &Stored) -> Result<Arc<Value>, Status> {
+    if served.custom.is_none()
+        && !served.is_converted()
+        && let Some(read) = api.world.view().read_before(object)
+    {
+        return Ok(read);
+    }
+    value(api, served, object).await.map(Arc::new)
 }
 
 /// Objects of the store in the version that is asked for, in their order.

@@ -95,7 +95,7 @@ pub(crate) async fn remove(
 ) -> Result<Deleted, Status> {
     for _ in 0..ATTEMPTS_MAX {
         let stored = read::one(api, served, namespace, name).await?;
-        let old = convert::value(api, served, &stored).await?;
+        let old = convert::known(api, served, &stored).await?;
         check(served, &stored, &old, options)?;
         let admission = Admission {
             api,
@@ -109,8 +109,8 @@ pub(crate) async fn remove(
         let marked = marked(served, &old, options, api.moment());
         let committed = match marked {
             // Marked before, and nothing new to mark.
-            Some(new) if new == old => return Ok(Deleted::Waits(stored)),
-            Some(new) => commit::update(&admission, served, &stored, &old, &new, options.dry_run)
+            Some(new) if new == *old => return Ok(Deleted::Waits(stored)),
+            Some(new) => commit::update(&admission, served, &stored, &old, new, options.dry_run)
                 .await?
                 .map(Deleted::Waits),
             None => {
