@@ -18,9 +18,9 @@ use shoal_api::{GroupVersionKind, Status, object};
 
 use crate::snapshot::{Snapshot, api_version};
 
-/// Most writes of one plan that are carried out at the same time: the store puts what waits into one commit, and more
-/// than this would only keep others waiting.
-pub const WRITES_AT_ONCE: usize = 64;
+/// Most writes of one plan that are carried out at the same time: as many as the store puts into one commit, so that each
+/// sync of the disk carries a whole one. More than this would only keep others waiting.
+pub const WRITES_AT_ONCE: usize = 256;
 
 /// A control loop.
 pub trait Controller: Send + Sync {

@@ -1,6 +1,6 @@
 //! Who asks, what they may do, and what is signed for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -104,7 +104,7 @@ impl Access {
 
     /// Keeps the authorizer up to date until the drain begins.
     pub async fn follow(&self, world: &World, drain: &Drain) {
-        let mut changes = world.changes(Kinds::Some(kinds().into()));
+        let mut changes = world.changes(Kinds::Some(KINDS.to_vec()));
         let mut asked = self.asked.subscribe();
         self.read(&world.view());
         while !drain.has_begun() {
@@ -139,8 +139,8 @@ impl Access {
     /// Reads everything that rights depend on.
     fn read(&self, view: &View<'_>) {
         let mut authorizer = Authorizer::default();
-        for kind in kinds() {
-            for object in view.list(&kind, None) {
+        for kind in KINDS.iter() {
+            for object in view.list(kind, None) {
                 authorizer.apply(&object);
             }
         }
@@ -150,7 +150,7 @@ impl Access {
     fn apply(&self, view: &View<'_>, changes: &[Change]) {
         for change in changes {
             let Some(served) = view.served(&change.table) else { continue };
-            if !kinds().contains(&served.resource.storage) {
+            if !KINDS.contains(&served.resource.storage) {
                 continue;
             }
             match (&change.is, &change.was) {
@@ -171,7 +171,7 @@ impl Access {
 }
 
 /// The kinds that rights depend on.
-fn kinds() -> [GroupVersionKind; 7] {
+static KINDS: LazyLock<[GroupVersionKind; 7]> = LazyLock::new(|| {
     let rbac = |kind| GroupVersionKind::new("rbac.authorization.k8s.io", "v1", kind);
     [
         rbac("Role"),
@@ -182,7 +182,7 @@ fn kinds() -> [GroupVersionKind; 7] {
         GroupVersionKind::new("", "v1", "PersistentVolume"),
         GroupVersionKind::new("storage.k8s.io", "v1", "VolumeAttachment"),
     ]
-}
+});
 
 impl Lookup for Accounts {
     fn get<'a>(

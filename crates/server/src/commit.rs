@@ -74,11 +74,11 @@ pub(crate) async fn update(
     served: &Served,
     current: &Stored,
     old: &Value,
-    new: &Value,
+    new: Value,
     dry_run: bool,
 ) -> Result<Option<Stored>, Status> {
-    let objects = &admission.api.objects;
-    let mut new = std::borrow::Cow::Borrowed(new);
+    let api = admission.api;
+    let mut new = std::borrow::Cow::Owned(new);
     let mut extra = allocate::update(admission, served, old, &mut new).await?;
     let bytes = encode(admission, served, &new).await?;
     if *bytes == *current.bytes {
@@ -93,7 +93,7 @@ pub(crate) async fn update(
         return Ok(written(current.revision));
     }
     extra.extend(admission.charges(&new, Some(old)).await?);
-    let value = objects.close(&current.key, &bytes);
+    let value = api.objects.close(&current.key, &bytes);
     let lease = lease(admission, served).await?;
     let mut writes = vec![Write {
         key: current.key.clone(),
@@ -101,7 +101,14 @@ pub(crate) async fn update(
         change: Change::Put { value, lease },
     }];
     writes.extend(extra);
-    Ok(objects.transact(Transaction { writes }).await?.and_then(written))
+    // What somebody looks at will be looked at again.
+    let is_read = !served.is_converted() && api.world.view().read_before(current).is_some();
+    let revision = api.objects.transact(Transaction { writes }).await?;
+    let stored = revision.and_then(written);
+    if let Some(stored) = stored.as_ref().filter(|_| is_read) {
+        api.world.hand_over(stored, new.into_owned());
+    }
+    Ok(stored)
 }
 
 /// Deletes an object; none: it changed meanwhile. Returns what it was.

@@ -117,7 +117,7 @@ pub(crate) async fn remove(
         let committed = match marked {
             // Marked before, and nothing new to mark.
             Some(new) if new == old => return Ok((Deleted::Waits(stored), warnings)),
-            Some(new) => commit::update(&admission, served, &stored, &old, &new, options.dry_run)
+            Some(new) => commit::update(&admission, served, &stored, &old, new, options.dry_run)
                 .await?
                 .map(Deleted::Waits),
             None => {

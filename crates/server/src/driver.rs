@@ -1,8 +1,10 @@
 //! Runs controllers: looks what they plan for an object, and writes it.
 //!
-//! One task for each controller. It plans for one key at a time, on a world that holds all it wrote before. What
-//! people are told goes its own way beside, so that no plan waits for it.
+//! One task for each controller. It plans for one key at a time, on a world that holds all it wrote before. Its writes
+//! are tasks of their own, so that every core works on them while the disk has those before. What people are told goes
+//! its own way beside, so that no plan waits for it.
 
+mod flight;
 mod recorder;
 
 use std::collections::{BTreeSet, HashMap};
@@ -11,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use shoal_api::time::Moment;
 use shoal_api::{GroupVersionKind, Status};
 use shoal_base::backoff::Backoff;
-use shoal_control::plan::{Controller, Event, Group, Interest, Key, Plan, Watched, Write, is_stale};
+use shoal_control::plan::{Controller, Event, Interest, Key, Plan, Watched, is_stale};
 use shoal_control::snapshot::Snapshot;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::Api;
@@ -47,8 +49,10 @@ struct Queue {
 pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
     let (events, told) = mpsc::channel(recorder::EVENTS_QUEUED_MAX);
     let teller = Executor::new(api.clone(), controller.name(), controller.manager());
-    let recorder = recorder::run(api.clone(), teller.telling_as(controller.component()), told);
-    tokio::join!(work(api, controller, events), recorder);
+    let mut recording = JoinSet::new();
+    recording.spawn(recorder::run(api.clone(), teller.telling_as(controller.component()), told));
+    work(api, controller, events).await;
+    recording.join_all().await;
 }
 
 /// Plans and writes.
@@ -56,7 +60,7 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
     let interests = controller.interests();
     let mut changes = api.world.changes(kinds(&interests));
     let writer = Executor::new(api.clone(), controller.name(), controller.manager());
-    let executor = Hands { writer, events };
+    let executor = Hands { writer: Arc::new(writer), events };
     let mut queue = Queue::default();
     let ears = Ears { name: controller.name(), metrics: &api.metrics, interests: &interests };
     let hear = |news: News, queue: &mut Queue| match news {
@@ -94,42 +98,11 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
 
 /// What a plan is carried out with.
 struct Hands {
-    writer: Executor,
+    writer: Arc<Executor>,
     events: mpsc::Sender<Event>,
 }
 
 impl Hands {
-    /// Carries out writes that do not need each other. A failure that holds nothing up is inside the answer.
-    async fn write_group(&self, group: Group) -> Result<Result<(), Status>, Status> {
-        let holds_up = group.holds_up();
-        match self.write(group).await {
-            Err(status) if holds_up => Err(status),
-            done => Ok(done),
-        }
-    }
-
-    /// Carries out writes that do not need each other; tells of those that are done. The first failure is returned.
-    async fn write(&self, group: Group) -> Result<(), Status> {
-        let Group { writes, mut told } = group;
-        let done = match <[Write; 1]>::try_from(writes) {
-            Ok([one]) => vec![self.writer.write(one).await],
-            Err(several) => join_all(several.into_iter().map(|write| self.writer.write(write))).await,
-        };
-        let mut first = Ok(());
-        for (at, done) in done.into_iter().enumerate() {
-            match done {
-                Ok(name) => {
-                    for event in std::mem::take(&mut told[at]) {
-                        self.tell(event.named(&name));
-                    }
-                }
-                Err(status) if first.is_ok() => first = Err(status),
-                Err(_) => {}
-            }
-        }
-        first
-    }
-
     /// Tells people something. Where more is told than can be written, it is lost: objects have the truth.
     fn tell(&self, event: Event) {
         if let Err(lost) = self.events.try_send(event) {
@@ -203,11 +176,7 @@ async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Ke
 async fn carry_out(api: &Api, hands: &Hands, mut plan: Plan) -> Result<(), Status> {
     let has_writes = !plan.writes.is_empty();
     let events = std::mem::take(&mut plan.events);
-    let mut outcome = Ok(());
-    for group in plan.into_groups() {
-        outcome = outcome.and(hands.write_group(group).await?);
-    }
-    outcome?;
+    flight::write(hands, plan.into_groups()).await?;
     events.into_iter().for_each(|event| hands.tell(event));
     if has_writes {
         catch_up(api).await;
@@ -244,7 +213,7 @@ impl Ears<'_> {
             };
             for kind in kinds {
                 for entry in view.entries(&kind) {
-                    self.wake_by(view, std::slice::from_ref(interest), &kind, (entry, true), queue);
+                    self.wake_by(view, &[interest], &kind, (entry, true), queue);
                 }
             }
         }
@@ -252,35 +221,40 @@ impl Ears<'_> {
 
     /// Wakes the keys of what changed.
     fn wake(&self, view: &View<'_>, changes: &[Change], queue: &mut Queue) {
-        for change in changes {
-            let Some(served) = view.served(&change.table) else { continue };
+        // Mostly one after the other are of one kind.
+        for changes in changes.chunk_by(|one, next| one.table == next.table) {
+            let Some(served) = view.served(&changes[0].table) else { continue };
             let kind = &served.resource.storage;
-            if let Some(was) = &change.was {
-                let is_there = change.is.as_ref().is_some_and(|is| is.is_same_object(was));
-                self.wake_by(view, self.interests, kind, (was, is_there), queue);
+            let meant: Vec<&Interest> =
+                self.interests.iter().filter(|interest| interest.watches(kind)).collect();
+            if meant.is_empty() {
+                continue;
             }
-            if let Some(is) = &change.is {
-                self.wake_by(view, self.interests, kind, (is, true), queue);
+            for change in changes {
+                if let Some(was) = &change.was {
+                    let is_there = change.is.as_ref().is_some_and(|is| is.is_same_object(was));
+                    self.wake_by(view, &meant, kind, (was, is_there), queue);
+                }
+                if let Some(is) = &change.is {
+                    self.wake_by(view, &meant, kind, (is, true), queue);
+                }
             }
         }
     }
 
-    /// Wakes the keys of one object, of which is said whether it still exists. It is parsed only if it can wake any.
+    /// Wakes the keys of one object, of which is said whether it still exists. It is parsed only if it can wake any. The
+    /// interests are those that watch its kind.
     fn wake_by(
         &self,
         view: &View<'_>,
-        interests: &[Interest],
+        interests: &[&Interest],
         kind: &GroupVersionKind,
         (entry, is_there): (&Entry, bool),
         queue: &mut Queue,
     ) {
-        let mut meant = interests.iter().filter(|interest| interest.watches(kind)).peekable();
-        if meant.peek().is_none() {
-            return;
-        }
-        let Some(stored) = view.stored(entry) else { return };
-        let Some(glance) = view.glance(&stored, is_there) else { return };
-        for interest in meant {
+        let Some(text) = view.text(entry) else { return };
+        let Some(glance) = entry.glance(&text, is_there) else { return };
+        for interest in interests {
             let keys = || {
                 let is_meant = (interest.concerns)(view, kind, &glance);
                 let object = is_meant.then(|| view.value(entry)).flatten();
@@ -356,7 +330,7 @@ mod tests {
     use shoal_base::drain::{Drain, Drained};
     use shoal_control::filing;
     use shoal_control::known::{CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT};
-    use shoal_control::plan::{Concerns, Keys};
+    use shoal_control::plan::{Concerns, Keys, Write};
     use shoal_store::sqlite::{Options, SqliteStore};
     use tokio::sync::watch;
     use tokio::time::timeout;
@@ -365,7 +339,7 @@ mod tests {
     use crate::start::{Config, Controllers, Running, start};
 
     /// For what comes within some milliseconds.
-    const SOON: Duration = Duration::from_secs(60);
+    pub(super) const SOON: Duration = Duration::from_secs(60);
     /// How often the plan for `bad` panics before it goes well.
     const PANICS: u32 = 2;
 
@@ -401,14 +375,14 @@ mod tests {
         (Stub { name, concerns: |_, _, _| true, keys, plans: Box::new(plans), planned }, seen)
     }
 
-    fn map(name: &str) -> Write {
+    pub(super) fn map(name: &str) -> Write {
         Write::create(&CONFIG_MAP, json!({"metadata": {"name": name, "namespace": "default"}}))
     }
 
     /// For which names was planned.
     type Seen = watch::Receiver<Vec<String>>;
 
-    async fn server(dir: &tempfile::TempDir, drain: &Drain) -> Running {
+    pub(super) async fn server(dir: &tempfile::TempDir, drain: &Drain) -> Running {
         let store = SqliteStore::open(&Options::new(dir.path().join("store"))).expect("a store");
         let config = Config {
             data: dir.path().to_owned(),
@@ -580,6 +554,38 @@ mod tests {
         assert!(count.is_some_and(|count| count >= 2), "{text}");
         assert_eq!(drain.finish(SOON).await, Drained::Clean);
         ran.await.expect("it ends by itself");
+        running.ended().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_looked_at_is_read_once_and_then_handed_over() {
+        let (dir, drain) = (tempfile::tempdir().expect("a directory"), Drain::new());
+        let running = server(&dir, &drain).await;
+        let api = running.api.clone();
+        let executor = Executor::new(api.clone(), "test", "test");
+        for name in ["read", "unread"] {
+            executor.write(map(name)).await.expect("written");
+        }
+        catch_up(&api).await;
+        api.world.view().get(&CONFIG_MAP, "default", "read").expect("it is there");
+        for round in 0..20 {
+            for name in ["read", "unread"] {
+                let patch = json!({"data": {"round": round.to_string()}});
+                let key = Key::new(&CONFIG_MAP, "default", name);
+                executor.write(Write::Patch { key, subresource: "", patch }).await.expect("written");
+            }
+            catch_up(&api).await;
+            let view = api.world.view();
+            let known = |name: &str| {
+                let entry = view.entry(&CONFIG_MAP, "default", name).expect("it is there");
+                let stored = entry.stored(&api.objects).expect("it can be read");
+                (view.read_before(&stored), stored.lean().expect("JSON"))
+            };
+            let (read, stored) = known("read");
+            assert_eq!(read.as_deref(), Some(&stored), "round {round}");
+            assert_eq!((known("unread").0, &stored["data"]["round"]), (None, &json!(round.to_string())));
+        }
+        assert_eq!(drain.finish(SOON).await, Drained::Clean);
         running.ended().await;
     }
 

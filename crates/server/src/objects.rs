@@ -1,5 +1,6 @@
 //! Objects in the store: read, listed, written, each with the failures that clients know.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -190,13 +191,23 @@ impl Objects {
     /// # Errors
     /// 500: its key is not at hand, or it was altered.
     pub fn open(&self, object: &shoal_store::Object) -> Result<Stored, Status> {
-        let bytes = if is_sealed(&object.key) && !object.value.is_empty() {
-            let opened = self.sealer.unseal(&object.key.escape_ascii().to_string(), &object.value);
-            opened.map_err(Status::internal)?.into_owned().into()
-        } else {
-            object.value.clone()
+        let bytes = match self.text(object)? {
+            Cow::Borrowed(_) => object.value.clone(),
+            Cow::Owned(opened) => opened.into(),
         };
         Ok(Stored { key: object.key.clone(), bytes, revision: object.mod_revision })
+    }
+
+    /// The same, as text alone.
+    ///
+    /// # Errors
+    /// As [`Objects::open`].
+    pub fn text<'o>(&self, object: &'o shoal_store::Object) -> Result<Cow<'o, [u8]>, Status> {
+        if !is_sealed(&object.key) || object.value.is_empty() {
+            return Ok(Cow::Borrowed(&object.value));
+        }
+        let opened = self.sealer.unseal(&object.key.escape_ascii().to_string(), &object.value);
+        Ok(Cow::Owned(opened.map_err(Status::internal)?.into_owned()))
     }
 }
 

@@ -3,15 +3,17 @@
 //! One watch of the whole store feeds it. Objects are parsed when someone looks at them, and kept parsed until they
 //! change.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use serde::Deserialize;
 use serde_json::Value;
-use shoal_api::{GroupVersionKind, Status};
+use shoal_api::{GroupVersionKind, Status, lean};
 use shoal_base::drain::Drain;
 use shoal_control::filing;
 use shoal_control::plan::Glance;
@@ -22,7 +24,7 @@ use tokio::sync::watch;
 use crate::changes::{Change, Changes, Kinds, Listeners};
 use crate::filed::Filed;
 use crate::objects::{Objects, Stored};
-use crate::registry::Registry;
+use crate::registry::{Registry, Served};
 
 /// What the keys of all objects begin with.
 pub const OBJECTS: &[u8] = b"/registry/";
@@ -37,7 +39,12 @@ pub struct World {
     state: RwLock<State>,
     revision: watch::Sender<Revision>,
     listeners: Listeners,
+    handed: Mutex<Handed>,
 }
+
+/// What objects read as that were written here and have not come back yet, by their keys.
+#[derive(Default)]
+struct Handed(HashMap<Bytes, (Revision, Arc<Value>)>);
 
 /// The objects of one resource, by their keys.
 type Table = BTreeMap<Bytes, Arc<Entry>>;
@@ -71,12 +78,30 @@ impl World {
             state: RwLock::default(),
             revision: watch::channel(Revision(0)).0,
             listeners: Listeners::default(),
+            handed: Mutex::default(),
         }
     }
 
     /// The world as it is.
     pub fn view(&self) -> View<'_> {
         View { objects: &self.objects, state: self.state.read() }
+    }
+
+    /// Takes what a changed object reads as from whoever wrote it, so that nobody reads it once more.
+    pub(crate) fn hand_over(&self, stored: &Stored, mut value: Value) {
+        value["metadata"]["resourceVersion"] = stored.revision.to_string().into();
+        lean::strip(&mut value);
+        debug_assert_eq!(stored.lean().as_ref(), Ok(&value), "it reads as it was written");
+        let value = Arc::new(value);
+        let state = self.state.read();
+        let table = split(&stored.key).and_then(|(table, _)| state.tables.get(table));
+        // What was changed is there, unless it has gone since.
+        let Some(entry) = table.and_then(|table| table.get(&stored.key)) else { return };
+        match entry.object.mod_revision.cmp(&stored.revision) {
+            Ordering::Equal => drop(entry.value.set(Some(value))),
+            Ordering::Less => drop(self.handed.lock().0.insert(stored.key.clone(), (stored.revision, value))),
+            Ordering::Greater => {}
+        }
     }
 
     /// Which resources there are, from now on.
@@ -145,6 +170,7 @@ impl World {
     fn replace(&self, seen: Vec<Arc<Object>>, revision: Revision) {
         let mut changes = Vec::new();
         let mut state = self.state.write();
+        let mut handed = self.handed.lock();
         let keys: BTreeSet<Bytes> = seen.iter().map(|object| object.key.clone()).collect();
         let gone: Vec<Bytes> = state
             .tables
@@ -154,24 +180,25 @@ impl World {
             .cloned()
             .collect();
         for key in gone {
-            changes.extend(state.set(&self.objects, &key, None));
+            changes.extend(state.set(&self.objects, &mut handed, &key, None));
         }
         for object in seen {
-            changes.extend(state.set(&self.objects, &object.key.clone(), Some(object)));
+            changes.extend(state.set(&self.objects, &mut handed, &object.key.clone(), Some(object)));
         }
         let registry = state.registry.clone();
-        drop(state);
+        drop((handed, state));
         self.tell(&registry, changes, revision);
     }
 
     fn apply(&self, events: &[Event], revision: Revision) {
         let mut changes = Vec::with_capacity(events.len());
         let mut state = self.state.write();
+        let mut handed = self.handed.lock();
         for event in events {
-            changes.extend(state.set(&self.objects, &event.key, event.object.clone()));
+            changes.extend(state.set(&self.objects, &mut handed, &event.key, event.object.clone()));
         }
         let registry = state.registry.clone();
-        drop(state);
+        drop((handed, state));
         self.tell(&registry, changes, revision);
     }
 
@@ -181,12 +208,33 @@ impl World {
     }
 }
 
+impl Handed {
+    /// What this version of an object reads as, where that was handed over. What an older one read as is forgotten.
+    fn take(&mut self, key: &Bytes, object: Option<&Object>) -> Option<Arc<Value>> {
+        let (revision, _) = self.0.get(key)?;
+        let comes_later = object.is_some_and(|object| object.mod_revision < *revision);
+        if comes_later {
+            return None;
+        }
+        let (revision, value) = self.0.remove(key)?;
+        object.is_some_and(|object| object.mod_revision == revision).then_some(value)
+    }
+}
+
 impl State {
     /// Puts an object in place of what was there; none when it is the same.
-    fn set(&mut self, objects: &Objects, key: &Bytes, object: Option<Arc<Object>>) -> Option<Change> {
+    fn set(
+        &mut self,
+        objects: &Objects,
+        handed: &mut Handed,
+        key: &Bytes,
+        object: Option<Arc<Object>>,
+    ) -> Option<Change> {
         let table = self.table(key)?;
         let entries = self.tables.entry(table.clone()).or_default();
-        let is = object.map(|object| Arc::new(Entry { object, value: OnceLock::new() }));
+        let read = handed.take(key, object.as_deref());
+        let value = read.map_or_else(OnceLock::new, |read| OnceLock::from(Some(read)));
+        let is = object.map(|object| Arc::new(Entry { object, value }));
         let was = match &is {
             Some(entry) => entries.insert(key.clone(), entry.clone()),
             None => entries.remove(key),
@@ -264,6 +312,13 @@ impl Entry {
         self.object.create_revision == other.object.create_revision
     }
 
+    /// What is seen of it without parsing it, of its text. `is_there`: it still exists, perhaps changed.
+    pub fn glance<'s>(&'s self, text: &'s [u8], is_there: bool) -> Option<Glance<'s>> {
+        let (_, place) = split(&self.object.key)?;
+        let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+        Some(Glance { namespace, name, is_there, text })
+    }
+
     fn owners(&self, objects: &Objects) -> Vec<Box<str>> {
         #[derive(Deserialize)]
         struct Owned {
@@ -278,11 +333,11 @@ impl Entry {
         struct Owner {
             uid: Box<str>,
         }
-        let Ok(stored) = self.stored(objects) else { return Vec::new() };
-        if memchr::memmem::find(&stored.bytes, b"\"ownerReferences\"").is_none() {
+        let Ok(text) = objects.text(&self.object) else { return Vec::new() };
+        if memchr::memmem::find(&text, b"\"ownerReferences\"").is_none() {
             return Vec::new();
         }
-        let owned: Option<Owned> = serde_json::from_slice(&stored.bytes).ok();
+        let owned: Option<Owned> = serde_json::from_slice(&text).ok();
         owned
             .map(|owned| owned.metadata.owners.into_iter().map(|owner| owner.uid).collect())
             .unwrap_or_default()
@@ -290,7 +345,7 @@ impl Entry {
 }
 
 impl View<'_> {
-    fn table(&self, kind: &GroupVersionKind) -> Option<(&Table, &Arc<crate::registry::Served>)> {
+    fn table(&self, kind: &GroupVersionKind) -> Option<(&Table, &Arc<Served>)> {
         let served = self.state.registry.of_kind(kind)?;
         let prefix = served.prefix("");
         let table = self.state.tables.get(std::str::from_utf8(&prefix).ok()?)?;
@@ -303,21 +358,22 @@ impl View<'_> {
         table.get(&served.key(namespace, name))
     }
 
+    /// This very version of an object, where it is the newest that is known and somebody has read it.
+    pub fn read_before(&self, stored: &Stored) -> Option<Arc<Value>> {
+        let (table, _) = split(&stored.key)?;
+        let entry = self.state.tables.get(table)?.get(&stored.key)?;
+        let is_it = entry.object.mod_revision == stored.revision;
+        if is_it { entry.value.get().cloned().flatten() } else { None }
+    }
+
     /// The objects of a kind, as they are stored.
     pub fn entries(&self, kind: &GroupVersionKind) -> impl Iterator<Item = &Arc<Entry>> {
         self.table(kind).into_iter().flat_map(|(table, _)| table.values())
     }
 
-    /// An object as it is stored, readable; none when it cannot be read.
-    pub fn stored(&self, entry: &Entry) -> Option<Stored> {
-        entry.stored(self.objects).ok()
-    }
-
-    /// What is seen of an object without parsing it. `is_there`: it still exists, perhaps changed.
-    pub fn glance<'s>(&self, stored: &'s Stored, is_there: bool) -> Option<Glance<'s>> {
-        let (_, place) = split(&stored.key)?;
-        let (namespace, name) = place.split_once('/').unwrap_or(("", place));
-        Some(Glance { namespace, name, is_there, text: &stored.bytes })
+    /// An object as text; none when it is sealed and cannot be opened.
+    pub fn text<'e>(&self, entry: &'e Entry) -> Option<Cow<'e, [u8]>> {
+        self.objects.text(&entry.object).ok()
     }
 
     /// An object, parsed.
@@ -326,7 +382,7 @@ impl View<'_> {
     }
 
     /// The resource whose objects lie in a table.
-    pub fn served(&self, table: &str) -> Option<&Arc<crate::registry::Served>> {
+    pub fn served(&self, table: &str) -> Option<&Arc<Served>> {
         self.state.registry.of_table(table)
     }
 }
@@ -380,5 +436,39 @@ impl Snapshot for View<'_> {
 
     fn resources(&self) -> Vec<Resource> {
         self.state.registry.stored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(revision: u64) -> Object {
+        Object {
+            key: Bytes::from_static(b"k"),
+            value: Bytes::new(),
+            create_revision: Revision(1),
+            mod_revision: Revision(revision),
+            version: 1,
+            lease: None,
+        }
+    }
+
+    #[test]
+    fn what_was_handed_over_waits_for_its_own_version() {
+        let key = Bytes::from_static(b"k");
+        let handed = || Handed(HashMap::from([(key.clone(), (Revision(5), Arc::new(json!(5))))]));
+        for (comes, expected, left) in [
+            (Some(object(4)), None, 1),
+            (Some(object(5)), Some(Arc::new(json!(5))), 0),
+            (Some(object(6)), None, 0),
+            (None, None, 0),
+        ] {
+            let mut handed = handed();
+            assert_eq!((handed.take(&key, comes.as_ref()), handed.0.len()), (expected, left));
+        }
+        assert_eq!(Handed::default().take(&key, Some(&object(5))), None);
     }
 }

@@ -242,18 +242,24 @@ impl Writer<'_> {
         claim(&mut new, &self.served.kind())?;
         self.check_identity(stored, old, &mut new)?;
         keep(old, &mut new);
-        self.complete(&mut new);
+        // A binding changes nothing that could be left out.
+        let is_binding = self.subresource == "binding";
+        if !is_binding {
+            self.complete(&mut new);
+        }
         let now = self.api.now();
         self.track(Some(old), &mut new, &now);
         self.prepare_update(&mut new, old);
         let admission = self.admission(admit::Operation::Update);
         let mut warnings = admit::mutate(&admission, &mut new, Some(old)).await?;
-        self.complete(&mut new);
+        if !is_binding {
+            self.complete(&mut new);
+        }
         warnings.extend(self.validate_update(&new, old)?);
         warnings.extend(admit::validate(&admission, &new, Some(old)).await?);
         apply::settle(old, &mut new);
         let committed =
-            commit::update(&admission, self.served, stored, old, &new, self.options.dry_run).await?;
+            commit::update(&admission, self.served, stored, old, new, self.options.dry_run).await?;
         match committed {
             Some(stored) => self.written(stored, warnings, false).await.map(Some),
             None => Ok(None),
@@ -327,10 +333,12 @@ impl Writer<'_> {
 
     /// Refuses what is wrong with a change; returns what is worth a warning.
     fn validate_update(&self, new: &Value, old: &Value) -> Result<Vec<String>, Status> {
+        if self.subresource == "binding" {
+            return Ok(Vec::new());
+        }
         let kind = self.served.kind();
         let (errors, mut warnings) = match &self.served.custom {
             Some(custom) => custom.validate(new, Some(old)),
-            None if self.subresource == "binding" => (Vec::new(), Vec::new()),
             None => (kinds::validate_update(&kind, self.subresource, new, old), Vec::new()),
         };
         warnings.extend(kinds::warnings(&kind, new, Some(old)));

@@ -22,10 +22,10 @@ use shoal_api::time::Moment;
 
 use self::ask::Ask;
 pub(super) use self::ask::Toleration;
-use self::cluster::Cluster;
+use self::cluster::{Cluster, Turn};
 use self::filters::Reason;
 use self::topology::Others;
-use super::pods::{self, condition, created};
+use super::pods::{self, condition};
 use crate::known::{NODE, POD};
 use crate::plan::{Controller, Event, Interest, Key, Plan, Write};
 use crate::snapshot::{Snapshot, items};
@@ -104,13 +104,10 @@ fn waits(pod: &Value) -> bool {
 }
 
 fn plan(cluster: &mut Cluster, now: Moment) -> Plan {
-    let mut waiting: Vec<usize> =
-        cluster.pods.iter().filter(|(_, pod)| pod.waits).map(|(place, _)| *place).collect();
-    waiting.sort_by_cached_key(|place| {
-        let pod = &cluster.pods[place];
-        let (namespace, name) = (object::namespace(&pod.object), object::name(&pod.object));
-        (-pod.ask.priority, created(&pod.object), namespace.to_owned(), name.to_owned())
-    });
+    let mut waiting: Vec<(&Turn, usize)> =
+        cluster.pods.iter().filter_map(|(place, pod)| Some((pod.waits.as_ref()?, *place))).collect();
+    waiting.sort_unstable();
+    let waiting: Vec<usize> = waiting.into_iter().map(|(_, place)| place).collect();
     let mut plan = Plan::default();
     let mut tables: HashMap<*const Ask, Table> = HashMap::new();
     // Places of pods, and of the nodes that they get.

@@ -22,6 +22,8 @@ const EVENTS_AT_ONCE: usize = 64;
 const EVENTS_REMEMBERED_MAX: usize = 4096;
 /// After so many seconds an event is told anew: its object goes after an hour.
 const REMEMBERED_SECONDS: i64 = 1800;
+/// How often those are forgotten that were told for so long.
+const LOOKED_AT_SECONDS: i64 = 60;
 
 /// What makes two events the same: the object, whether something is wrong, the reason and the message.
 type Said = (String, bool, &'static str, String);
@@ -37,13 +39,16 @@ struct Written {
 /// Writes events until nobody tells any more, or the drain begins.
 pub(super) async fn run(api: Arc<Api>, executor: Executor, mut told: mpsc::Receiver<Event>) {
     let mut known: HashMap<Said, Written> = HashMap::new();
-    let mut events = Vec::new();
+    let (mut events, mut looked_at) = (Vec::new(), api.moment());
     while told.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
         if api.drain.has_begun() {
             return;
         }
         let now = api.moment();
-        known.retain(|_, written| now.seconds() - written.first.seconds() < REMEMBERED_SECONDS);
+        if now.seconds() - looked_at.seconds() >= LOOKED_AT_SECONDS {
+            looked_at = now;
+            known.retain(|_, written| now.seconds() - written.first.seconds() < REMEMBERED_SECONDS);
+        }
         if known.len() > EVENTS_REMEMBERED_MAX {
             known.clear();
         }

@@ -86,7 +86,7 @@ pub(super) struct Spread {
 
 impl Ask {
     /// What makes two pods ask for the same.
-    pub(super) fn class(pod: &Value) -> String {
+    pub(super) fn class(pod: &Value) -> Vec<u8> {
         let spec = &pod["spec"];
         let owner = controller_of(pod).map_or("", |owner| text(&owner["uid"]));
         let parts = [
@@ -99,20 +99,25 @@ impl Ask {
             &spec["overhead"],
             &pod["metadata"]["labels"],
         ];
-        let mut class = format!("{owner}\n{}\n", object::namespace(pod));
-        for part in parts {
-            class.push_str(&part.to_string());
+        let mut class = Vec::with_capacity(1024);
+        for line in [owner, object::namespace(pod)] {
+            class.extend_from_slice(line.as_bytes());
+            class.push(b'\n');
         }
+        let put = |part: &Value, class: &mut Vec<u8>| {
+            serde_json::to_writer(class, part).expect("memory takes what is written");
+        };
+        parts.iter().for_each(|part| put(part, &mut class));
         // Containers run at the same time, init containers one after the other: which is which makes a difference.
         for list in [&spec["containers"], &spec["initContainers"]] {
-            class.push_str("\n--\n");
+            class.extend_from_slice(b"\n--\n");
             for container in items(list) {
                 for part in
                     [&container["resources"]["requests"], &container["ports"], &container["restartPolicy"]]
                 {
-                    class.push_str(&part.to_string());
+                    put(part, &mut class);
                 }
-                class.push('\n');
+                class.push(b'\n');
             }
         }
         class

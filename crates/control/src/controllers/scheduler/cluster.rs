@@ -2,15 +2,17 @@
 //!
 //! It is a memory of the objects and nothing else: what has changed is found by comparing pointers, and read again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 use shoal_api::object;
+use shoal_api::time::Moment;
 
 use super::amount::Amount;
 use super::ask::{Ask, Port};
-use crate::controllers::pods::has_ended;
+use crate::controllers::pods::{created, has_ended};
 use crate::known::{NODE, POD};
 use crate::snapshot::{Snapshot, is_deleted, items, text};
 
@@ -36,11 +38,14 @@ pub(super) struct Pod {
     pub(super) ask: Arc<Ask>,
     /// Where it runs.
     pub(super) node: Option<usize>,
-    /// Whether it waits for a node.
-    pub(super) waits: bool,
+    /// Whether it waits for a node, and which place it has among those that do: the least goes first.
+    pub(super) waits: Option<Turn>,
     /// In which plan it was last seen.
     seen: u64,
 }
+
+/// The more urgent go first, then the older, then by namespace and name.
+pub(super) type Turn = (Reverse<i64>, Moment, String, String);
 
 /// All of it.
 #[derive(Default)]
@@ -49,7 +54,7 @@ pub(super) struct Cluster {
     places: HashMap<String, usize>,
     /// By the address of the object, which is held.
     pub(super) pods: HashMap<usize, Pod>,
-    classes: HashMap<String, Arc<Ask>>,
+    classes: HashMap<Vec<u8>, Arc<Ask>>,
     plans: u64,
 }
 
@@ -168,7 +173,10 @@ impl Cluster {
         if let Some(at) = node {
             self.nodes[at].count(&ask, 1);
         }
-        let waits = super::waits(&object);
+        let waits = super::waits(&object).then(|| {
+            let (namespace, name) = (object::namespace(&object), object::name(&object));
+            (Reverse(ask.priority), created(&object), namespace.to_owned(), name.to_owned())
+        });
         self.pods.insert(place, Pod { object, ask, node, waits, seen: self.plans });
     }
 
