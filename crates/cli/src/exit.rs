@@ -137,7 +137,7 @@ mod tests {
         for kind in FailureKind::ALL {
             let expected = match kind.name() {
                 "cpu_time" | "deadline" => 124,
-                "overloaded" | "no_route" | "no_endpoint" | "busy" => 69,
+                "overloaded" | "no_route" | "no_endpoint" | "busy" | "request_too_large" => 69,
                 _ => 134,
             };
             assert_eq!(of_command(&CommandExit::Failed(Failure::new(kind, "x"))), expected, "{kind}");
