@@ -1,6 +1,7 @@
 //! `shoal server`, `shoal kubeconfig`: the API server of this machine, and what is done with its store.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,7 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
             .await
             .map_err(|error| Exit::error(exit::UNAVAILABLE, chain(&error)))?;
         said(&format!("the API server listens on https://{}", running.address));
-        said("hint: `shoal kubeconfig -o FILE` writes what kubectl needs");
+        said(&format!("hint: `{}` writes what kubectl needs", kubeconfig_line(running.address)));
         while signals.next().await != Asked::End {}
         if let Drained::Late { left } = drain.finish(DRAIN).await {
             tracing::warn!("{left} connections were still open at the end");
@@ -93,6 +94,17 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
         running.ended().await;
         Ok(exit::OK)
     })
+}
+
+/// The command that writes a kubeconfig for a server that listens here.
+fn kubeconfig_line(address: SocketAddr) -> String {
+    let server = match address {
+        // Where `shoal kubeconfig` looks by itself.
+        _ if address == SocketAddr::from(([127, 0, 0, 1], 6443)) => String::new(),
+        _ if address.ip().is_unspecified() => format!(" --server HOST:{}", address.port()),
+        _ => format!(" --server {address}"),
+    };
+    format!("shoal kubeconfig{server} -o FILE")
 }
 
 /// What a server is told.
@@ -190,4 +202,21 @@ pub(crate) fn said(text: &str) -> u8 {
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     shoal_base::error_chain::chain(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_leads_to_where_the_server_listens() {
+        for (address, expected) in [
+            ("127.0.0.1:6443", "shoal kubeconfig -o FILE"),
+            ("127.0.0.1:7443", "shoal kubeconfig --server 127.0.0.1:7443 -o FILE"),
+            ("[::1]:6443", "shoal kubeconfig --server [::1]:6443 -o FILE"),
+            ("0.0.0.0:6443", "shoal kubeconfig --server HOST:6443 -o FILE"),
+        ] {
+            assert_eq!(kubeconfig_line(address.parse().expect("an address")), expected);
+        }
+    }
 }
