@@ -1,5 +1,7 @@
 //! Pods from their binding to their end.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use shoal_client::{Deletion, kinds};
 use shoal_runtime::WorkloadSpec;
@@ -41,9 +43,25 @@ async fn a_node_registers_and_lives() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), is_bounded)
-        .await
-        .expect("no more pods than addresses");
+    tokio::time::timeout(Duration::from_secs(30), is_bounded).await.expect("no more pods than addresses");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_pods_run_stays_when_artifacts_are_tidied() {
+    let world = World::start().await;
+    let first = container("first", "/exit-0", &json!({}));
+    let spec = json!({"initContainers": [first], "containers": [container("web", "/http", &json!({}))]});
+    world.pod("web", spec).await;
+    world.until_pod("web", "running", has_phase("Running")).await;
+    assert!(world.tidied.lock().is_empty(), "not at once");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    world.until("a look at the artifacts", || !world.tidied.lock().is_empty()).await;
+    let mut in_use = world.tidied.lock()[0].clone();
+    in_use.sort();
+    assert_eq!(in_use, ["/exit-0", "/http"]);
     world.end().await;
 }
 

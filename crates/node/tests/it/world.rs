@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) loaded: Arc<Mutex<Vec<WorkloadSpec>>>,
     /// Commands that have begun, newest last.
     pub(crate) begun: Arc<Mutex<Vec<String>>>,
+    /// The images that were in use each time that artifacts were tidied.
+    pub(crate) tidied: Arc<Mutex<Vec<Vec<String>>>>,
     /// Tells the commands that wait to exit.
     pub(crate) enough: Arc<Notify>,
     dir: TempDir,
@@ -41,7 +43,9 @@ pub(crate) struct World {
     running: JoinHandle<()>,
 }
 
-struct Images;
+/// What was in use each time that artifacts were tidied.
+#[derive(Clone, Default)]
+struct Images(Arc<Mutex<Vec<Vec<String>>>>);
 
 impl Fetch for Images {
     fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>> {
@@ -54,7 +58,8 @@ impl Fetch for Images {
         Box::pin(async move { found })
     }
 
-    fn tidy(&self, _in_use: Vec<String>) -> BoxFuture<'static, ()> {
+    fn tidy(&self, in_use: Vec<String>) -> BoxFuture<'static, ()> {
+        self.0.lock().push(in_use);
         Box::pin(async {})
     }
 }
@@ -164,7 +169,7 @@ impl World {
             seen.lock().push(spec.clone());
             load(spec, &begins, &waits, &ends)
         });
-        let endpoints = Endpoints::default();
+        let (endpoints, images) = (Endpoints::default(), Images::default());
         let mut config = Config {
             name: "edge-1".into(),
             data: dir.path().join("node"),
@@ -172,7 +177,7 @@ impl World {
             runtime: Arc::new(runtime),
             endpoints: endpoints.clone(),
             mesh: None,
-            fetch: Arc::new(Images),
+            fetch: Arc::new(images.clone()),
             machine: Machine {
                 addresses: vec!["192.0.2.1".parse().expect("an address")],
                 ..Machine::here(Vec::new(), "1")
@@ -192,6 +197,7 @@ impl World {
             endpoint,
             loaded,
             begun,
+            tidied: images.0,
             enough,
             dir,
             drain,
