@@ -132,7 +132,7 @@ pub async fn start(config: Config, store: Arc<dyn Store>, drain: Drain) -> Resul
     custom::settle(&api).await.map_err(StartError::Definitions)?;
     rights::reconcile(&api).await?;
     run(&api, &pki, config.controllers, reach, &mut tasks);
-    let compactor = Compactor::new(store);
+    let compactor = Compactor::new(store, limits::COMPACT_KEEPS);
     tasks.spawn(compactor.run(limits::COMPACT_EVERY, drain));
     let (server, tls) = (api.clone(), TlsAcceptor::from(pki.server_config()));
     tasks.spawn(async move { http::serve(server, listener, tls).await });

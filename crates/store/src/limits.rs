@@ -37,9 +37,12 @@ pub const LEASE_KEYS_MAX: usize = 100_000;
 /// Leases at a time.
 pub const LEASES_MAX: usize = 100_000;
 
-/// How far apart compactions are, and the history that is kept at least: a client that was away for longer lists
-/// anew. The same as in Kubernetes.
-pub const COMPACT_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How far apart compactions are. In Kubernetes they are five minutes apart, and up to ten minutes of history is kept.
+pub const COMPACT_EVERY: Duration = Duration::from_secs(60);
+
+/// The history that is kept at least, in times of [`COMPACT_EVERY`]: five minutes, as in Kubernetes. A client that was away
+/// for longer lists anew.
+pub const COMPACT_KEEPS: usize = 5;
 
 /// A commit, a read from disk or a request to etcd that takes longer is named in the log.
 pub const SLOW: Duration = Duration::from_millis(200);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use shoal_store::limits::{COMPACT_EVERY, COMPACT_KEEPS};
 use shoal_store::limits::{LEASE_TTL_MAX, OPERATIONS_MAX, REQUEST_BYTES_MAX};
 use shoal_store::sqlite::{FILE, Options, SqliteStore};
 use shoal_store::{Compactor, Error, Expect, ListOptions, Revision, Store, Transaction, WatchOptions, Write};
@@ -136,18 +137,22 @@ async fn compaction_leaves_one_row_for_each_object() {
 }
 
 #[tokio::test]
-async fn the_compactor_keeps_one_period_of_history() {
+async fn the_compactor_keeps_as_many_periods_of_history_as_it_is_told() {
     let fresh = Fresh::new();
     let store: Arc<dyn Store> = Arc::new(fresh.store);
-    let mut compactor = Compactor::new(Arc::clone(&store));
+    let mut compactor = Compactor::new(Arc::clone(&store), 2);
     let first = put(&*store, "a", "1", Expect::Absent).await;
     assert_eq!(compactor.step().await, Ok(None), "it has seen nothing yet");
     let second = put(&*store, "a", "2", Expect::At(first)).await;
+    assert_eq!(compactor.step().await, Ok(None), "one period has passed");
+    let third = put(&*store, "a", "3", Expect::At(second)).await;
     assert_eq!(compactor.step().await, Ok(Some(first)));
-    assert!(store.get(b"a", Some(first)).await.is_ok(), "one period is kept");
+    assert!(store.get(b"a", Some(first)).await.is_ok(), "two periods are kept");
     assert_eq!(compactor.step().await, Ok(Some(second)));
     assert_eq!(store.get(b"a", Some(first)).await.expect_err("it is gone").kind(), "compacted");
-    assert_eq!(compactor.step().await, Ok(Some(second)), "again is no error");
+    assert!(store.get(b"a", Some(second)).await.is_ok());
+    assert_eq!(compactor.step().await, Ok(Some(third)));
+    assert_eq!(compactor.step().await, Ok(Some(third)), "again is no error");
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,13 +160,16 @@ async fn the_compactor_works_once_a_period_until_the_drain() {
     let store: Arc<dyn Store> = Arc::new(shoal_store::model::Model::default());
     let drain = shoal_base::drain::Drain::new();
     let first = put(&*store, "a", "1", Expect::Absent).await;
-    let period = Duration::from_secs(300);
-    let running = tokio::spawn(Compactor::new(Arc::clone(&store)).run(period, drain.clone()));
+    let compactor = Compactor::new(Arc::clone(&store), COMPACT_KEEPS);
+    let running = tokio::spawn(compactor.run(COMPACT_EVERY, drain.clone()));
+    let kept = COMPACT_EVERY * u32::try_from(COMPACT_KEEPS).expect("a few");
+    assert_eq!(kept, Duration::from_secs(300), "what the specification says");
     // Time passes as soon as everyone waits.
-    tokio::time::sleep(period / 2).await;
+    tokio::time::sleep(COMPACT_EVERY / 2).await;
     put(&*store, "a", "2", Expect::At(first)).await;
+    tokio::time::sleep(kept - COMPACT_EVERY).await;
     assert!(store.get(b"a", Some(first.before())).await.is_ok());
-    tokio::time::sleep(period).await;
+    tokio::time::sleep(COMPACT_EVERY).await;
     assert_eq!(store.get(b"a", Some(first.before())).await.expect_err("it is gone").kind(), "compacted");
     assert!(store.get(b"a", Some(first)).await.is_ok());
     drain.begin();
