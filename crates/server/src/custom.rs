@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use shoal_api::apply::ReplicasPaths;
 use shoal_api::field::Error;
 use shoal_api::printer::CustomColumns;
 use shoal_api::{GroupVersion, Node, Status, decode, defaults, object, openapi, resources};
 use shoal_control::cel::Budget;
 use shoal_control::custom::definition::{self, conditions};
 use shoal_control::custom::publish::{self, OpenApi};
+use shoal_control::custom::scale::ScalePaths;
 use shoal_control::custom::{Compiled, Verdict, conversion};
 use shoal_control::kinds;
 use shoal_control::known::CUSTOM_RESOURCE_DEFINITION;
@@ -34,6 +36,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A version of a custom resource, ready for its objects.
 pub struct Custom {
     compiled: Compiled,
+    /// Where each version that has a scale keeps the number of replicas.
+    replicas: Vec<(String, Vec<String>)>,
     columns: CustomColumns,
     /// How its objects become those of another version.
     pub(crate) conversion: Conversion,
@@ -51,7 +55,8 @@ impl Custom {
             .ok()?;
         let columns = CustomColumns::new(&definition::version(crd, version)?["additionalPrinterColumns"]);
         let head = stored::head(&compiled.kind.group_version().to_string());
-        Some(Self { compiled, columns, conversion: Conversion::of(crd), head })
+        let replicas = replicas(crd);
+        Some(Self { compiled, replicas, columns, conversion: Conversion::of(crd), head })
     }
 
     /// What its objects look like.
@@ -111,6 +116,11 @@ impl Custom {
         paths.get(object)
     }
 
+    /// Where its versions keep the number of replicas.
+    pub fn replicas(&self) -> &ReplicasPaths {
+        &self.replicas
+    }
+
     /// An object with so many replicas.
     ///
     /// # Errors
@@ -134,6 +144,18 @@ impl Custom {
         conversion::rewrite(&mut converted, &version.to_string());
         converted
     }
+}
+
+/// Where each version of a definition that has a scale keeps the number of replicas.
+fn replicas(crd: &Value) -> Vec<(String, Vec<String>)> {
+    let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+    let paths = versions.filter_map(|version| {
+        let scale = ScalePaths::new(&version["subresources"])?;
+        let group = crd["spec"]["group"].as_str()?;
+        let path = scale.spec_replicas.names().map(String::from).collect();
+        Some((format!("{group}/{}", version["name"].as_str()?), path))
+    });
+    paths.collect()
 }
 
 /// What is served of the definitions.

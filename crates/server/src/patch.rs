@@ -7,11 +7,12 @@ use serde_json::Value;
 use shoal_api::apply::{self, Manager};
 use shoal_api::decode::{self, DecodeError, Strictness};
 use shoal_api::field::{Error, Path};
-use shoal_api::{GroupKind, Node, Status, object, patch};
+use shoal_api::{GroupKind, GroupVersionKind, Node, Status, object, patch};
 
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
 use crate::body::Type;
+use crate::commit::Written;
 use crate::media::essence;
 use crate::options::refused;
 use crate::registry::{Served, claim};
@@ -59,16 +60,33 @@ pub(crate) async fn patch(api: &Api, served: &Served, request: &Request) -> Resu
     Ok(answer::warned(answer, &written.warnings))
 }
 
-/// A patch in one of the three forms that say what changes.
-async fn change(write: &Writer<'_>, form: Form) -> Result<crate::commit::Written, Status> {
+/// A patch of an object in one of the three forms that say what changes.
+async fn change(write: &Writer<'_>, form: Form) -> Result<Written, Status> {
     let (served, kind) = (write.served, write.served.kind());
+    patched(write, form, |patch, old| {
+        let (mut new, warnings) = patch.made(Type::of(served), old, served.is_core("secrets"))?;
+        claim(&mut new, &kind)?;
+        place(served, write.request, &mut new)?;
+        Ok((new, warnings))
+    })
+    .await
+}
+
+/// Writes what a patch in one of the three forms that say what changes makes of an object. `made` says that, and what the
+/// client should be told about it.
+///
+/// # Errors
+/// As an update, and those of `made`.
+pub(crate) async fn patched(
+    write: &Writer<'_>,
+    form: Form,
+    made: impl Fn(&Patch, &Value) -> Result<(Value, Vec<String>), Status>,
+) -> Result<Written, Status> {
     let patch = Patch::read(form, &write.request.body, write.options.strictness)?;
     let strict = Mutex::new(Vec::new());
     let mut written = write
         .change(|old| {
-            let (mut new, warnings) = patch.made(Type::of(served), old, served.is_core("secrets"))?;
-            claim(&mut new, &kind)?;
-            place(served, write.request, &mut new)?;
+            let (new, warnings) = made(&patch, old)?;
             *strict.lock() = warnings;
             Ok(new)
         })
@@ -77,18 +95,22 @@ async fn change(write: &Writer<'_>, form: Form) -> Result<crate::commit::Written
     Ok(written)
 }
 
-/// Server-side apply: the client says what it wants, the fields that it owns follow from that.
-async fn apply_patch(write: &Writer<'_>) -> Result<crate::commit::Written, Status> {
+/// What a client applies, as an object of a kind, and what it should be told about it.
+///
+/// # Errors
+/// 400, 422: it does not say as whom; it is no such object, or another than that of the path.
+pub(crate) fn applied(
+    write: &Writer<'_>,
+    of: Type<'_>,
+    kind: &GroupVersionKind,
+) -> Result<(Value, Vec<String>), Status> {
     let (served, target) = (write.served, &write.request.target);
-    let node = Type::of(served).node();
     if write.request.query.get("fieldManager").is_none_or(str::is_empty) {
         let error = Error::required(&Path::new("fieldManager"), "is required for apply patch");
         return Err(refused("PatchOptions", &error));
     }
-    let kind = served.kind();
-    let (mut config, warnings) =
-        Type::of(served).text(&kind, &write.request.body, true, write.options.strictness)?;
-    claim(&mut config, &kind)?;
+    let (mut config, warnings) = of.text(kind, &write.request.body, true, write.options.strictness)?;
+    claim(&mut config, kind)?;
     let named = object::name(&config);
     if !named.is_empty() && named != target.name {
         return Err(Status::bad_request(format!(
@@ -103,6 +125,14 @@ async fn apply_patch(write: &Writer<'_>) -> Result<crate::commit::Written, Statu
     if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
+    Ok((config, warnings))
+}
+
+/// Server-side apply: the client says what it wants, the fields that it owns follow from that.
+async fn apply_patch(write: &Writer<'_>) -> Result<Written, Status> {
+    let served = write.served;
+    let node = Type::of(served).node();
+    let (config, warnings) = applied(write, Type::of(served), &served.kind())?;
     let now = write.api.now();
     let version = served.resource.group_version.to_string();
     let manager = Manager {

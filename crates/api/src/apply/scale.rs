@@ -7,13 +7,13 @@ use super::set::{Element, Set};
 use super::track::put_managed;
 
 /// Where each version of a kind has its number of replicas: `("apps/v1", ["spec", "replicas"])`.
-pub type ReplicasPaths<'a> = &'a [(&'a str, &'a [&'a str])];
+pub type ReplicasPaths = [(String, Vec<String>)];
 
 /// The version of `Scale`.
 const SCALE_VERSION: &str = "autoscaling/v1";
 
 /// The entries of a `Scale`, from those of the object.
-pub fn scale_to_subresource(parent: &Value, paths: ReplicasPaths<'_>) -> Value {
+pub fn scale_to_subresource(parent: &Value, paths: &ReplicasPaths) -> Value {
     let managed = Managed::decode(parent).unwrap_or_default();
     let mut scale = Managed::default();
     for (id, owned) in managed.0 {
@@ -27,15 +27,12 @@ pub fn scale_to_subresource(parent: &Value, paths: ReplicasPaths<'_>) -> Value {
 
 /// The entries of an object, from its old ones and those of the `Scale` that was written; `version` is the object's.
 /// Whoever has set the replicas through `Scale` owns them now.
-pub fn scale_to_parent(parent: &Value, scale: &Value, version: &str, paths: ReplicasPaths<'_>) -> Value {
+pub fn scale_to_parent(parent: &Value, scale: &Value, version: &str, paths: &ReplicasPaths) -> Value {
     let (before, mut scale) =
         (Managed::decode(parent).unwrap_or_default(), Managed::decode(scale).unwrap_or_default());
     let mut after = Managed::default();
     for (id, mut owned) in before.0.clone() {
-        let Some((_, path)) = paths.iter().find(|(version, _)| *version == owned.api_version) else {
-            continue;
-        };
-        let path = elements(path);
+        let Some(path) = path_of(paths, &owned.api_version) else { continue };
         if owned.set.has(&path) {
             // `Scale` knows a manager that updates by its own version.
             let in_scale = Id { api_version: as_scale(&id), ..id.clone() };
@@ -67,7 +64,7 @@ fn as_scale(id: &Id) -> String {
     if id.operation == Operation::Apply { String::new() } else { SCALE_VERSION.into() }
 }
 
-fn path_of(paths: ReplicasPaths<'_>, version: &str) -> Option<Vec<Element>> {
+fn path_of(paths: &ReplicasPaths, version: &str) -> Option<Vec<Element>> {
     paths.iter().find(|(one, _)| *one == version).map(|(_, path)| elements(path))
 }
 
@@ -75,8 +72,8 @@ fn in_scale() -> Vec<Element> {
     elements(&["spec", "replicas"])
 }
 
-fn elements(path: &[&str]) -> Vec<Element> {
-    path.iter().map(|name| Element::field(name)).collect()
+fn elements(path: &[impl AsRef<str>]) -> Vec<Element> {
+    path.iter().map(|name| Element::field(name.as_ref())).collect()
 }
 
 fn one(path: &[Element]) -> Set {

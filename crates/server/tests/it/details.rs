@@ -26,6 +26,23 @@ fn message(answer: &Answer) -> String {
     answer.json()["message"].as_str().unwrap_or_default().to_owned()
 }
 
+/// A Deployment or ReplicaSet of the name `web`.
+fn workload(kind: &str, replicas: Option<u32>) -> Value {
+    let mut workload = json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c"}]},
+            },
+        },
+    });
+    if let Some(replicas) = replicas {
+        workload["spec"]["replicas"] = json!(replicas);
+    }
+    workload
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_whose_revision_is_gone_can_be_gone_on_with() {
     let server = Server::start().await;
@@ -150,16 +167,7 @@ async fn fields_are_owned_by_whom_kubernetes_names() {
         assert_eq!(managers(&object).first().map(String::as_str), Some(manager), "{path}: {object}");
     }
     let path = "/apis/apps/v1/namespaces/default/deployments";
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c"}]},
-            },
-        },
-    });
-    made(&server, path, &deployment).await;
+    made(&server, path, &workload("Deployment", None)).await;
     let merge = "application/merge-patch+json";
     let scale =
         sent(&server, Method::PATCH, &format!("{path}/web/scale"), merge, r#"{"spec":{"replicas":3}}"#).await;
@@ -170,6 +178,58 @@ async fn fields_are_owned_by_whom_kubernetes_names() {
         entries.iter().find(|entry| entry["subresource"] == "scale").expect("an entry of the scale");
     assert_eq!(of_scale.get("time"), None);
     assert_eq!(entries[0], *of_scale, "an entry without a time stands first");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_applies_a_scale_owns_the_replicas() {
+    let server = Server::start().await;
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    made(&server, &format!("{sets}?fieldManager=maker"), &workload("ReplicaSet", Some(0))).await;
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "fleets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "fleets", "kind": "Fleet"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"boats": {"type": "integer"}}},
+                    "status": {"type": "object", "properties": {"boats": {"type": "integer"}}},
+                }}},
+                "subresources": {"scale": {"specReplicasPath": ".spec.boats", "statusReplicasPath": ".status.boats"}},
+            }],
+        },
+    });
+    made(&server, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &crd).await;
+    let fleets = "/apis/example.com/v1/namespaces/default/fleets";
+    server.until(fleets, |answer| answer.status == 200).await;
+    let fleet = json!({
+        "apiVersion": "example.com/v1", "kind": "Fleet", "metadata": {"name": "web"}, "spec": {"boats": 1},
+    });
+    made(&server, &format!("{fleets}?fieldManager=maker"), &fleet).await;
+
+    for (path, field) in [(sets, "f:replicas"), (fleets, "f:boats")] {
+        let apply = async |options: &str| {
+            let scale = r#"{"apiVersion":"autoscaling/v1","kind":"Scale","spec":{"replicas":3}}"#;
+            let path = format!("{path}/web/scale?fieldManager=scaler{options}");
+            sent(&server, Method::PATCH, &path, "application/apply-patch+yaml", scale).await
+        };
+        let refused = apply("").await;
+        assert_eq!(refused.status, 409, "{}", refused.text());
+        assert!(message(&refused).contains("conflict with \"maker\""), "{}", refused.text());
+        let scale = apply("&force=true").await;
+        assert_eq!((scale.status, &scale.json()["spec"]["replicas"]), (200, &json!(3)), "{}", scale.text());
+        let scaled = server.send(Method::GET, &format!("{path}/web"), None).await.json();
+        let entries = scaled["metadata"]["managedFields"].as_array().expect("entries");
+        let owners = entries.iter().filter(|entry| entry["fieldsV1"]["f:spec"].get(field).is_some());
+        let owners: Vec<_> =
+            owners.map(|entry| (&entry["manager"], &entry["operation"], &entry["subresource"])).collect();
+        assert_eq!(owners, [(&json!("scaler"), &json!("Apply"), &json!("scale"))], "{scaled}");
+        assert!(entries.iter().any(|entry| entry["manager"] == "maker") || path == fleets, "{scaled}");
+        // It is its own, so it needs no force any more.
+        assert_eq!(apply("").await.status, 200);
+    }
     server.end().await;
 }
 
@@ -254,16 +314,7 @@ async fn secrets_are_sealed_anew_while_the_server_runs() {
 async fn what_a_patch_makes_of_an_object_is_refused_as_a_patch() {
     let server = Server::start().await;
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 2, "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "c"}]},
-            },
-        },
-    });
-    made(&server, deployments, &deployment).await;
+    made(&server, deployments, &workload("Deployment", Some(2))).await;
     let path = format!("{deployments}/web");
     let [json, merge, strategic] =
         ["json-patch", "merge-patch", "strategic-merge-patch"].map(|form| format!("application/{form}+json"));
