@@ -3,14 +3,20 @@
 //! So many requests run at once. When all places are taken, requests wait in a queue of their user, and each place that
 //! becomes free goes to the next user in turn. A user's queue has an end, past which requests are turned away at once.
 //!
+//! Places bound what is held, and not who computes: a request that needs nothing but a core has its place for that long only,
+//! however many stand in line for the core. So a request computes in a [`Turn`], of which each user has a few, and begins
+//! when those have had theirs who were there before. The line for a core then holds a few requests of each user.
+//!
 //! Who waits for somebody outside, a webhook or nodes that say what they use, leaves the place to others meanwhile: see
 //! [`outside`].
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use shoal_api::Status;
@@ -25,10 +31,18 @@ pub const SHORT: usize = 64;
 const LISTS_PER_CORE: usize = 2;
 /// Requests of one user that wait. A client that has more in flight is told to slow down.
 pub const QUEUE_MAX: usize = 128;
+/// Requests of one user that compute or stand in line for a core, for each core. One computes, and the next is there when it
+/// has done.
+const TURNS_PER_CORE: usize = 2;
+/// Requests of one user that wait for a turn: what a controller begins at once when it starts, and more.
+const CROWD_MAX: usize = 512;
 /// Requests that wait outside without their place. Where more do, they keep it.
 const OUTSIDE_MAX: usize = 256;
 /// When a client that was turned away should come again, in seconds.
 const RETRY_SECONDS: u32 = 1;
+/// How long who wants one turn too many waits to hear so. To say it at once would cost as much as what was asked for, from
+/// each of those who do not care when they should come again.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
 
 /// Gives out places.
 #[derive(Clone)]
@@ -36,6 +50,7 @@ pub struct Fair {
     short: Lane,
     lists: Lane,
     outside: Lane,
+    turns: Turns,
 }
 
 /// What a request does.
@@ -58,10 +73,34 @@ struct Lane {
 #[must_use]
 pub struct Place(Lane);
 
+/// The turns of all users.
+#[derive(Clone)]
+struct Turns {
+    each: usize,
+    users: Arc<Mutex<HashMap<Arc<str>, Crowd>>>,
+}
+
+/// The requests of one user that want to compute.
+#[derive(Default)]
+struct Crowd {
+    running: usize,
+    waiting: Queue<Turn>,
+}
+
+/// Requests of one user that wait for a place or a turn.
+struct Queue<P>(VecDeque<oneshot::Sender<P>>);
+
+/// Held while a request computes.
+#[must_use]
+pub struct Turn {
+    turns: Turns,
+    user: Arc<str>,
+}
+
 #[derive(Default)]
 struct State {
     running: usize,
-    waiting: HashMap<Arc<str>, VecDeque<oneshot::Sender<Place>>>,
+    waiting: HashMap<Arc<str>, Queue<Place>>,
     /// Users that wait, the next first; each once.
     turns: VecDeque<Arc<str>>,
 }
@@ -76,7 +115,30 @@ impl Fair {
     /// For so many cores.
     pub fn new(cores: usize) -> Self {
         let lane = |places| Lane { places, state: Arc::default() };
-        Self { short: lane(SHORT), lists: lane(cores * LISTS_PER_CORE), outside: lane(OUTSIDE_MAX) }
+        Self {
+            short: lane(SHORT),
+            lists: lane(cores * LISTS_PER_CORE),
+            outside: lane(OUTSIDE_MAX),
+            turns: Turns { each: cores * TURNS_PER_CORE, users: Arc::default() },
+        }
+    }
+
+    /// A turn for a request of a user, when those have had theirs who were there before. Dropping the future gives up the
+    /// place in the queue.
+    ///
+    /// # Errors
+    /// 429 after a second: too many requests of this user wait already.
+    pub async fn turn(&self, user: &str) -> Result<Turn, Status> {
+        let turn = match self.turns.ask(user) {
+            Asked::Has(turn) => turn,
+            Asked::Waits(turn) => turn.await.map_err(|_| shutting_down())?,
+            Asked::TooMany => {
+                tokio::time::sleep(REFUSED_AFTER).await;
+                return Err(too_many());
+            }
+        };
+        tokio::task::yield_now().await;
+        Ok(turn)
     }
 
     /// A place for a request of a user. Dropping the future gives up the place in the queue.
@@ -102,10 +164,10 @@ impl Fair {
         HELD.scope(Arc::new(held), work).await
     }
 
-    /// Requests that run, and that wait.
+    /// Requests that have a place, and that wait for one or for a turn.
     pub fn load(&self) -> (usize, usize) {
         let [short, lists, outside] = [&self.short, &self.lists, &self.outside].map(Lane::load);
-        (short.0 + lists.0 + outside.0, short.1 + lists.1)
+        (short.0 + lists.0 + outside.0, short.1 + lists.1 + self.turns.waiting())
     }
 }
 
@@ -146,11 +208,68 @@ impl Held {
     }
 }
 
-impl Place {
-    /// Lets those who have come meanwhile get in line, before the request begins to compute.
-    pub async fn give_way(&self) {
-        if self.0.load().0 > 1 {
-            tokio::task::yield_now().await;
+impl Turn {
+    /// Computes until there is something to wait for, the disk or another machine: whoever waits needs no core.
+    pub async fn compute<T>(self, work: impl Future<Output = T>) -> T {
+        let (mut turn, mut work) = (Some(self), pin!(work));
+        poll_fn(|context| {
+            let polled = work.as_mut().poll(context);
+            turn.take();
+            polled
+        })
+        .await
+    }
+}
+
+/// What comes of asking for a turn.
+enum Asked {
+    Has(Turn),
+    Waits(oneshot::Receiver<Turn>),
+    TooMany,
+}
+
+impl Turns {
+    fn ask(&self, user: &str) -> Asked {
+        let mut users = self.users.lock();
+        let Some(crowd) = users.get_mut(user) else {
+            let user: Arc<str> = user.into();
+            users.insert(user.clone(), Crowd { running: 1, ..Crowd::default() });
+            return Asked::Has(Turn { turns: self.clone(), user });
+        };
+        if crowd.running < self.each {
+            crowd.running += 1;
+            return Asked::Has(Turn { turns: self.clone(), user: user.into() });
+        }
+        if crowd.waiting.is_full(CROWD_MAX) {
+            return Asked::TooMany;
+        }
+        Asked::Waits(crowd.waiting.stand())
+    }
+
+    /// Who of a user has the turn that has become free; none: nobody waits, and it is given back.
+    fn next(&self, user: &str) -> Option<oneshot::Sender<Turn>> {
+        let mut users = self.users.lock();
+        let crowd = users.get_mut(user)?;
+        let next = crowd.waiting.next();
+        if next.is_none() {
+            crowd.running -= 1;
+            if crowd.running == 0 {
+                users.remove(user);
+            }
+        }
+        next
+    }
+
+    fn waiting(&self) -> usize {
+        self.users.lock().values().map(|crowd| crowd.waiting.0.len()).sum()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(next) = self.turns.next(&self.user) {
+            // Whoever gave up meanwhile drops the turn, which goes on to the next.
+            drop(next.send(Self { turns: self.turns.clone(), user: self.user.clone() }));
         }
     }
 }
@@ -161,8 +280,7 @@ impl Lane {
             return Ok(place);
         }
         let turn = self.state.lock().wait(user)?;
-        // A sender is dropped only with the server.
-        turn.await.map_err(|_| Status::unavailable("the server is shutting down"))
+        turn.await.map_err(|_| shutting_down())
     }
 
     /// A place for who had one before: not turned away, as what was begun is to be finished.
@@ -183,20 +301,14 @@ impl Lane {
 
     fn load(&self) -> (usize, usize) {
         let state = self.state.lock();
-        (state.running, state.waiting.values().map(VecDeque::len).sum())
+        (state.running, state.waiting.values().map(|queue| queue.0.len()).sum())
     }
 }
 
 impl State {
     fn wait(&mut self, user: &str) -> Result<oneshot::Receiver<Place>, Status> {
-        if let Some(queue) = self.waiting.get_mut(user) {
-            queue.retain(|turn| !turn.is_closed());
-            if queue.len() >= QUEUE_MAX {
-                return Err(Status::too_many_requests(
-                    "too many requests, please try again later",
-                    RETRY_SECONDS,
-                ));
-            }
+        if self.waiting.get_mut(user).is_some_and(|queue| queue.is_full(QUEUE_MAX)) {
+            return Err(too_many());
         }
         Ok(self.stand(user))
     }
@@ -204,26 +316,54 @@ impl State {
     /// Gets in line, however long it is.
     fn stand(&mut self, user: &str) -> oneshot::Receiver<Place> {
         let user: Arc<str> = user.into();
-        let (turn, taken) = oneshot::channel();
         if !self.turns.contains(&user) {
             self.turns.push_back(user.clone());
         }
-        self.waiting.entry(user).or_default().push_back(turn);
-        taken
+        self.waiting.entry(user).or_default().stand()
     }
 
     /// Who is next; users that wait for more go to the end.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         while let Some(user) = self.turns.pop_front() {
             let Some(queue) = self.waiting.get_mut(&user) else { continue };
-            let turn = queue.pop_front();
-            if queue.is_empty() {
+            let turn = queue.next();
+            if queue.0.is_empty() {
                 self.waiting.remove(&user);
             } else {
                 self.turns.push_back(user);
             }
-            if turn.as_ref().is_some_and(|turn| !turn.is_closed()) {
+            if turn.is_some() {
                 return turn;
+            }
+        }
+        None
+    }
+}
+
+impl<P> Default for Queue<P> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<P> Queue<P> {
+    /// Whether so many wait; those that have given up do not count.
+    fn is_full(&mut self, most: usize) -> bool {
+        self.0.retain(|turn| !turn.is_closed());
+        self.0.len() >= most
+    }
+
+    fn stand(&mut self) -> oneshot::Receiver<P> {
+        let (turn, taken) = oneshot::channel();
+        self.0.push_back(turn);
+        taken
+    }
+
+    /// The first that has not given up.
+    fn next(&mut self) -> Option<oneshot::Sender<P>> {
+        while let Some(turn) = self.0.pop_front() {
+            if !turn.is_closed() {
+                return Some(turn);
             }
         }
         None
@@ -247,9 +387,20 @@ impl Drop for Place {
     }
 }
 
+fn too_many() -> Status {
+    Status::too_many_requests("too many requests, please try again later", RETRY_SECONDS)
+}
+
+/// A sender is dropped only with the server.
+fn shutting_down() -> Status {
+    Status::unavailable("the server is shutting down")
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -337,6 +488,72 @@ mod tests {
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(fair.lists.load(), (1, 0));
         assert_eq!(outside(async { 7 }).await, 7, "who has no place keeps none");
+    }
+
+    /// Waits for a turn of a user and notes when it has computed.
+    fn computes(fair: &Fair, user: &'static str, done: &Arc<Mutex<Vec<&'static str>>>) -> JoinHandle<()> {
+        let (fair, done) = (fair.clone(), done.clone());
+        tokio::spawn(async move {
+            let turn = fair.turn(user).await.expect("there is room in the queue");
+            turn.compute(async { done.lock().push(user) }).await;
+        })
+    }
+
+    #[tokio::test]
+    async fn who_has_one_request_computes_among_the_first_of_a_crowd() {
+        let (fair, done) = (Fair::new(1), Arc::default());
+        let mut tasks: Vec<_> = (0..CROWD_MAX).map(|_| computes(&fair, "flood", &done)).collect();
+        tasks.push(computes(&fair, "other", &done));
+        for task in tasks {
+            task.await.expect("it ends");
+        }
+        let done = done.lock();
+        let before = done.iter().position(|user| *user == "other");
+        assert!(before.is_some_and(|before| before <= 2 * TURNS_PER_CORE), "{before:?}");
+        assert_eq!(done.len(), CROWD_MAX + 1);
+        assert!(fair.turns.users.lock().is_empty(), "nobody is remembered who has nothing to do");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_disk_leaves_the_turn_to_others() {
+        let fair = Fair::new(1);
+        let (mut waiting, mut disks) = (Vec::new(), Vec::new());
+        for _ in 0..3 * TURNS_PER_CORE {
+            let (disk, synced) = oneshot::channel::<u8>();
+            let turn = fair.turn("a").await.expect("a turn");
+            waiting.push(Box::pin(turn.compute(synced)));
+            assert!(waiting.last_mut().expect("one").now_or_never().is_none());
+            disks.push(disk);
+        }
+        for (disk, one) in disks.into_iter().zip(waiting) {
+            disk.send(7).expect("it is waited for");
+            assert_eq!(one.await, Ok(7));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_for_turns_has_an_end() {
+        let fair = Fair::new(1);
+        let mut turns = Vec::new();
+        for _ in 0..TURNS_PER_CORE {
+            turns.push(fair.turn("a").await.expect("a turn"));
+        }
+        let mut queue: Vec<_> = (0..CROWD_MAX).map(|_| Box::pin(fair.turn("a"))).collect();
+        for one in &mut queue {
+            assert!(one.now_or_never().is_none());
+        }
+        assert_eq!(fair.load(), (0, CROWD_MAX));
+        let begun = Instant::now();
+        assert_eq!(fair.turn("a").await.err().map(|status| status.code), Some(429));
+        assert!(begun.elapsed() >= REFUSED_AFTER, "who does not care does not come more often");
+        assert!(fair.turn("b").await.is_ok());
+        // Whoever gives up makes room.
+        queue.pop();
+        let mut last = Box::pin(fair.turn("a"));
+        assert!((&mut last).now_or_never().is_none());
+        drop((turns, queue));
+        assert!(last.await.is_ok(), "what was free went on to who still waits");
+        assert!(fair.turns.users.lock().is_empty());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! From a request as it came to its answer: who asks, whether they may, in which turn, what was done.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use shoal_api::Status;
 use shoal_api::resources::Verb;
 use shoal_api::selector::field;
-use shoal_control::rbac::{Attributes, MASTERS, User};
+use shoal_control::rbac::{ANONYMOUS, Attributes, MASTERS, User};
 
 use crate::answer::{self, Answer};
 use crate::api::{Api, Request};
@@ -153,6 +154,20 @@ impl Asked {
             api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
             return answer::failure(&status);
         }
+        // Administrators never wait: they end a flood.
+        if self.user.is_in(MASTERS) {
+            return self.in_turn(api, caller, id, begun).await;
+        }
+        match api.fair.turn(&self.who(caller)).await {
+            Ok(turn) => turn.compute(self.in_turn(api, caller, id, begun)).await,
+            Err(status) => {
+                api.audit.record(&self.seen(api, caller, id).failure(&status, api.timestamp()));
+                answer::failure(&status)
+            }
+        }
+    }
+
+    async fn in_turn(self, api: &Arc<Api>, caller: &Caller, id: &str, begun: Instant) -> Answer {
         if !route::is_known(&self.method) {
             let status = Status::method_not_allowed();
             api.audit.record(&self.seen(api, caller, id).refusal(&status, api.timestamp()));
@@ -183,9 +198,6 @@ impl Asked {
                 return answer::failure(&status);
             }
         };
-        if let Some(place) = &place {
-            place.give_way().await;
-        }
         let seen = self.seen(api, caller, id);
         let work = Box::pin(self.dispatch(api));
         let answer = match (has_happened, place) {
@@ -211,6 +223,14 @@ impl Asked {
             self.impersonator = Some(std::mem::replace(&mut self.user, Arc::new(other)));
         }
         Ok(())
+    }
+
+    /// Whose turn it needs: those whom nobody knows are told apart by where they are, so that none takes the turns of a probe.
+    fn who(&self, caller: &Caller) -> Cow<'_, str> {
+        match self.user.name.as_str() {
+            ANONYMOUS => Cow::Owned(format!("{ANONYMOUS} {}", caller.address.ip())),
+            name => Cow::Borrowed(name),
+        }
     }
 
     /// For which work it needs a place; none: it is short, or long and idle, or an administrator's.

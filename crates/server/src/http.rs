@@ -27,8 +27,10 @@ pub const BODY_BYTES_MAX: usize = 3 << 20;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Requests at once on one HTTP/2 connection: watches of a client count.
 const STREAMS_MAX: u32 = 1000;
-/// For a handshake, and for the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(15);
+/// For a handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(15);
+/// On HTTP/1.1, from one answer to the head of the next request: as long as kube-apiserver keeps what is idle.
+const IDLE_TIME: Duration = Duration::from_secs(90);
 /// For the body of a request.
 const BODY_TIME: Duration = Duration::from_secs(60);
 /// Between pings on HTTP/2, so that dead peers are found.
@@ -65,7 +67,7 @@ pub async fn serve(api: Arc<Api>, listener: TcpListener, tls: TlsAcceptor) {
 async fn connection(api: Arc<Api>, stream: TcpStream, address: SocketAddr, tls: TlsAcceptor) {
     // Small answers should not wait for more.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await else { return };
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await else { return };
     let certificates = stream.get_ref().1.peer_certificates();
     let caller = Arc::new(Caller::new(address, certificates.unwrap_or_default()));
     let drain = api.drain.clone();
@@ -74,7 +76,7 @@ async fn connection(api: Arc<Api>, stream: TcpStream, address: SocketAddr, tls: 
         async move { Ok::<_, Infallible>(answered(&api, &caller, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME);
     builder
         .http2()
         .timer(TokioTimer::new())

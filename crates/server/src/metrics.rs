@@ -74,7 +74,7 @@ impl Metrics {
             "# HELP apiserver_current_inflight_requests Requests that hold a place.\n\
              # TYPE apiserver_current_inflight_requests gauge\n\
              apiserver_current_inflight_requests {running}\n\
-             # HELP apiserver_current_inqueue_requests Requests that wait for a place.\n\
+             # HELP apiserver_current_inqueue_requests Requests that wait for a place or a turn.\n\
              # TYPE apiserver_current_inqueue_requests gauge\n\
              apiserver_current_inqueue_requests {waiting}"
         );

@@ -77,7 +77,7 @@ pub(crate) fn value(
 }
 
 /// Objects that are parsed before others get their turn.
-const PARSED_AT_ONCE: usize = 100;
+const PARSED_AT_ONCE: usize = 32;
 
 /// A list.
 ///

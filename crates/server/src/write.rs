@@ -242,19 +242,13 @@ impl Writer<'_> {
         claim(&mut new, &self.served.kind())?;
         self.check_identity(stored, old, &mut new)?;
         keep(old, &mut new);
-        // A binding changes nothing that could be left out.
-        let is_binding = self.subresource == "binding";
-        if !is_binding {
-            self.complete(&mut new);
-        }
+        self.complete(&mut new);
         let now = self.api.now();
         self.track(Some(old), &mut new, &now);
         self.prepare_update(&mut new, old);
         let admission = self.admission(admit::Operation::Update);
         let mut warnings = admit::mutate(&admission, &mut new, Some(old)).await?;
-        if !is_binding {
-            self.complete(&mut new);
-        }
+        self.complete(&mut new);
         warnings.extend(self.validate_update(&new, old)?);
         warnings.extend(admit::validate(&admission, &new, Some(old)).await?);
         apply::settle(old, &mut new);
@@ -293,6 +287,10 @@ impl Writer<'_> {
 
     /// Fills in what was left out.
     fn complete(&self, object: &mut Value) {
+        // A binding changes nothing that could be left out.
+        if self.subresource == "binding" {
+            return;
+        }
         let of = Type::of(self.served);
         kinds::default(&self.served.kind(), object);
         match of {

@@ -9,6 +9,7 @@ mod history;
 mod journal;
 mod load;
 mod schema;
+mod soon;
 mod writer;
 
 pub(crate) mod file;

@@ -16,6 +16,7 @@ use super::group::Group;
 use super::journal::{Journal, meta};
 use super::load::load_leases;
 use super::schema::{COLUMNS, Change, disk, row_id};
+use super::soon::run_soon;
 use crate::limits::SLOW;
 use crate::memory::{Commit, State};
 use crate::model::check_revision;
@@ -73,6 +74,7 @@ impl Writer {
 
     /// Works until nobody is left to ask.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        run_soon();
         while let Some(first) = self.wait(jobs) {
             if let Some(job) = first {
                 self.serve(job, jobs);
