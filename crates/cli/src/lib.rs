@@ -24,6 +24,7 @@ pub use commands::registry::{CredentialsFile, RegistryOptions};
 pub use commands::run::edge_limit::EdgeLimits;
 pub use commands::run::serve::{AccessLog, EdgeOptions, ServeRequest, Tls, Traces};
 pub use commands::run::{LISTEN_DEFAULT, RunRequest};
+pub use commands::server::LISTEN_DEFAULT as SERVER_LISTEN_DEFAULT;
 pub use commands::server::{EtcdChoice, OidcChoice, ServerOptions, ServerRequest, StoreChoice};
 pub use commands::up::UpRequest;
 pub use commands::version::VersionRequest;

@@ -52,12 +52,11 @@ pub(crate) async fn update(
     admission: &Admission<'_>,
     served: &Served,
     old: &Value,
-    new: &mut Cow<'_, Value>,
+    service: &mut Value,
 ) -> Result<Vec<Write>, Status> {
     if !served.is_core("services") || !admission.subresource.is_empty() {
         return Ok(Vec::new());
     }
-    let service = new.to_mut();
     fill(admission, service).await?;
     let (held, wanted) = (held(old), held(service));
     let mut writes = claims(admission, service, &held).await?;

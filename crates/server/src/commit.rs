@@ -74,11 +74,10 @@ pub(crate) async fn update(
     served: &Served,
     current: &Stored,
     old: &Value,
-    new: Value,
+    mut new: Value,
     dry_run: bool,
 ) -> Result<Option<Stored>, Status> {
     let api = admission.api;
-    let mut new = std::borrow::Cow::Owned(new);
     let mut extra = allocate::update(admission, served, old, &mut new).await?;
     let bytes = encode(admission, served, &new).await?;
     if *bytes == *current.bytes {
@@ -106,7 +105,7 @@ pub(crate) async fn update(
     let revision = api.objects.transact(Transaction { writes }).await?;
     let stored = revision.and_then(written);
     if let Some(stored) = stored.as_ref().filter(|_| is_read) {
-        api.world.hand_over(stored, new.into_owned());
+        api.world.hand_over(stored, new);
     }
     Ok(stored)
 }

@@ -60,7 +60,7 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
     let interests = controller.interests();
     let mut changes = api.world.changes(kinds(&interests));
     let writer = Executor::new(api.clone(), controller.name(), controller.manager());
-    let executor = Hands { writer: Arc::new(writer), events };
+    let hands = Hands { writer: Arc::new(writer), events };
     let mut queue = Queue::default();
     let ears = Ears { name: controller.name(), metrics: &api.metrics, interests: &interests };
     let hear = |news: News, queue: &mut Queue| match news {
@@ -76,7 +76,7 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
     hear(News::Missed, &mut queue);
     while !api.drain.has_begun() {
         if let Some(key) = queue.take(Instant::now()) {
-            let outcome = caught(&api, controller.as_ref(), &executor, &key).await;
+            let outcome = caught(&api, controller.as_ref(), &hands, &key).await;
             queue.settle(&key, &outcome, api.timestamp().as_microsecond());
             // What changed meanwhile is taken in without waiting.
             while let Some(news) = changes.try_next() {
@@ -134,9 +134,9 @@ enum Outcome {
 }
 
 /// The same as [`step`]: a controller that fails at one key goes on with the others.
-async fn caught(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Key) -> Outcome {
+async fn caught(api: &Api, controller: &dyn Controller, hands: &Hands, key: &Key) -> Outcome {
     // What a plan left half done is what the store holds: the next plan looks at it anew.
-    match AssertUnwindSafe(step(api, controller, executor, key)).catch_unwind().await {
+    match AssertUnwindSafe(step(api, controller, hands, key)).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_) => {
             api.metrics.panicked(controller.name());
@@ -148,11 +148,11 @@ async fn caught(api: &Api, controller: &dyn Controller, executor: &Hands, key: &
 }
 
 /// Plans for one key and writes the plan.
-async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Key) -> Outcome {
+async fn step(api: &Api, controller: &dyn Controller, hands: &Hands, key: &Key) -> Outcome {
     let now = api.moment();
     let plan = controller.plan(&api.world.view(), key, now);
     let requeue_at = plan.requeue_at;
-    match carry_out(api, executor, plan).await {
+    match carry_out(api, hands, plan).await {
         Ok(()) => Outcome::Done(requeue_at),
         Err(status) if is_stale(&status) => {
             catch_up(api).await;
@@ -163,7 +163,7 @@ async fn step(api: &Api, controller: &dyn Controller, executor: &Hands, key: &Ke
             // What was written before the failure must be seen, or it would be written again.
             catch_up(api).await;
             let plan = controller.failed(&api.world.view(), key, now, &[status]);
-            if let Err(status) = carry_out(api, executor, plan).await
+            if let Err(status) = carry_out(api, hands, plan).await
                 && !is_stale(&status)
             {
                 tracing::warn!(controller = controller.name(), object = %shown(key), error = %status, "nor could the failure be written down");

@@ -245,8 +245,7 @@ impl State {
         }
         self.own(objects, &table, key, was.as_deref(), false);
         self.own(objects, &table, key, is.as_deref(), true);
-        self.file(objects, &table, key, was.as_deref(), false);
-        self.file(objects, &table, key, is.as_deref(), true);
+        self.file(objects, &table, key, (was.as_deref(), is.as_deref()));
         Some(Change { table, was, is })
     }
 
@@ -265,14 +264,24 @@ impl State {
         }
     }
 
-    /// Files an object under its words, or takes it from them.
-    fn file(&mut self, objects: &Objects, table: &str, key: &Bytes, entry: Option<&Entry>, is: bool) {
-        let Some(entry) = entry else { return };
-        let Some(kind) = self.registry.of_table(table).map(|served| &served.resource.storage) else { return };
-        if filing::is_filed(kind)
-            && let Some(object) = entry.value(objects)
-        {
-            self.filed.set(key, filing::words(kind, &object), is);
+    /// Files an object under other words than before, if it has others.
+    fn file(
+        &mut self,
+        objects: &Objects,
+        table: &str,
+        key: &Bytes,
+        (was, is): (Option<&Entry>, Option<&Entry>),
+    ) {
+        let kind = self.registry.of_table(table).map(|served| &served.resource.storage);
+        let Some(kind) = kind.filter(|kind| filing::is_filed(kind)) else { return };
+        let words = |entry: Option<&Entry>| {
+            let object = entry.and_then(|entry| entry.value(objects));
+            object.map(|object| filing::words(kind, &object)).unwrap_or_default()
+        };
+        let (was, is) = (words(was), words(is));
+        if was != is {
+            self.filed.set(key, was, false);
+            self.filed.set(key, is, true);
         }
     }
 
@@ -287,6 +296,12 @@ impl State {
 fn split(key: &[u8]) -> Option<(&str, &str)> {
     let text = std::str::from_utf8(key).ok()?;
     Some(text.split_at(text.match_indices('/').nth(3)?.0 + 1))
+}
+
+/// The namespace and the name that a key stands for.
+fn place(key: &[u8]) -> Option<(&str, &str)> {
+    let (_, place) = split(key)?;
+    Some(place.split_once('/').unwrap_or(("", place)))
 }
 
 impl Entry {
@@ -314,8 +329,7 @@ impl Entry {
 
     /// What is seen of it without parsing it, of its text. `is_there`: it still exists, perhaps changed.
     pub fn glance<'s>(&'s self, text: &'s [u8], is_there: bool) -> Option<Glance<'s>> {
-        let (_, place) = split(&self.object.key)?;
-        let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+        let (namespace, name) = place(&self.object.key)?;
         Some(Glance { namespace, name, is_there, text })
     }
 
@@ -416,8 +430,7 @@ impl Snapshot for View<'_> {
     fn sightings(&self, kind: &GroupVersionKind) -> Vec<Sighting> {
         let entries = self.table(kind).into_iter().flat_map(|(table, _)| table);
         let sighting = |(key, entry): (&Bytes, &Arc<Entry>)| {
-            let (_, place) = split(key)?;
-            let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+            let (namespace, name) = place(key)?;
             let version = entry.object.mod_revision.0;
             Some(Sighting { namespace: namespace.into(), name: name.into(), version })
         };

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use shoal_base::drain::{Drain, Drained};
 use shoal_cli::{
-    Common, EtcdChoice, Exit, KubeconfigRequest, OidcChoice, ServerOptions, ServerRequest, StoreChoice, exit,
+    Common, EtcdChoice, Exit, KubeconfigRequest, OidcChoice, SERVER_LISTEN_DEFAULT, ServerOptions,
+    ServerRequest, StoreChoice, exit,
 };
 use shoal_server::auth::{Oidc, OidcConfig};
 use shoal_server::pki::Pki;
@@ -100,7 +101,7 @@ fn run(common: &Common, options: &ServerOptions) -> Result<u8, Exit> {
 fn kubeconfig_line(address: SocketAddr) -> String {
     let server = match address {
         // Where `shoal kubeconfig` looks by itself.
-        _ if address == SocketAddr::from(([127, 0, 0, 1], 6443)) => String::new(),
+        _ if address.to_string() == SERVER_LISTEN_DEFAULT => String::new(),
         _ if address.ip().is_unspecified() => format!(" --server HOST:{}", address.port()),
         _ => format!(" --server {address}"),
     };

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use crate::exit::{self, Exit};
 
 /// Where the server listens when nothing is said: the port of Kubernetes, for this machine only.
-pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:6443";
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:6443";
 
 /// What is to be done with a server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,19 +70,14 @@ fn oldest(mut all: Vec<Sighting>, wanted: usize) -> Vec<Sighting> {
     all.sort_unstable_by(|one, other| {
         one.namespace.cmp(&other.namespace).then(other.version.cmp(&one.version))
     });
-    let sizes: Vec<usize> =
-        all.chunk_by(|one, next| one.namespace == next.namespace).map(<[_]>::len).collect();
+    let namespaces: Vec<&[Sighting]> = all.chunk_by(|one, next| one.namespace == next.namespace).collect();
+    let sizes: Vec<usize> = namespaces.iter().map(|events| events.len()).collect();
     let kept = level(&sizes, wanted);
-    let mut rank = 0;
-    let mut before: Option<String> = None;
-    all.retain(|one| {
-        rank = if before.as_ref() == Some(&one.namespace) { rank + 1 } else { 0 };
-        before.get_or_insert_default().clone_from(&one.namespace);
-        rank >= kept
-    });
-    all.sort_unstable_by_key(|one| one.version);
-    all.truncate(wanted);
-    all
+    let mut rest: Vec<Sighting> =
+        namespaces.iter().flat_map(|events| events.iter().skip(kept)).cloned().collect();
+    rest.sort_unstable_by_key(|one| one.version);
+    rest.truncate(wanted);
+    rest
 }
 
 /// The most that each namespace can keep so that `wanted` go, or all.
