@@ -48,12 +48,14 @@ class Target:
         return float("nan") if self.pid is None else status_bytes(self.pid, "VmRSS") / 2**20
 
 
-def start(binary: Path, data: Path) -> tuple[subprocess.Popen, Target]:
-    """Starts a server in a new data directory and waits until it is ready."""
+def start(binary: Path, data: Path, before: list | None = None) -> tuple[subprocess.Popen, Target]:
+    """Starts a server in a new data directory and waits until it is ready; `before` goes before its command."""
     data.mkdir(exist_ok=True)
     log = open(data.with_suffix(".log"), "w")
     process = subprocess.Popen(
-        [binary, "server", "--data-dir", data, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True
+        [*(before or []), binary, "server", "--data-dir", data, "--listen", "127.0.0.1:0"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     url = None
     for line in process.stderr:

@@ -65,6 +65,12 @@ class Cluster:
         self.process.kill()
         self.process.wait()
 
+    def fate(self) -> str:
+        """Whether it still runs, and what it said last."""
+        code = self.process.poll()
+        said = "\n".join(self.log.read_text().splitlines()[-40:])
+        return f"{'still runs' if code is None else f'has ended with {code}'}; it said last:\n{said}"
+
     def ready(self):
         if self.process.poll() is not None:
             raise SystemExit(f"error: shoal up has ended:\n{self.log.read_text()}")
