@@ -1,6 +1,8 @@
 //! Machine code for artifacts: found in the cache, imported from a `.cwasm` file, or compiled.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use wasmtime::{Config, Engine, Module};
 use crate::cache::{About, ArtifactDigest, Cache, EngineDigest, Form, Key};
 use crate::engine::{Engines, Flavour};
 use crate::inspect::{self, inspect};
+use crate::loaded::Loaded;
 use crate::rewind;
 
 /// What the loader must know of an artifact; travels with compiled code.
@@ -55,33 +58,51 @@ impl Facts {
     }
 }
 
-/// The code of the artifact at `path`; compiles what is not in the cache, and says so. An instance may have
-/// `memory_max` of linear memory.
+/// The code of the artifact at `path`: that which another workload has, or from the cache; compiles what is not
+/// there, and says so. An instance may have `memory_max` of linear memory.
 pub(crate) fn compiled(
     path: &Path,
     memory_max: Bytes,
     engines: &Engines,
     cache: &Cache,
     progress: &dyn Progress,
-) -> Result<Compiled, Refusal> {
+) -> Result<Arc<Compiled>, Refusal> {
     if path.extension().is_some_and(|extension| extension == "cwasm") {
-        return imported(path, engines, cache);
+        return imported(path, engines, cache).map(Arc::new);
     }
-    let (bytes, facts) = read(path)?;
-    let artifact = Artifact { path, bytes: &bytes, facts: &facts, engine: engines.get(facts.flavour), cache };
-    let form = form(&facts);
+    let bytes = read(path)?;
+    let digest = ArtifactDigest::of(&bytes);
+    if let Some(compiled) = in_use(&engines.loaded, digest, memory_max) {
+        return Ok(compiled);
+    }
+    let facts = facts(path, &bytes)?;
+    let engine = engines.get(facts.flavour);
+    let artifact = Artifact { path, bytes: &bytes, digest, facts: &facts, engine, cache };
+    let mut form = form(&facts);
     let mut code = artifact.code(form, progress)?;
     if form == Form::Rewindable && !code.starts_within(memory_max) {
         // The room that a rewindable memory has beyond what it needs is too much here.
-        code = artifact.code(Form::Plain, progress)?;
+        form = Form::Plain;
+        code = artifact.code(form, progress)?;
     }
-    Ok(Compiled { facts, code })
+    Ok(engines.loaded.share(digest, form, Compiled { facts, code }))
+}
+
+/// The code that another workload of this artifact has, if it is that which this one would get.
+fn in_use(loaded: &Loaded, digest: ArtifactDigest, memory_max: Bytes) -> Option<Arc<Compiled>> {
+    match loaded.get(digest, Form::Rewindable) {
+        Some(compiled) if compiled.code.starts_within(memory_max) => Some(compiled),
+        Some(_) => loaded.get(digest, Form::Plain),
+        // What is rewound where there is room for that may have been too large for the other's memory only.
+        None => loaded.get(digest, Form::Plain).filter(|compiled| form(&compiled.facts) == Form::Plain),
+    }
 }
 
 /// An artifact that was read, and where its code goes.
 struct Artifact<'a> {
     path: &'a Path,
     bytes: &'a [u8],
+    digest: ArtifactDigest,
     facts: &'a Facts,
     engine: &'a Engine,
     cache: &'a Cache,
@@ -91,7 +112,7 @@ impl Artifact<'_> {
     /// The code of a form, from the cache or compiled now.
     fn code(&self, form: Form, progress: &dyn Progress) -> Result<Code, Refusal> {
         let Self { path, facts, engine, cache, .. } = self;
-        let key = Key::new(&ArtifactDigest::of(self.bytes), &EngineDigest::of(engine), form);
+        let key = Key::new(&self.digest, &EngineDigest::of(engine), form);
         if let Some(entry) = cache.get(&key) {
             match map(engine, facts.kind, &entry) {
                 Ok(code) => return Ok(code),
@@ -138,7 +159,8 @@ pub(crate) fn export(
     cache: &Cache,
     progress: &dyn Progress,
 ) -> Result<Vec<u8>, Refusal> {
-    let (bytes, facts) = read(path)?;
+    let bytes = read(path)?;
+    let facts = facts(path, &bytes)?;
     let cross;
     let engine = match target {
         None => engines.get(facts.flavour),
@@ -182,13 +204,19 @@ fn imported(path: &Path, engines: &Engines, cache: &Cache) -> Result<Compiled, R
     Ok(Compiled { facts, code })
 }
 
-fn read(path: &Path) -> Result<(Vec<u8>, Facts), Refusal> {
+/// The bytes of the artifact at `path`; text as the binary that it stands for.
+fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     let unreadable = |error| Refusal::new(format!("cannot read {}: {error}", path.display()));
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    let bytes = inspect::to_binary(&bytes).map_err(|refusal| about(path, refusal))?.into_owned();
-    let inspection = inspect(&bytes).map_err(|refusal| about(path, refusal))?;
-    let facts = Facts::of(inspection).map_err(|refusal| about(path, refusal))?;
-    Ok((bytes, facts))
+    let binary = inspect::to_binary(&bytes).map_err(|refusal| about(path, refusal))?;
+    Ok(match binary {
+        Cow::Borrowed(_) => bytes,
+        Cow::Owned(binary) => binary,
+    })
+}
+
+fn facts(path: &Path, bytes: &[u8]) -> Result<Facts, Refusal> {
+    inspect(bytes).and_then(Facts::of).map_err(|refusal| about(path, refusal))
 }
 
 /// Names the file in a refusal about its content.

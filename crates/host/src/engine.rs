@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shoal_runtime::Refusal;
 use wasmtime::{Config, Engine};
 
+use crate::loaded::Loaded;
 use crate::pool::PoolPlan;
 use crate::shelf::Shelves;
 use crate::ticker::Ticker;
@@ -27,6 +28,8 @@ pub(crate) struct Engines {
     plan: PoolPlan,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) shelves: Arc<Shelves>,
+    /// Code that workloads of these engines have.
+    pub(crate) loaded: Loaded,
 }
 
 impl Engines {
@@ -43,7 +46,7 @@ impl Engines {
         let shelves = Shelves::new(plan.resting_max()).map_err(|error| {
             Refusal::new(format!("cannot start the thread of resting instances: {error}"))
         })?;
-        Ok(Self { sync, asynchronous, plan, ticker, shelves })
+        Ok(Self { sync, asynchronous, plan, ticker, shelves, loaded: Loaded::default() })
     }
 
     /// What an engine of this flavour was made with.

@@ -14,6 +14,7 @@ mod inspect;
 mod limiter;
 mod linker;
 mod load;
+mod loaded;
 mod log_budget;
 pub mod machine;
 pub mod outbound;

@@ -16,7 +16,7 @@ use crate::cache::{Cache, InstallationKey};
 use crate::capability::http::{HttpContext, ProxyIndices};
 use crate::capability::{blobstore, keyvalue};
 use crate::command::{Entry, Program};
-use crate::compile::{self, Code, Facts};
+use crate::compile::{self, Code, Compiled, Facts};
 use crate::engine::Engines;
 use crate::entry;
 use crate::habit::Habit;
@@ -115,8 +115,8 @@ impl Runtime for Host {
         )?;
         check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
-        let context = Arc::new(context(spec, compiled.facts.kind)?);
-        let workload = self.link(spec, &compiled.facts, granted, context, compiled.code)?;
+        let context = Arc::new(context(spec, compiled)?);
+        let workload = self.link(spec, granted, context)?;
         progress.step(Step::Ready);
         Ok(workload)
     }
@@ -126,25 +126,25 @@ impl Host {
     fn link(
         &self,
         spec: &WorkloadSpec,
-        facts: &Facts,
         granted: Granted,
         context: Arc<Context>,
-        code: Code,
     ) -> Result<Workload, Refusal> {
+        let compiled = Arc::clone(&context.compiled);
+        let facts = &compiled.facts;
         let refuse =
             |error: wasmtime::Error| Refusal::new(format!("`{}` cannot be linked: {error:#}", spec.name));
         let engine = self.engines.get(facts.flavour).clone();
         let ticker = Arc::clone(&self.engines.ticker);
-        let component = match code {
+        let component = match &compiled.code {
             Code::Module(module) => {
-                let entry = Entry::module(&engine, &module).map_err(refuse)?;
+                let entry = Entry::module(&engine, module).map_err(refuse)?;
                 return Ok(Workload::Command(Box::new(Program::new(engine, context, ticker, entry))));
             }
             Code::Component(component) => component,
         };
         let linker = self.linkers.get(&self.engines, facts.flavour, granted).map_err(refuse)?;
-        entry::check(&spec.name, component.engine(), &component, facts.kind)?;
-        let pre: InstancePre<State> = linker.instantiate_pre(&component).map_err(refuse)?;
+        entry::check(&spec.name, component.engine(), component, facts.kind)?;
+        let pre: InstancePre<State> = linker.instantiate_pre(component).map_err(refuse)?;
         Ok(match facts.kind {
             Kind::Http(Wasi::P2) => {
                 let proxy = ProxyIndices::new(&pre).map_err(refuse)?;
@@ -158,7 +158,7 @@ impl Host {
                     shelf: self.engines.shelves.shelf(),
                     source: Source::new(
                         spec.instances,
-                        self.pagemap.as_ref().and_then(|pagemap| Rewinder::of(&component, pagemap)),
+                        self.pagemap.as_ref().and_then(|pagemap| Rewinder::of(component, pagemap)),
                     ),
                 })))
             }
@@ -180,8 +180,8 @@ impl Host {
     }
 }
 
-fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
-    let serves = matches!(kind, Kind::Http(_));
+fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>) -> Result<Context, Refusal> {
+    let serves = matches!(compiled.facts.kind, Kind::Http(_));
     let limits = if serves { &spec.limits.serving } else { &spec.limits.command }.clone();
     let own_name =
         spec.artifact.file_name().unwrap_or(spec.artifact.as_os_str()).to_string_lossy().into_owned();
@@ -195,6 +195,7 @@ fn context(spec: &WorkloadSpec, kind: Kind) -> Result<Context, Refusal> {
     let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone(), setup)?);
     Ok(Context {
         name: spec.name.clone(),
+        compiled,
         args: std::iter::once(own_name).chain(spec.args.iter().cloned()).collect(),
         http: HttpContext {
             header_list_bytes: limits.header_list.as_usize(),

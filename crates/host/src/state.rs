@@ -16,6 +16,7 @@ use crate::capability::http::{HasHttp, HttpContext, HttpView};
 use crate::capability::http_p3::HttpP3;
 use crate::capability::keyvalue::{KeyValueView, Stores};
 use crate::capability::logging::LoggingView;
+use crate::compile::Compiled;
 use crate::habit::Habit;
 use crate::limiter::Limiter;
 use crate::log_budget::LogBudget;
@@ -48,6 +49,8 @@ pub(crate) struct State {
 pub(crate) struct Context {
     /// Names the workload in logs.
     pub(crate) name: String,
+    /// What it runs, which others of the same artifact find as long as it is held.
+    pub(crate) compiled: Arc<Compiled>,
     /// Arguments of a command, its own name first.
     pub(crate) args: Vec<String>,
     /// What it may touch.

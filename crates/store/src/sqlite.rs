@@ -9,7 +9,6 @@ mod history;
 mod journal;
 mod load;
 mod schema;
-mod soon;
 mod writer;
 
 pub(crate) mod file;

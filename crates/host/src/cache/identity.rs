@@ -77,7 +77,7 @@ digest! {
 }
 
 /// What is compiled of an artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// The artifact as it is.
     Plain,

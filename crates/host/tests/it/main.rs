@@ -10,5 +10,6 @@ mod outbound;
 mod rewinding;
 mod seeds;
 mod serving;
+mod sharing;
 mod sockets;
 mod world;

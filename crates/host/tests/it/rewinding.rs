@@ -122,8 +122,8 @@ async fn every_request_gets_a_new_instance_where_that_is_asked_for() {
 async fn a_memory_limit_without_room_beyond_what_the_guest_needs_is_kept() {
     let world = World::new();
     let mut small = stateful(Instances::Rewound);
-    // Some pages more than the 17 that the guest begins with, and fewer than it has room for.
-    small.limits.serving.memory = Bytes::kib(24 * 64);
+    // A page more than the 17 that the guest begins with, and fewer than it has room for.
+    small.limits.serving.memory = Bytes::kib(18 * 64);
     let invoke = world.serve(&small);
     assert_eq!(answer(&world, &invoke, "/").await.expect("an answer"), "0 requests before this one");
     let failure = answer(&world, &invoke, "/grow?4").await.expect_err("too much");

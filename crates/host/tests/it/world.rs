@@ -19,7 +19,7 @@ use shoal_runtime::{
 pub(crate) struct World {
     pub(crate) host: Host,
     pub(crate) drain: Drain,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -35,7 +35,11 @@ impl World {
         let drain = Drain::new();
         let pool = PoolWish { slots_max: Some(slots), ..PoolWish::default() };
         let config = HostConfig { data_dir: data.path().into(), key: None, pool, drain: drain.clone() };
-        Self { host: Host::new(&config).expect("a host"), drain, _data: data }
+        Self { host: Host::new(&config).expect("a host"), drain, data }
+    }
+
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     pub(crate) fn load(&self, spec: &WorkloadSpec) -> Result<Workload, Refusal> {

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use shoal_base::soon::{self, Share};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Shared;
@@ -16,7 +17,6 @@ use super::group::Group;
 use super::journal::{Journal, meta};
 use super::load::load_leases;
 use super::schema::{COLUMNS, Change, disk, row_id};
-use super::soon::run_soon;
 use crate::limits::SLOW;
 use crate::memory::{Commit, State};
 use crate::model::check_revision;
@@ -74,7 +74,9 @@ impl Writer {
 
     /// Works until nobody is left to ask.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        run_soon();
+        if !soon::run(Share::Larger) {
+            tracing::debug!("the writer of the store stands in line for a core like everyone");
+        }
         while let Some(first) = self.wait(jobs) {
             if let Some(job) = first {
                 self.serve(job, jobs);

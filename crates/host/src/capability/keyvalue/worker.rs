@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use shoal_base::soon::{self, Share};
 use shoal_base::units::Bytes;
 use shoal_runtime::Refusal;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -158,6 +159,10 @@ impl Drop for FileStore {
 
 /// Serves the file until nobody is left to ask.
 fn serve(mut table: SqliteTable, jobs: &mpsc::Receiver<Job>, groups: &AtomicU64) {
+    // All guests of the store wait for this thread. Its share is no larger for that: it works for a tenant.
+    if !soon::run(Share::Same) {
+        tracing::debug!("the thread of a key-value store stands in line for a core like everyone");
+    }
     let mut pace = Pace::default();
     while let Ok(first) = jobs.recv() {
         let writes = gather(&mut table, first, jobs, &pace);

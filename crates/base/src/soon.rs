@@ -1,22 +1,29 @@
-//! The writer's place among the threads of the machine.
+//! The place of a thread for which many wait among the threads of the machine.
 
 use std::mem::size_of;
 
-/// How much less nice the writer is than the threads that wait for it: its share of a core is some ten times theirs.
+/// How much less nice a thread with a larger share is: its share of a core is some ten times that of others.
 const LESS_NICE: i32 = 10;
 /// What it runs for at a time, in nanoseconds; the least that Linux takes.
 const SLICE_NANOSECONDS: u64 = 100_000;
 
-/// Has this thread run as soon as it can. All who write wait for it, and it computes for some tens of microseconds between two
-/// calls of the disk; on a machine whose cores are busy it would stand in line for milliseconds each time.
+/// How much of a core a thread gets where there is not enough for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// As much as every other.
+    Same,
+    /// Some ten times that of others, where this process may ask for it (`CAP_SYS_NICE`).
+    Larger,
+}
+
+/// Has this thread run as soon as it can; false: it stands in line for a core like everyone.
 ///
-/// Since Linux 6.12 a thread that asks for short slices goes before those with longer ones; being less nice takes a right
-/// (`CAP_SYS_NICE`), and is left out without it.
-pub(super) fn run_soon() {
+/// For a thread that many wait for, and that computes for some tens of microseconds between two calls of the disk: on a
+/// machine whose cores are busy it would stand in line for milliseconds each time. Since Linux 6.12 a thread that asks for
+/// short slices goes before those with longer ones.
+pub fn run(share: Share) -> bool {
     let nice = rustix::process::nice(0).unwrap_or_default();
-    if !ask(nice - LESS_NICE) && !ask(nice) {
-        tracing::debug!("the writer of the store stands in line for a core like everyone");
-    }
+    (share == Share::Larger && ask(nice - LESS_NICE)) || ask(nice)
 }
 
 /// Sets how nice this thread is and its slice; whether that was granted.
@@ -55,13 +62,15 @@ mod tests {
     }
 
     #[test]
-    fn the_writer_goes_before_others_as_far_as_it_may() {
+    fn a_thread_goes_before_others_as_far_as_it_may() {
         let (nice, usual) = asked();
-        run_soon();
-        let (then, slice) = asked();
-        assert!([nice, (nice - LESS_NICE).max(-20)].contains(&then), "{nice} {then}");
         // Kernels before 6.12 know no slices.
-        let knows_slices = usual != 0;
-        assert_eq!(slice, if knows_slices { SLICE_NANOSECONDS } else { 0 });
+        let short = if usual == 0 { 0 } else { SLICE_NANOSECONDS };
+        assert!(run(Share::Same));
+        assert_eq!(asked(), (nice, short));
+        assert!(run(Share::Larger));
+        let (less, slice) = asked();
+        assert!([nice, (nice - LESS_NICE).max(-20)].contains(&less), "{nice} {less}");
+        assert_eq!(slice, short);
     }
 }
