@@ -2,7 +2,7 @@
 //!
 //! One task for each controller. It plans for one key at a time, on a world that holds all it wrote before. Its writes
 //! are tasks of their own, so that every core works on them while the disk has those before. What people are told goes
-//! its own way beside, so that no plan waits for it.
+//! its own way beside and after, so that no plan waits for it.
 
 mod flight;
 mod recorder;
@@ -18,10 +18,11 @@ use shoal_api::{GroupVersionKind, Status};
 use shoal_base::backoff::Backoff;
 use shoal_control::plan::{Controller, Event, Interest, Key, Plan, Watched, is_stale};
 use shoal_control::snapshot::Snapshot;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use self::recorder::Told;
 use crate::api::Api;
 use crate::changes::{Change, Kinds, News};
 use crate::execute::Executor;
@@ -48,19 +49,25 @@ struct Queue {
 /// Runs one controller until the drain begins.
 pub(crate) async fn run(api: Arc<Api>, controller: Arc<dyn Controller>) {
     let (events, told) = mpsc::channel(recorder::EVENTS_QUEUED_MAX);
+    let (rests, resting) = watch::channel(true);
     let teller = Executor::new(api.clone(), controller.name(), controller.manager());
     let mut recording = JoinSet::new();
-    recording.spawn(recorder::run(api.clone(), teller.telling_as(controller.component()), told));
-    work(api, controller, events).await;
+    recording.spawn(recorder::run(api.clone(), teller.telling_as(controller.component()), told, resting));
+    work(api, controller, events, rests).await;
     recording.join_all().await;
 }
 
-/// Plans and writes.
-async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Sender<Event>) {
+/// Plans and writes. `rests`: whether nothing waits to be planned for.
+async fn work(
+    api: Arc<Api>,
+    controller: Arc<dyn Controller>,
+    events: mpsc::Sender<Told>,
+    rests: watch::Sender<bool>,
+) {
     let interests = controller.interests();
     let mut changes = api.world.changes(kinds(&interests));
     let writer = Executor::new(api.clone(), controller.name(), controller.manager());
-    let hands = Hands { writer: Arc::new(writer), events };
+    let hands = Hands { api: api.clone(), writer: Arc::new(writer), events };
     let mut queue = Queue::default();
     let ears = Ears { name: controller.name(), metrics: &api.metrics, interests: &interests };
     let hear = |news: News, queue: &mut Queue| match news {
@@ -75,7 +82,9 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
     };
     hear(News::Missed, &mut queue);
     while !api.drain.has_begun() {
-        if let Some(key) = queue.take(Instant::now()) {
+        let due = queue.take(Instant::now());
+        rests.send_if_modified(|rests| std::mem::replace(rests, due.is_none()) != due.is_none());
+        if let Some(key) = due {
             let outcome = caught(&api, controller.as_ref(), &hands, &key).await;
             queue.settle(&key, &outcome, api.timestamp().as_microsecond());
             // What changed meanwhile is taken in without waiting.
@@ -98,14 +107,15 @@ async fn work(api: Arc<Api>, controller: Arc<dyn Controller>, events: mpsc::Send
 
 /// What a plan is carried out with.
 struct Hands {
+    api: Arc<Api>,
     writer: Arc<Executor>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<Told>,
 }
 
 impl Hands {
     /// Tells people something. Where more is told than can be written, it is lost: objects have the truth.
     fn tell(&self, event: Event) {
-        if let Err(lost) = self.events.try_send(event) {
+        if let Err(lost) = self.events.try_send(Told::now(&self.api, event)) {
             tracing::debug!(%lost, "an event is lost");
         }
     }

@@ -10,7 +10,8 @@ use crate::world::{World, get, spec};
 /// Mappings of compiled code from this data directory in this process.
 fn mapped(data: &Path) -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux says it");
-    let is_code = |line: &&str| line.contains(" r-xp ") && line.contains(data.to_str().expect("a plain path"));
+    let is_code =
+        |line: &&str| line.contains(" r-xp ") && line.contains(data.to_str().expect("a plain path"));
     maps.lines().filter(is_code).count()
 }
 

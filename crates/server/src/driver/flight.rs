@@ -131,7 +131,8 @@ mod tests {
         let running = server(&dir, &drain).await;
         let api = running.api.clone();
         let (events, mut told) = mpsc::channel(1000);
-        let hands = Hands { writer: Arc::new(Executor::new(api.clone(), "test", "test")), events };
+        let hands =
+            Hands { api: api.clone(), writer: Arc::new(Executor::new(api.clone(), "test", "test")), events };
         let names = |of: &shoal_api::GroupVersionKind| -> Vec<String> {
             let objects = api.world.view().list(of, Some("default"));
             objects.iter().map(|object| shoal_api::object::name(object).to_owned()).collect()
@@ -147,7 +148,7 @@ mod tests {
         catch_up(&api).await;
         assert_eq!(names(&CONFIG_MAP).len(), count);
         for at in 0..count {
-            let told = told.try_recv().expect("each is told of");
+            let told = told.try_recv().expect("each is told of").event;
             assert!(told.message.ends_with(" is made"), "{at}: {}", told.message);
         }
         let all = api.world.view().list(&CONFIG_MAP, Some("default"));
@@ -166,7 +167,7 @@ mod tests {
         catch_up(&api).await;
         assert!(names(&CONFIG_MAP).contains(&"good".to_owned()));
         assert!(!names(&SECRET).contains(&"never".to_owned()));
-        assert_eq!(told.try_recv().expect("of the neighbour").message, "good is made");
+        assert_eq!(told.try_recv().expect("of the neighbour").event.message, "good is made");
         assert!(told.try_recv().is_err(), "of nothing else");
         assert_eq!(drain.finish(SOON).await, Drained::Clean);
         running.ended().await;
