@@ -106,9 +106,15 @@ fn certificates(serve: &ServeRequest) -> Result<Option<Arc<Certificates>>, Exit>
         Some(Tls::Files { cert, key }) => Certificates::from_files(cert, key),
         Some(Tls::SelfSigned) => Certificates::self_signed(&serve.listen),
     };
-    certificates
-        .map(|certificates| Some(Arc::new(certificates)))
-        .map_err(|error| Exit::error(exit::NO_INPUT, shoal_base::error_chain::chain(&error).to_string()))
+    certificates.map(|certificates| Some(Arc::new(certificates))).map_err(|error| {
+        let exit = Exit::error(exit::NO_INPUT, shoal_base::error_chain::chain(&error).to_string());
+        match serve.tls {
+            Some(Tls::Files { .. }) => {
+                exit.hint("give PEM files: --tls-cert the chain, --tls-key its private key, not encrypted")
+            }
+            Some(Tls::SelfSigned) | None => exit,
+        }
+    })
 }
 
 /// Says where it serves; the first line is for scripts, too.

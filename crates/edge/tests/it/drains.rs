@@ -108,7 +108,7 @@ fn what_is_not_done_at_the_deadline_is_stopped_and_counted() {
 #[test]
 fn a_call_that_never_returns_does_not_keep_the_edge() {
     let entered = Arc::new(AtomicBool::new(false));
-    let (keep_waiting, waits) = std::sync::mpsc::channel::<()>();
+    let (keep_waiting, waits) = std::sync::mpsc::sync_channel::<()>(1);
     let waits = Arc::new(std::sync::Mutex::new(waits));
     let seen = entered.clone();
     let workload = FakeInvoke::new(move |_, _| {
