@@ -52,6 +52,8 @@ pub fn grants(bytes: &[u8]) {
                 "{text:?}: {grant:?}"
             );
             assert!(grant.writable || text.ends_with(":ro"), "{text:?}: {grant:?}");
+            let is_plain = |name: &str| !name.contains(':') && name != "." && name != "..";
+            assert!(grant.guest.split('/').all(is_plain), "{text:?}: {grant:?}");
         }
         Err(error) => assert!(error.to_string().contains(text)),
     }

@@ -129,6 +129,17 @@ pub enum Color {
 }
 
 impl Color {
+    /// What the words say, whatever else is wrong with them.
+    fn typed_in(arguments: &[OsString]) -> Self {
+        let mut words = arguments.iter().map_while(|word| word.to_str().filter(|word| *word != "--"));
+        let mut color = Self::default();
+        while let Some(word) = words.next() {
+            let value = if word == "--color" { words.next() } else { word.strip_prefix("--color=") };
+            color = value.and_then(|value| Self::from_str(value, false).ok()).unwrap_or(color);
+        }
+        color
+    }
+
     /// Makes it hold for everything that this process prints.
     pub fn apply(self) {
         let choice = match self {
@@ -162,6 +173,9 @@ use version::VersionRequest;
 /// # Errors
 /// An [`Exit`] when there is nothing to do: help was asked for, or something is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Before anything is found wrong: that, too, is said in the colours that were asked for.
+    Color::typed_in(&arguments).apply();
     parse_in(arguments, &Surroundings::of_process())
 }
 
@@ -176,8 +190,12 @@ pub fn parse_in(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let typed = Typed::try_parse_from(&arguments)
         .map_err(|error| usage::exit(&error, verb_in(&arguments).as_deref()))?;
+    let data_dir = match around.choose_data_dir(typed.common.data_dir) {
+        Err(_) if typed.verb.keeps_nothing() => PathBuf::new(),
+        chosen => chosen?,
+    };
     let common = Common {
-        data_dir: around.choose_data_dir(typed.common.data_dir)?,
+        data_dir,
         key: typed.common.key,
         log: typed.common.log.or_else(|| around.log.clone()),
         color: typed.common.color,
@@ -284,6 +302,13 @@ enum Verb {
     Version(version::TypedVersion),
     Completions(completions::TypedCompletions),
     Man(man::TypedMan),
+}
+
+impl Verb {
+    /// Whether it does without a data directory, and so in surroundings that name none.
+    fn keeps_nothing(&self) -> bool {
+        matches!(self, Self::Inspect(_) | Self::Version(_) | Self::Completions(_) | Self::Man(_))
+    }
 }
 
 #[cfg(test)]

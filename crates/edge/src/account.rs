@@ -12,7 +12,7 @@ use crate::admit::Refusal;
 use crate::connection::Connection;
 use crate::metrics::{CLIENT_CLOSED, Timing};
 use crate::otlp::{self, Begun, Span};
-use crate::request_body::BodyWatch;
+use crate::request_body::{BodyWatch, Trouble};
 
 /// The context of one request in the edge. Dropping it closes the account: so no request goes uncounted, in
 /// whatever way it ends.
@@ -96,6 +96,11 @@ impl Ticket {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
             None => head.headers.get(HOST).cloned(),
         };
+    }
+
+    /// What is wrong with the body of the request.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.body.as_ref().and_then(|body| body.trouble())
     }
 
     fn timing(&self, now: Instant) -> Timing {

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use shoal_base::drain::Drain;
 use shoal_runtime::Body;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -92,11 +93,7 @@ impl Admin {
 }
 
 /// Answers until told to stop.
-pub(crate) fn serve(socket: TcpListener, admin: Admin, stop: &CancellationToken) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a thread with sockets can have a runtime: both need file descriptors only");
+pub(crate) fn serve(runtime: &Runtime, socket: TcpListener, admin: Admin, stop: &CancellationToken) {
     let admin = Arc::new(admin);
     runtime.block_on(async {
         let listener = match tokio::net::TcpListener::from_std(socket) {

@@ -6,6 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use shoal_base::drain::{Drain, Drained};
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -97,10 +98,11 @@ impl Edge {
     /// longer; what runs then is stopped. Blocks. Holds a guard of the drain meanwhile.
     ///
     /// # Errors
-    /// When a thread cannot be started; those that were are drained.
+    /// When a thread or its runtime cannot be had; threads that were started are drained.
     pub fn serve(self, routes: &Routes, drain: &Drain) -> Result<Served, Error> {
         let _working = drain.guard();
         let threads = self.config.thread_count();
+        let mut runtimes = (0..threads).map(|_| runtime()).collect::<Result<Vec<_>, Error>>()?;
         let metrics: Vec<Arc<Metrics>> = std::iter::repeat_with(Arc::default).take(threads).collect();
         let (sink, log_thread) = match access_log::open(self.config.access_log) {
             None => (None, None),
@@ -112,8 +114,8 @@ impl Edge {
             None => (None, None),
             Some(traces) => {
                 let (source, exporter) = otlp::open(traces, &delivery);
-                let all_served = all_served.clone();
-                (Some(source), Some(start("edge-otlp".into(), move || exporter.run(&all_served))?))
+                let (runtime, all_served) = (runtime()?, all_served.clone());
+                (Some(source), Some(start("edge-otlp".into(), move || exporter.run(runtime, &all_served))?))
             }
         };
         let admin_thread = match self.admin {
@@ -121,8 +123,8 @@ impl Edge {
             Some((_, socket)) => {
                 let counted = (metrics.clone(), routes.clone());
                 let admin = Admin::new(counted, delivery, self.config.more_metrics, drain.clone());
-                let all_served = all_served.clone();
-                Some(start("edge-admin".into(), move || admin::serve(socket, admin, &all_served))?)
+                let (runtime, all_served) = (runtime()?, all_served.clone());
+                Some(start("edge-admin".into(), move || admin::serve(&runtime, socket, admin, &all_served))?)
             }
         };
         let doors = (self.sockets, self.more_doors, self.peers);
@@ -130,9 +132,9 @@ impl Edge {
         // Log and traces end when the last thread that writes to them does.
         drop((sink, source));
         let mut serving = Vec::new();
-        for (index, plan) in plans.into_iter().enumerate() {
+        for (index, (plan, runtime)) in plans.into_iter().zip(runtimes.drain(..)).enumerate() {
             let (thread_drain, deadline) = (drain.clone(), self.config.drain_deadline);
-            match start(format!("edge-{index}"), move || run(plan, &thread_drain, deadline)) {
+            match start(format!("edge-{index}"), move || run(runtime, plan, &thread_drain, deadline)) {
                 Ok(thread) => serving.push(thread),
                 Err(error) => {
                     drain.begin();
@@ -151,6 +153,10 @@ impl Edge {
         Ok(Served { requests, drained })
     }
 }
+
+/// How long calls to the system may go on that nobody waits for any more, such as the write of a file for a request that
+/// was stopped. Some never end (a pipe that nobody writes to, a file system whose server is gone), and must not keep the process.
+const CALLS_AFTER_DRAIN: Duration = Duration::from_secs(1);
 
 /// What one thread serves.
 struct Plan {
@@ -190,15 +196,11 @@ fn plan(
 }
 
 /// One serving thread, from its first connection to its last. Returns the requests that it had to stop.
-fn run(plan: Plan, drain: &Drain, deadline: Duration) -> usize {
+fn run(runtime: Runtime, plan: Plan, drain: &Drain, deadline: Duration) -> usize {
     // Should this thread end by a panic, the others must not carry on as if nothing were missing.
     let _end_of_one_is_end_of_all = BeginOnDrop(drain.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a thread with sockets can have a runtime: both need file descriptors only");
     let worker = Arc::new(plan.worker);
-    runtime.block_on(async {
+    let left = runtime.block_on(async {
         let tracker = TaskTracker::new();
         let doors: Vec<_> = plan
             .doors
@@ -224,7 +226,9 @@ fn run(plan: Plan, drain: &Drain, deadline: Duration) -> usize {
             worker.metrics.aborted.add(left);
         }
         usize::try_from(left).unwrap_or(usize::MAX)
-    })
+    });
+    runtime.shutdown_timeout(CALLS_AFTER_DRAIN);
+    left
 }
 
 /// Hands lines to the log that wait for more to come.
@@ -255,6 +259,14 @@ async fn open_door(door: Door, worker: Arc<Worker>, tracker: TaskTracker) {
     if let Err(error) = accept(door, worker, tracker).await {
         tracing::error!(%error, "a listening socket failed; this thread no longer accepts from it");
     }
+}
+
+/// A runtime for one thread, made before any thread starts: it takes descriptors, which may be used up.
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Runtime { source })
 }
 
 fn start<R: Send + 'static>(

@@ -35,6 +35,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What a thread needs beside its sockets could not be had.
+    #[error("cannot prepare the serving threads")]
+    Runtime {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -51,7 +58,35 @@ impl Error {
                     address.port()
                 ))
             }
-            Self::Config(_) | Self::Listen { .. } | Self::Thread { .. } => None,
+            Self::Listen { source, .. } | Self::Runtime { source } if no_descriptors(source) => Some(
+                "too many files are open: raise the limit (`ulimit -n 65536`), or serve with fewer --threads"
+                    .into(),
+            ),
+            Self::Config(_) | Self::Listen { .. } | Self::Thread { .. } | Self::Runtime { .. } => None,
         }
+    }
+}
+
+/// Whether the process or the machine has no descriptor left.
+fn no_descriptors(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_no_descriptors_left_is_told_how_to_get_more() {
+        for code in [23, 24] {
+            let source = || io::Error::from_raw_os_error(code);
+            let address = SocketAddr::from(([127, 0, 0, 1], 80));
+            for error in [Error::Runtime { source: source() }, Error::Listen { address, source: source() }] {
+                assert!(error.hint().is_some_and(|hint| hint.contains("ulimit -n")), "{error:?}");
+            }
+        }
+        assert_eq!(Error::Runtime { source: io::Error::from_raw_os_error(12) }.hint(), None);
     }
 }

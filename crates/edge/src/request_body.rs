@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use shoal_runtime::BodyError;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use crate::admit::Refusal;
 use crate::connection::{Connection, Ending, Protocol};
+use crate::limits::Limit;
 
 /// Streams what the client sends. When it goes wrong the guest gets an error, and the request is refused
 /// over its head if the response has not begun.
@@ -46,6 +48,18 @@ pub(crate) enum Trouble {
     Stalled,
     Malformed,
     Disconnected,
+}
+
+impl Trouble {
+    /// A body that cannot be read to its end spoils the request, whatever the guest would make of it.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::TooLarge => Refusal::Limit(Limit::RequestBody),
+            Self::Stalled => Refusal::Limit(Limit::BodyStall),
+            Self::Malformed => Refusal::Malformed("its body is not framed as it should be"),
+            Self::Disconnected => Refusal::Malformed("its body broke off"),
+        }
+    }
 }
 
 impl RequestBody {

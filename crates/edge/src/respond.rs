@@ -17,6 +17,7 @@ use shoal_runtime::{Answer, Body, BodyError, Failure, FailureKind};
 use crate::account::{Outcome, Ticket};
 use crate::admit::Refusal;
 use crate::connection::{Ending, Protocol};
+use crate::request_body::Trouble;
 
 /// The body of a response; keeps the account of its request open until it ends.
 pub(crate) struct ResponseBody {
@@ -181,10 +182,13 @@ impl http_body::Body for ResponseBody {
             }
             Some(Err(error)) => {
                 me.is_broken = true;
-                me.ticket.outcome = match error {
-                    BodyError::Failed(failure) => Outcome::Failed(failure.kind),
-                    BodyError::TooLarge { .. } => Outcome::Failed(FailureKind::ResponseTooLarge),
-                    BodyError::Disconnected(_) | BodyError::Stalled => Outcome::Cancelled,
+                me.ticket.outcome = match (me.ticket.trouble(), error) {
+                    // A guest that was sending the body back cannot but break off as well.
+                    (Some(Trouble::Disconnected), _) => Outcome::Cancelled,
+                    (Some(trouble), _) => Outcome::Refused(trouble.refusal()),
+                    (None, BodyError::Failed(failure)) => Outcome::Failed(failure.kind),
+                    (None, BodyError::TooLarge { .. }) => Outcome::Failed(FailureKind::ResponseTooLarge),
+                    (None, BodyError::Disconnected(_) | BodyError::Stalled) => Outcome::Cancelled,
                 };
                 me.ticket.connection.end_with(Ending::Reset);
             }

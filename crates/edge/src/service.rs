@@ -20,7 +20,7 @@ use crate::account::Ticket;
 use crate::admit::{self, Refusal};
 use crate::connection::{Connection, Ending, Protocol};
 use crate::limits::Limit;
-use crate::request_body::{BodyWatch, RequestBody, Trouble};
+use crate::request_body::{BodyWatch, RequestBody};
 use crate::respond::{self, ResponseBody};
 use crate::routes::{Found, Table};
 
@@ -188,7 +188,7 @@ impl Future for Respond {
         let mut answer = me.state.poll(cx);
         // Whatever the workload makes of a body that went wrong, the request is refused.
         if let Some(trouble) = body.and_then(|body| body.trouble()) {
-            answer = Poll::Ready(Err(refusal_of(trouble)));
+            answer = Poll::Ready(Err(trouble.refusal()));
         }
         let answer = ready!(answer);
         let ticket = me.ticket.take().expect("a response is not polled after it is ready");
@@ -197,15 +197,5 @@ impl Future for Respond {
             Ok(Ok(answer)) => respond::answer(answer, ticket),
             Ok(Err(_panic)) => respond::panicked(ticket),
         }))
-    }
-}
-
-/// A body that cannot be read to its end spoils the request, whatever the guest would make of it.
-fn refusal_of(trouble: Trouble) -> Refusal {
-    match trouble {
-        Trouble::TooLarge => Refusal::Limit(Limit::RequestBody),
-        Trouble::Stalled => Refusal::Limit(Limit::BodyStall),
-        Trouble::Malformed => Refusal::Malformed("its body is not framed as it should be"),
-        Trouble::Disconnected => Refusal::Malformed("its body broke off"),
     }
 }

@@ -181,6 +181,11 @@ pub(crate) fn export(
 
 fn cross_engine(mut config: Config, target: &str) -> Result<Engine, Refusal> {
     let known = "x86_64-unknown-linux-gnu and aarch64-unknown-linux-gnu";
+    // The engine compiles for others, too, where nothing would load it.
+    if !target.contains("-linux") {
+        let what = format!("cannot compile for `{target}`: Shoal runs on Linux");
+        return Err(Refusal::new(what).hint(format!("known targets are {known}")));
+    }
     let refuse = |error: wasmtime::Error| {
         Refusal::new(format!("cannot compile for `{target}`: {error:#}"))
             .hint(format!("known targets are {known}"))

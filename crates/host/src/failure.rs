@@ -101,7 +101,8 @@ fn backtrace(error: &Error) -> String {
         .iter()
         .take(FRAMES_MAX)
         .map(|frame| match frame.func_name() {
-            Some(name) => shown_to(name, FUNCTION_CHARS_MAX),
+            // Without the hash that Rust puts behind a name.
+            Some(name) => shown_to(&format!("{:#}", rustc_demangle::demangle(name)), FUNCTION_CHARS_MAX),
             None => format!("<function {}>", frame.func_index()),
         })
         .collect();

@@ -66,6 +66,11 @@ pub enum GrantError {
     /// A directory grant is not `HOST:GUEST[:ro]`.
     #[error("`{0}` is not HOST:GUEST or HOST:GUEST:ro with an absolute GUEST path")]
     Dir(String),
+    /// The guest's path of a directory grant is not a plain one.
+    #[error(
+        "`{0}` names a path of the guest with `:`, `.` or `..` in it; give HOST:/DIR, with `:ro` behind it for reading only"
+    )]
+    GuestPath(String),
     /// A store grant is not `NAME` or `NAME=PATH`.
     #[error("`{0}` is not NAME (kept in memory) or NAME=PATH")]
     Store(String),
@@ -84,7 +89,12 @@ impl FromStr for DirGrant {
         if host.is_empty() || !guest.starts_with('/') {
             return Err(GrantError::Dir(text.into()));
         }
-        Ok(Self { host: host.into(), guest: guest.into(), writable })
+        // A guest looks names up as text: what is written in two ways would be found in one of them only.
+        if guest.contains(':') || guest.split('/').any(|name| matches!(name, "." | "..")) {
+            return Err(GrantError::GuestPath(text.into()));
+        }
+        let names = guest.split('/').filter(|name| !name.is_empty()).collect::<Vec<_>>();
+        Ok(Self { host: host.into(), guest: format!("/{}", names.join("/")), writable })
     }
 }
 
@@ -122,6 +132,19 @@ mod tests {
         assert_eq!(dir("."), Ok(DirGrant { host: ".".into(), guest: "/".into(), writable: true }));
         assert_eq!(dir("data:relative"), Err(GrantError::Dir("data:relative".into())));
         assert_eq!(dir(":/data"), Err(GrantError::Dir(":/data".into())));
+    }
+
+    #[test]
+    fn the_path_of_the_guest_is_a_plain_one() {
+        let guest = |text: &str| text.parse::<DirGrant>().map(|grant| grant.guest);
+        assert_eq!(guest("data:/d/"), Ok("/d".into()), "a guest asks for /d");
+        assert_eq!(guest("data://a//b"), Ok("/a/b".into()));
+        assert_eq!(guest("data:/:ro"), Ok("/".into()));
+        assert_eq!(guest("data:/...d"), Ok("/...d".into()));
+        // A slip of the pen must not give the right to write.
+        for slip in ["d:/d:r", "d:/d:RO", "d:/d:ro:ro", "d:/d/../e", "d:/./d"] {
+            assert_eq!(guest(slip), Err(GrantError::GuestPath(slip.into())));
+        }
     }
 
     #[test]

@@ -68,9 +68,13 @@ impl FromStr for OutboundPattern {
             });
         }
         let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+        let scheme = scheme.to_ascii_lowercase();
+        if !["*", "http", "https", "tcp", "udp"].contains(&scheme.as_str()) {
+            return Err(PatternError::Scheme(text.into()));
+        }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(rest);
-        let port = match (port, scheme) {
+        let port = match (port, scheme.as_str()) {
             (Some("*"), _) => PortPattern::Any,
             (Some(number), _) => {
                 PortPattern::Only(number.parse().map_err(|_| PatternError::Port(text.into()))?)
@@ -80,11 +84,7 @@ impl FromStr for OutboundPattern {
             (None, "*") => PortPattern::Any,
             (None, _) => return Err(PatternError::Port(text.into())),
         };
-        let scheme = match scheme {
-            "*" => SchemePattern::Any,
-            "http" | "https" | "tcp" | "udp" => SchemePattern::Only(scheme.into()),
-            _ => return Err(PatternError::Scheme(text.into())),
-        };
+        let scheme = if scheme == "*" { SchemePattern::Any } else { SchemePattern::Only(scheme) };
         let host = parse_host(host).ok_or_else(|| PatternError::Host(text.into()))?;
         Ok(Self { scheme, host, port })
     }
@@ -154,7 +154,18 @@ fn is_name(host: &str) -> bool {
             && l.len() <= 63
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    host.len() <= 253 && host.split('.').all(label)
+    host.len() <= 253 && host.split('.').all(label) && !is_number(host)
+}
+
+/// Whether the name is an address in an old way of writing, which some programs take for one: `127.1`, `0x7f000001`.
+/// No name ends in a number.
+fn is_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        None => last.bytes().all(|digit| digit.is_ascii_digit()),
+    }
 }
 
 /// Everything a guest may connect to. Empty: nothing.
@@ -308,15 +319,25 @@ mod tests {
     #[test]
     fn bad_patterns_say_what_is_wrong() {
         for (typed, wrong) in [
-            ("ftp://example.com", PatternError::Port("ftp://example.com".into())),
+            ("ftp://example.com", PatternError::Scheme("ftp://example.com".into())),
             ("ftp://example.com:21", PatternError::Scheme("ftp://example.com:21".into())),
             ("tcp://example.com", PatternError::Port("tcp://example.com".into())),
             ("https://exa mple.com", PatternError::Host("https://exa mple.com".into())),
             ("https://:443", PatternError::Host("https://:443".into())),
+            // An old way to write 127.0.0.1: it would be looked up as a name, and never match.
+            ("http://127.1", PatternError::Host("http://127.1".into())),
+            ("http://2130706433", PatternError::Host("http://2130706433".into())),
+            ("http://0x7f.0X1", PatternError::Host("http://0x7f.0X1".into())),
             ("https://a.com:99999", PatternError::Port("https://a.com:99999".into())),
         ] {
             assert_eq!(typed.parse::<OutboundPattern>(), Err(wrong), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_scheme_is_the_same_in_capitals() {
+        assert_eq!("TCP://127.0.0.1:1".parse::<OutboundPattern>(), "tcp://127.0.0.1:1".parse());
+        assert!("https://a.x0x1".parse::<OutboundPattern>().is_ok(), "a name with digits");
     }
 
     #[test]

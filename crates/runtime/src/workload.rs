@@ -87,12 +87,20 @@ pub struct Refusal {
     pub what: String,
     /// The way out.
     pub hint: Option<String>,
+    /// Whether nothing is wrong with the artifact, but what it was granted is not to be had.
+    pub unavailable: bool,
 }
 
 impl Refusal {
     /// A refusal without a hint.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: None }
+        Self { what: what.into(), hint: None, unavailable: false }
+    }
+
+    /// A refusal of an artifact that may be as it should: a store that it was granted cannot be opened.
+    #[must_use]
+    pub fn unavailable(self) -> Self {
+        Self { unavailable: true, ..self }
     }
 
     /// Adds the way out.

@@ -3,13 +3,14 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shoal_base::drain::Drain;
 use shoal_cli::progress::CompileProgress;
 use shoal_cli::render::{self, version::Versions};
 use shoal_cli::{
-    Common, CompileRequest, DoctorRequest, Document, Exit, InspectOutput, InspectRequest, RunRequest,
-    VersionRequest, exit,
+    AccessLog, Common, CompileRequest, DoctorRequest, Document, Exit, InspectOutput, InspectRequest,
+    RunRequest, VersionRequest, exit,
 };
 use shoal_host::pool::PoolWish;
 use shoal_host::{Host, HostConfig};
@@ -26,7 +27,27 @@ pub(crate) fn run(common: &Common, request: &RunRequest) -> Result<u8, Exit> {
     let host = host(common, wish(&request.spec), &drain)?;
     match load(&host, &request.spec)? {
         Workload::Http(invoke) => serve::run(host, request, invoke, &drain),
-        Workload::Command(command) => run_command(command),
+        Workload::Command(command) => {
+            say_idle_flags(request);
+            run_command(command)
+        }
+    }
+}
+
+/// Says which of the flags mean nothing to a command: who gave them took it for something that serves.
+fn say_idle_flags(request: &RunRequest) {
+    let (serve, edge) = (&request.serve, &request.serve.edge);
+    let given = [
+        ("--watch", request.watch),
+        ("--admin", edge.admin.is_some()),
+        ("--access-log", edge.access_log != AccessLog::Off),
+        ("--otlp", edge.traces.is_some()),
+        ("--tls-cert, --tls-key or --tls-self-signed", serve.tls.is_some()),
+    ];
+    for (flag, _) in given.iter().filter(|(_, is_given)| *is_given) {
+        let what =
+            format!("`{}` is a command, which runs to its end: {flag} has no effect", request.spec.name);
+        let _ = anstream::stderr().write_all(render::error::warning(&what, None).as_bytes());
     }
 }
 
@@ -63,12 +84,20 @@ fn wish(spec: &WorkloadSpec) -> PoolWish {
 /// Loads a workload, showing a compile that takes long.
 pub(crate) fn load(host: &Host, spec: &WorkloadSpec) -> Result<Workload, Exit> {
     let progress = CompileProgress::new(&spec.name, std::io::stderr().is_terminal());
-    host.load(spec, &progress).map_err(|refusal| refused(exit::BAD_ARTIFACT, &refusal))
+    host.load(spec, &progress).map_err(|refusal| {
+        refused(if refusal.unavailable { exit::UNAVAILABLE } else { exit::BAD_ARTIFACT }, &refusal)
+    })
 }
 
+/// How long the call in which a command was stopped may go on. Some never return, such as the open of a pipe that nobody
+/// writes to.
+const CALLS_AFTER_END: Duration = Duration::from_secs(1);
+
 fn run_command(command: Box<dyn Command>) -> Result<u8, Exit> {
-    let exit = process::runtime()?.block_on(command.run(Arc::default()));
+    let runtime = process::runtime()?;
+    let exit = runtime.block_on(command.run(Arc::default()));
     if let CommandExit::Failed(failure) = &exit {
+        runtime.shutdown_timeout(CALLS_AFTER_END);
         return Err(Exit::error(exit::of_command(&exit), &failure.reason));
     }
     Ok(exit::of_command(&exit))
@@ -89,7 +118,7 @@ pub(crate) fn inspect(request: &InspectRequest) -> Result<u8, Exit> {
         InspectOutput::Wit => shoal_host::wit(&bytes).map_err(refuse)?,
         InspectOutput::Wat => shoal_host::wat(&bytes).map_err(refuse)?,
     };
-    Ok(print(&text))
+    print(&text).map(|()| exit::OK)
 }
 
 /// Compiles an artifact into a `.cwasm` file.
@@ -109,7 +138,7 @@ pub(crate) fn doctor(common: &Common, request: &DoctorRequest) -> Result<u8, Exi
     let report = shoal_host::doctor(&common.data_dir, &PoolWish::default());
     let text =
         if request.json { render::doctor::doctor_json(&report) } else { render::doctor::doctor(&report) };
-    print(&text);
+    print(&text)?;
     Ok(exit::of_report(report.verdict()))
 }
 
@@ -125,7 +154,7 @@ pub(crate) fn version(request: &VersionRequest) -> Result<u8, Exit> {
     } else {
         render::version::version(&versions)
     };
-    Ok(print(&text))
+    print(&text).map(|()| exit::OK)
 }
 
 /// Writes completions or manual pages.
@@ -150,7 +179,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Exit> {
 }
 
 /// Prints data. A reader that has gone away (`| head`) is no error.
-fn print(text: &str) -> u8 {
-    let _ = anstream::stdout().write_all(text.as_bytes());
-    exit::OK
+fn print(text: &str) -> Result<(), Exit> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Exit::error(exit::UNAVAILABLE, format!("cannot write standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -32,7 +32,6 @@ fn main() -> ExitCode {
 /// Does what was asked; the number is the exit code.
 fn execute(invocation: Invocation) -> Result<u8, Exit> {
     let Invocation { common, request } = invocation;
-    common.color.apply();
     process::log(&common, &request)?;
     match request {
         Request::Run(request) => commands::run(&common, &request),

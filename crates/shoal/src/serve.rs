@@ -1,7 +1,7 @@
 //! `shoal run` of an artifact that answers requests: an edge with one route, until a signal ends it.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -106,9 +106,15 @@ fn certificates(serve: &ServeRequest) -> Result<Option<Arc<Certificates>>, Exit>
         Some(Tls::Files { cert, key }) => Certificates::from_files(cert, key),
         Some(Tls::SelfSigned) => Certificates::self_signed(&serve.listen),
     };
-    certificates
-        .map(|certificates| Some(Arc::new(certificates)))
-        .map_err(|error| Exit::error(exit::NO_INPUT, shoal_base::error_chain::chain(&error).to_string()))
+    certificates.map(|certificates| Some(Arc::new(certificates))).map_err(|error| {
+        let exit = Exit::error(exit::NO_INPUT, shoal_base::error_chain::chain(&error).to_string());
+        match serve.tls {
+            Some(Tls::Files { .. }) => {
+                exit.hint("give PEM files: --tls-cert the chain, --tls-key its private key, not encrypted")
+            }
+            Some(Tls::SelfSigned) | None => exit,
+        }
+    })
 }
 
 /// Says where it serves; the first line is for scripts, too.
@@ -126,7 +132,8 @@ fn announce(edge: &Edge, tls: bool) {
 /// The address as somebody on this machine can type it.
 pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
         other => other,
     }
 }
@@ -194,7 +201,8 @@ pub(crate) fn farewell(served: &Served) -> u8 {
     match served.drained {
         Drained::Clean => exit::OK,
         Drained::Late { left } => {
-            let what = format!("{left} requests were still in flight at the drain deadline and were stopped");
+            let requests = if left == 1 { "request was" } else { "requests were" };
+            let what = format!("{left} {requests} still in flight at the drain deadline and stopped");
             let hint = "give them more time with --drain";
             let _ = anstream::stderr().write_all(render::error::warning(&what, Some(hint)).as_bytes());
             exit::UNAVAILABLE
@@ -211,5 +219,23 @@ pub(crate) fn edge_error(error: &shoal_edge::Error) -> Exit {
     match error.hint() {
         Some(hint) => exit.hint(hint),
         None => exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_shown_as_one_that_can_be_typed() {
+        for (bound, shown) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("[fd00::1]:80", "[fd00::1]:80"),
+        ] {
+            let bound: SocketAddr = bound.parse().expect("an address");
+            assert_eq!(reachable(bound).to_string(), shown);
+        }
     }
 }

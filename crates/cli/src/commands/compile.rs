@@ -1,6 +1,6 @@
 //! `shoal compile`: ahead of time, for this machine or another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::artifact;
 use crate::exit::{self, Exit};
@@ -38,6 +38,15 @@ impl TypedCompile {
                 .hint("compile the .wasm or .wat file that it was made from"));
         }
         let output = self.output.unwrap_or_else(|| artifact.with_extension("cwasm"));
+        if is_same_file(&artifact, &output) {
+            let what = format!("{} would be written over by what is made from it", artifact.display());
+            return Err(Exit::error(exit::USAGE, what).hint("name another file with --output"));
+        }
         Ok(CompileRequest { artifact, output, target: self.target })
     }
+}
+
+/// Whether both paths lead to one file that exists.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }

@@ -559,6 +559,13 @@ fn what_is_typed_wrong_is_named_with_the_way_out() {
         "#]],
         ),
         (
+            "compile @/app.wasm --output @/./app.wasm",
+            expect![[r#"
+            DIR/app.wasm would be written over by what is made from it
+            hint: name another file with --output
+        "#]],
+        ),
+        (
             "compile @/old.cwasm",
             expect![[r#"
             DIR/old.cwasm is compiled already
@@ -597,6 +604,30 @@ fn what_is_typed_wrong_is_named_with_the_way_out() {
     ] {
         place.check_error(typed, &expected);
     }
+}
+
+#[test]
+fn what_keeps_nothing_needs_no_home() {
+    let place = Place::new();
+    let app = place.path("app.wasm").display().to_string();
+    let parse = |words: &[&str]| {
+        let words = std::iter::once("shoal").chain(words.iter().copied()).map(OsString::from);
+        parse_in(words, &Surroundings::default()).map(|_| ()).map_err(|exit| exit.code())
+    };
+    for words in [&["version"][..], &["inspect", &app], &["completions", "bash"], &["man"]] {
+        assert_eq!(parse(words), Ok(()), "{words:?}");
+    }
+    assert_eq!(parse(&["run", &app]), Err(64));
+}
+
+#[test]
+fn colours_are_read_from_words_that_may_be_wrong() {
+    let typed = |words: &[&str]| Color::typed_in(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    assert_eq!(typed(&["shoal", "run", "--wrong", "--color", "always"]), Color::Always);
+    assert_eq!(typed(&["shoal", "--color=never", "run"]), Color::Never);
+    assert_eq!(typed(&["shoal", "run", "a.wasm", "--", "--color", "always"]), Color::Auto, "the guest's own");
+    assert_eq!(typed(&["shoal", "--color"]), Color::Auto);
+    assert_eq!(typed(&["shoal", "--color", "blue"]), Color::Auto);
 }
 
 #[test]

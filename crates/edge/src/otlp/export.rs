@@ -18,6 +18,7 @@ use rustls::pki_types::ServerName;
 use shoal_runtime::{Body, CollectorUrl};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -60,11 +61,7 @@ impl Exporter {
     }
 
     /// Blocks until the tracers are gone and their spans are delivered, or `all_served` and a while.
-    pub(crate) fn run(mut self, all_served: &CancellationToken) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a thread with sockets can have a runtime: both need file descriptors only");
+    pub(crate) fn run(mut self, runtime: Runtime, all_served: &CancellationToken) {
         runtime.block_on(async {
             let mut batch = Vec::with_capacity(BATCH_SPANS);
             let is_late = tokio::select! {

@@ -106,6 +106,31 @@ fn what_is_not_done_at_the_deadline_is_stopped_and_counted() {
 }
 
 #[test]
+fn a_call_that_never_returns_does_not_keep_the_edge() {
+    let entered = Arc::new(AtomicBool::new(false));
+    let (keep_waiting, waits) = std::sync::mpsc::sync_channel::<()>(1);
+    let waits = Arc::new(std::sync::Mutex::new(waits));
+    let seen = entered.clone();
+    let workload = FakeInvoke::new(move |_, _| {
+        let (entered, waits) = (seen.clone(), waits.clone());
+        // As the open of a pipe that nobody writes to.
+        drop(tokio::task::spawn_blocking(move || {
+            entered.store(true, SeqCst);
+            let _ = waits.lock().unwrap().recv_timeout(PATIENCE);
+        }));
+        async { Ok(Response::new(Body::whole("gone on without it"))) }
+    });
+    let edge = serve(config(), workload);
+    let text = ask(edge.address(), "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(text.ends_with("gone on without it"), "{text}");
+    eventually("the call is being made", || entered.load(SeqCst));
+    let begun = Instant::now();
+    assert_eq!(edge.stop().drained, Drained::Clean);
+    assert!(begun.elapsed() < PATIENCE / 2, "the edge ended while the call went on");
+    drop(keep_waiting);
+}
+
+#[test]
 fn an_http2_connection_finishes_its_streams_and_takes_no_more() {
     let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let edge = serve(config(), waits(&asked, &gate));

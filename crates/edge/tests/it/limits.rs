@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use http::Response;
+use http_body_util::BodyExt as _;
 use shoal_base::units::Bytes;
-use shoal_runtime::Body;
 use shoal_runtime::fake::{FakeInvoke, always};
+use shoal_runtime::{Body, BodyError, Failure, FailureKind};
 
 use crate::support::{
     Chunks, Running, ask, connect, echo_whole, eventually, hangs, limited, read_response, read_to_close,
@@ -93,6 +94,34 @@ fn a_body_that_stalls_is_given_up() {
     let text = read_to_close(&mut socket);
     assert_eq!(status(&text), 408, "{text}");
     assert_eq!(hits(&edge, "body_stall"), 1.0);
+}
+
+#[test]
+fn what_a_client_does_wrong_while_it_is_answered_is_not_the_fault_of_the_workload() {
+    // As a guest that streams the body back, and drops its own when that one ends in an error.
+    let echo = FakeInvoke::new(|request: http::Request<Body>, _| async move {
+        let body = request.into_body().map_err(|_| {
+            BodyError::Failed(Failure::new(
+                FailureKind::NoAnswer,
+                "it dropped its body before it was finished",
+            ))
+        });
+        Ok(Response::new(Body::stream(body)))
+    });
+    let edge = serve(limited(|l| (l.body_stall, l.request_body) = (SHORT, Bytes(9))), echo);
+    let begun = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    for rest in ["", "wrong\r\n", "7\r\ntoo long\r\n"] {
+        let mut socket = connect(edge.address());
+        socket.write_all(begun.as_bytes()).unwrap();
+        let mut first = [0; 1];
+        socket.read_exact(&mut first).unwrap();
+        socket.write_all(rest.as_bytes()).unwrap();
+        assert!(read_to_close(&mut socket).ends_with("<reset>"));
+    }
+    edge.await_metric("shoal_edge_limits_total{limit=\"body_stall\"}", 1.0);
+    edge.await_metric("shoal_edge_limits_total{limit=\"request_body\"}", 1.0);
+    edge.await_metric("shoal_edge_requests_malformed_total", 1.0);
+    assert_eq!(edge.metric("shoal_edge_failures_total{kind=\"no_answer\"}"), Some(0.0));
 }
 
 #[test]

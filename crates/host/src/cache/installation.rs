@@ -67,7 +67,7 @@ impl InstallationKey {
         file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         let bytes = bytes.try_into().map_err(|_| {
             Refusal::new(format!("the installation key {shown} is not {KEY_BYTES} bytes long"))
-                .hint("remove it: a new one is made, and all is compiled again")
+                .hint("a key is 32 random bytes; one in a data directory may be removed: another is made, and all is compiled again")
         })?;
         Ok(Self(bytes))
     }

@@ -45,6 +45,7 @@ pub(crate) struct Stores {
     /// Where values go that outgrow memory before their container is known.
     spill: PathBuf,
     budget: Arc<Budget>,
+    workload: String,
     missing_said: AtomicU32,
 }
 
@@ -71,7 +72,13 @@ impl Stores {
             }
         }
         let spill = spill.unwrap_or_else(std::env::temp_dir);
-        Ok(Self { by_name, spill, budget: Arc::default(), missing_said: AtomicU32::new(0) })
+        let (budget, workload) = (Arc::default(), String::new());
+        Ok(Self { by_name, spill, budget, workload, missing_said: AtomicU32::new(0) })
+    }
+
+    /// The name of the workload, for the log.
+    pub(crate) fn of(self, workload: &str) -> Self {
+        Self { workload: workload.into(), ..self }
     }
 
     /// The store that holds the container.
@@ -83,6 +90,7 @@ impl Stores {
         let name = shown(container);
         if self.missing_said.fetch_add(1, Ordering::Relaxed) < MISSING_GRANT_LINES_MAX {
             tracing::warn!(
+                workload = self.workload,
                 "the guest asked for the blob container `{name}`, which is not granted; hint: --blobs {name}, or \
                  --blobs {CATCH_ALL} for all containers"
             );

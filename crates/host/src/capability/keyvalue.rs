@@ -37,6 +37,7 @@ const MISSING_GRANT_LINES_MAX: u32 = 8;
 #[derive(Default)]
 pub(crate) struct Stores {
     by_name: BTreeMap<String, Arc<Store>>,
+    workload: String,
     missing_said: AtomicU32,
 }
 
@@ -58,7 +59,12 @@ impl Stores {
                 return Err(Refusal::new(what).hint("give each --kv its own name"));
             }
         }
-        Ok(Self { by_name, missing_said: AtomicU32::new(0) })
+        Ok(Self { by_name, ..Self::default() })
+    }
+
+    /// The name of the workload, for the log.
+    pub(crate) fn of(self, workload: &str) -> Self {
+        Self { workload: workload.into(), ..self }
     }
 
     /// The store that the guest calls `name`.
@@ -69,6 +75,7 @@ impl Stores {
         if self.missing_said.fetch_add(1, Ordering::Relaxed) < MISSING_GRANT_LINES_MAX {
             let name = shown(name);
             tracing::warn!(
+                workload = self.workload,
                 "the guest asked for the key-value store `{name}`, which is not granted; hint: --kv {name}"
             );
         }

@@ -211,7 +211,7 @@ fn what_is_no_artifact_is_refused_with_its_reason() {
         b"\x7fELF\xff",
         &expect![[r#"
             not WebAssembly: it is a native program or a compiled artifact (ELF)
-            hint: an artifact is a WebAssembly binary (.wasm) or its text (.wat)
+            hint: name the .wasm file that it was made from; `shoal run` takes what `shoal compile` made, as .cwasm
         "#]],
     );
     check_malformed(

@@ -86,6 +86,9 @@ fn not_webassembly(bytes: &[u8]) -> Refusal {
     let start: Vec<String> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let looks =
         what.map_or_else(|| format!("it starts with {}", start.join(" ")), |what| format!("it is {what}"));
-    Refusal::new(format!("not WebAssembly: {looks}"))
-        .hint("an artifact is a WebAssembly binary (.wasm) or its text (.wat)")
+    Refusal::new(format!("not WebAssembly: {looks}")).hint(if bytes.starts_with(b"\x7fELF") {
+        "name the .wasm file that it was made from; `shoal run` takes what `shoal compile` made, as .cwasm"
+    } else {
+        "an artifact is a WebAssembly binary (.wasm) or its text (.wat)"
+    })
 }

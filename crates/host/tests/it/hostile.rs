@@ -34,7 +34,12 @@ async fn each_hostile_guest_fails_with_its_own_kind_and_the_next_request_is_serv
     let neighbour = world.serve(&spec("hello"));
     for (path, limits, kind, reason) in [
         ("/loop", little_cpu_time(), FailureKind::CpuTime, "CPU time of 50ms"),
-        ("/recurse", patient(), FailureKind::Trap, "stack"),
+        (
+            "/recurse",
+            patient(),
+            FailureKind::Trap,
+            "stack exhausted (in hostile::recurse < hostile::recurse <",
+        ),
         ("/trap", patient(), FailureKind::Trap, "unreachable"),
         ("/panic", patient(), FailureKind::Trap, "unreachable"),
         ("/never", short_deadline(), FailureKind::Deadline, "within 300ms"),

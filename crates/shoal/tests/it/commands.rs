@@ -122,3 +122,36 @@ fn directories_are_granted_read_only_or_whole() {
     assert_eq!(std::fs::read_to_string(place.path("new.txt")).ok().as_deref(), Some("text"));
     assert_eq!(run(&whole, &["read", "/data/../../etc/hostname"]).code, Some(1));
 }
+
+#[test]
+fn a_call_that_never_returns_is_no_way_around_the_limit_of_time() {
+    let place = Place::new();
+    let (pipe, mode) = (place.path("pipe"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    let grant = format!("{}:/d", place.arg(""));
+    for name in ["cli", "cli-p2"] {
+        // Opening a pipe waits for somebody who writes to it, in a call that cannot be interrupted.
+        let ended = place.output(&[
+            "run",
+            &guest(name),
+            "--dir",
+            &grant,
+            "--timeout",
+            "200ms",
+            "--",
+            "read",
+            "/d/pipe",
+        ]);
+        assert_eq!(ended.code, Some(124), "{name}: {ended:?}");
+        assert_eq!(ended.stderr, "error: the guest was not done within 200ms (--timeout)\n", "{name}");
+    }
+}
+
+#[test]
+fn flags_that_mean_nothing_to_a_command_are_named() {
+    let place = Place::new();
+    let ended = place.output(&["run", &guest("cli"), "--admin", "0", "--watch", "--env", "A=b", "--", "3"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let said = |flag| format!("warning: `cli` is a command, which runs to its end: {flag} has no effect\n");
+    assert_eq!(ended.stderr, said("--watch") + &said("--admin"));
+}

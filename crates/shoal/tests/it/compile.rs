@@ -82,7 +82,7 @@ fn code_for_another_machine_is_made_and_refused_here() {
 fn an_unknown_target_is_refused() {
     let place = Place::new();
     let compiled = place.arg("hello.cwasm");
-    for target in ["nothing", "mips64-unknown-linux-gnu"] {
+    for target in ["nothing", "mips64-unknown-linux-gnu", "x86_64-apple-darwin"] {
         let ended = place.output(&["compile", &hello(), "--target", target, "-o", &compiled]);
         assert_eq!(ended.code, Some(65), "{target}: {ended:?}");
         assert!(ended.stderr.contains(&format!("cannot compile for `{target}`")), "{}", ended.stderr);

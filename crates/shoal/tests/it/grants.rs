@@ -114,7 +114,7 @@ fn a_store_is_for_one_process_at_a_time() {
     let server = place.serve("counter", &["--kv", &store]);
     let artifact = built("counter").display().to_string();
     let ended = place.output(&["run", &artifact, "--listen", "127.0.0.1:0", "--kv", &store]);
-    assert_eq!(ended.code, Some(65), "{ended:?}");
+    assert_eq!(ended.code, Some(69), "{ended:?}");
     assert!(ended.stderr.contains("store.sqlite"), "{}", ended.stderr);
     assert_eq!(server.get("/visits"), (200, "1\n".into()));
 }

@@ -212,3 +212,43 @@ fn bad_words_are_refused_before_anything_starts() {
     }
     assert!(!place.path("data").exists(), "nothing was made");
 }
+
+#[test]
+fn a_store_that_is_not_to_be_had_is_no_fault_of_the_artifact() {
+    let place = Place::new();
+    let (counter, blobs) = (built("counter").display().to_string(), built("blobs").display().to_string());
+    let absent = place.arg("absent/store");
+    for (artifact, flag) in [(&counter, "--kv"), (&blobs, "--blobs")] {
+        let ended =
+            place.output(&["run", artifact, flag, &format!("default={absent}"), "--listen", "127.0.0.1:0"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""), "{flag}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&absent) && ended.stderr.contains("hint: "), "{}", ended.stderr);
+    }
+    // Without the grant, it is.
+    assert_eq!(place.output(&["run", &counter]).code, Some(65));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said() {
+    let place = Place::new();
+    for args in [&["version"][..], &["inspect", &hello()], &["doctor"], &["completions", "bash"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+        let output = place.shoal().args(args).stdout(full).output().expect("an end");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("error: cannot write standard output: "), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn an_error_has_the_colours_that_were_asked_for() {
+    let place = Place::new();
+    let absent = place.arg("absent");
+    let plain = format!("error: no such file or directory: {absent}\n");
+    assert!(place.output(&["run", &absent]).stderr.starts_with(&plain), "no terminal, no colours");
+    for typed in [&["--color", "always", "run", &absent][..], &["run", &absent, "--color=always"]] {
+        let output = place.shoal().env("NO_COLOR", "1").args(typed).output().expect("an end");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.starts_with('\u{1b}'), "{typed:?}: {stderr:?}");
+    }
+}

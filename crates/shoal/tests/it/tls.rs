@@ -168,4 +168,5 @@ fn files_that_are_no_certificates_are_refused() {
     let ended = place.output(&["run", &artifact, "--tls-cert", &absent, "--tls-key", &absent]);
     assert_eq!(ended.code, Some(66));
     assert!(ended.stderr.contains(&format!("cannot read certificates from {absent}")), "{}", ended.stderr);
+    assert!(ended.stderr.contains("\nhint: give PEM files: "), "{}", ended.stderr);
 }

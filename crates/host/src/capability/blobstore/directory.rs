@@ -44,6 +44,7 @@ impl DirectoryStore {
         Self::try_open(root).map_err(|error| {
             let what = format!("the blob store `{}` cannot use {}: {error}", shown(name), root.display());
             Refusal::new(what)
+                .unavailable()
                 .hint("name a directory that this user can read and write; it is made if its parent exists")
         })
     }

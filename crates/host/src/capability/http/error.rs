@@ -49,9 +49,9 @@ pub(crate) fn header_error(error: FieldError) -> wasmtime::Result<HeaderError> {
         FieldError::Immutable => Ok(HeaderError::Immutable),
         FieldError::Syntax => Ok(HeaderError::InvalidSyntax),
         FieldError::Forbidden => Ok(HeaderError::Forbidden),
-        FieldError::TooLarge(limit) => {
-            Err(wasmtime::Error::msg(format!("the guest's header list is larger than {limit} bytes")))
-        }
+        FieldError::TooLarge(limit) => Err(wasmtime::Error::msg(format!(
+            "the guest's header list is larger than {limit} bytes (--header-list)"
+        ))),
     }
 }
 

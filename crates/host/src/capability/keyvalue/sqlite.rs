@@ -68,7 +68,7 @@ impl SqliteTable {
         Self::try_open(path).map_err(|problem| {
             let what =
                 format!("the key-value store `{}` cannot use {}: {problem}", shown(name), path.display());
-            let refusal = Refusal::new(what);
+            let refusal = Refusal::new(what).unavailable();
             match problem.hint() {
                 Some(hint) => refusal.hint(hint),
                 None => refusal,

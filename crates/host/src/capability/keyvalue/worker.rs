@@ -243,7 +243,7 @@ fn canonical(name: &str, path: &Path) -> Result<PathBuf, Refusal> {
     }
     let refuse = |why: &str| {
         let what = format!("the key-value store `{}` cannot use {}: {why}", shown(name), path.display());
-        Refusal::new(what).hint("the directory must exist; the file in it is made")
+        Refusal::new(what).unavailable().hint("the directory must exist; the file in it is made")
     };
     let file = path.file_name().ok_or_else(|| refuse("that is not the path of a file"))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -8,7 +8,7 @@ use crate::capability::testing::{Log, grant};
 
 #[test]
 fn a_container_that_is_not_granted_is_refused_and_the_log_says_which_flag_would_grant_it() {
-    let stores = Stores::open(&[grant("photos", None)]).expect("the store opens");
+    let stores = Stores::open(&[grant("photos", None)]).expect("the store opens").of("shop");
     let log = Log::listen();
     run(async {
         let mut instance = Instance::new(&stores);
@@ -17,6 +17,7 @@ fn a_container_that_is_not_granted_is_refused_and_the_log_says_which_flag_would_
         assert_eq!(instance.create("music").await.map(drop), Err(denied.into()));
         let text = log.text();
         assert!(text.contains("hint: --blobs music, or --blobs default for all containers"), "{text}");
+        assert!(text.contains("workload=\"shop\""), "{text}");
         assert_eq!(instance.open("music").await.map(drop), Err(denied.into()));
         let mut view = instance.view();
         let exists = blobstore::Host::container_exists(&mut view, "music".into()).await;

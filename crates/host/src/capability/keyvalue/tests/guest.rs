@@ -20,13 +20,14 @@ fn everywhere(test: &impl AsyncFn(&Stores)) {
 
 #[test]
 fn a_store_that_is_not_granted_does_not_exist_and_the_log_says_which_flag_would_grant_it() {
-    let stores = Stores::open(&[grant("main", None)]).expect("the store opens");
+    let stores = Stores::open(&[grant("main", None)]).expect("the store opens").of("shop");
     let log = Log::listen();
     let mut instance = Instance::new(&stores);
     let opened = run(second::store::Host::open(&mut instance.view(), "carts\n".into()));
     assert_eq!(answer(opened).map(drop), Err(StoreError::NoSuchStore));
     let text = log.text();
     assert!(text.contains("`carts\\n`, which is not granted; hint: --kv carts\\n"), "{text}");
+    assert!(text.contains("workload=\"shop\""), "{text}");
     for number in 0..100 {
         let opened = run(first::store::Host::open(&mut instance.view(), number.to_string()));
         assert_eq!(answer(opened).map(drop), Err(StoreError::NoSuchStore));
