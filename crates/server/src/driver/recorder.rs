@@ -40,6 +40,7 @@ struct Written {
 pub(super) async fn run(api: Arc<Api>, executor: Executor, mut told: mpsc::Receiver<Event>) {
     let mut known: HashMap<Said, Written> = HashMap::new();
     let (mut events, mut looked_at) = (Vec::new(), api.moment());
+    let mut last_ns = 0;
     while told.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
         if api.drain.has_begun() {
             return;
@@ -53,14 +54,15 @@ pub(super) async fn run(api: Arc<Api>, executor: Executor, mut told: mpsc::Recei
             known.clear();
         }
         // Several of one kind in one go are counted before they are written.
-        let mut counts: BTreeMap<Said, (Event, u64)> = BTreeMap::new();
+        let mut counts: BTreeMap<Said, (Event, u64, u64)> = BTreeMap::new();
         for event in events.drain(..) {
-            counts.entry(said(&event)).or_insert((event, 0)).1 += 1;
+            last_ns = next(now, last_ns);
+            counts.entry(said(&event)).or_insert((event, 0, last_ns)).1 += 1;
         }
         let (api, executor) = (&api, &executor);
-        let writes = counts.into_iter().map(|(said, (event, more))| {
+        let writes = counts.into_iter().map(|(said, (event, more, number))| {
             let before = known.get(&said).cloned();
-            async move { (said, write(api, executor, &event, more, before).await) }
+            async move { (said, write(api, executor, &event, (more, number), before).await) }
         });
         let written = join_all(writes.collect::<Vec<_>>()).await;
         for (said, written) in written {
@@ -77,16 +79,22 @@ pub(super) async fn run(api: Arc<Api>, executor: Executor, mut told: mpsc::Recei
     }
 }
 
+/// The number of an event, in nanoseconds. Events are listed by their names, and told by the second: those of the same second
+/// stay in order.
+fn next(now: Moment, last_ns: u64) -> u64 {
+    u64::try_from(now.micros()).unwrap_or_default().saturating_mul(1000).max(last_ns + 1)
+}
+
 fn said(event: &Event) -> Said {
     (event.about["uid"].to_string(), event.warning, event.reason, event.message.clone())
 }
 
-/// Makes an event, or counts one that there is.
+/// Makes an event of this number, or counts one that there is so many times `more`.
 async fn write(
     api: &Api,
     executor: &Executor,
     event: &Event,
-    more: u64,
+    (more, number): (u64, u64),
     before: Option<Written>,
 ) -> Result<Written, Status> {
     let now = api.moment();
@@ -99,9 +107,28 @@ async fn write(
         }
         // It has gone meanwhile.
     }
-    let suffix = format!("{:016x}", api.random());
+    let suffix = format!("{number:016x}");
     let mut object = event.to_object(executor.component(), &suffix, now);
     object["count"] = json!(more);
     let key = Key::of(&EVENT, &object);
     executor.write(Write::create(&EVENT, object)).await.map(|_| Written { key, first: now, count: more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_one_moment_have_numbers_in_order() {
+        let now = Moment::from_seconds(1_800_000_000);
+        let first = next(now, 0);
+        let second = next(now, first);
+        assert_eq!((first, second), (1_800_000_000_000_000_000, 1_800_000_000_000_000_001));
+        assert_eq!(
+            next(Moment::from_seconds(1), second),
+            second + 1,
+            "a clock that goes back changes nothing"
+        );
+        assert!(next(Moment::from_seconds(1_800_000_001), second) > second + 1);
+    }
 }
