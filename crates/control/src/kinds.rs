@@ -20,6 +20,7 @@ use shoal_api::field::{Error, Path};
 use shoal_api::{GroupVersionKind, object};
 
 mod amount;
+mod app;
 mod autoscaler;
 mod certificate;
 mod claim;

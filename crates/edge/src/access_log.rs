@@ -239,6 +239,11 @@ fn timestamp(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
+/// RFC 3339 in UTC with whole seconds.
+pub(crate) fn timestamp_seconds(time: SystemTime) -> String {
+    timestamp(time).split('.').next().map(|whole| format!("{whole}Z")).unwrap_or_default()
+}
+
 /// The date of a day counted from 1970-01-01, by counting years of 365.2425 days from a first of March.
 fn civil(days: u64) -> (u64, u64, u64) {
     let from_march_0000 = days + 719_468;

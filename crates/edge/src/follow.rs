@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{join, join_all, select_all};
+use futures_util::future::{join_all, join3, select_all};
 use serde_json::{Value, json};
 use shoal_base::backoff::Backoff;
 use shoal_base::drain::Drain;
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, Kind, Publication, said};
+use crate::complain::{self, Problems};
 use crate::ports::Ports;
 
 /// Where routes are reached, and by whom.
@@ -65,10 +66,17 @@ pub async fn follow(client: &Client, cluster: &Cluster, ports: &Ports, follow: &
         cache(Kind::Secret, kinds::SECRETS, Select::fields("type=kubernetes.io/tls")),
     ];
     let applied = Notify::new();
+    let (wrong, problems) = watch::channel(Problems::default());
     let work = async {
-        let keep = keep(&caches, cluster, ports, follow.bind, &applied);
+        let keep = keep(&caches, cluster, ports, follow.bind, &applied, &wrong);
         let tell = tell(client, cluster, ports, follow, &applied);
-        join(keep, tell).await
+        let complain = async {
+            // Of all edges of a cluster one says how objects are.
+            if follow.address.is_some() {
+                complain::tell(client, &caches, problems).await;
+            }
+        };
+        join3(keep, tell, complain).await
     };
     tokio::select! {
         _ = join_all(caches.iter().map(|(_, cache)| cache.run(drain))) => {}
@@ -77,7 +85,14 @@ pub async fn follow(client: &Client, cluster: &Cluster, ports: &Ports, follow: &
 }
 
 /// Keeps the routes as the objects are.
-async fn keep(caches: &[(Kind, Cache)], cluster: &Cluster, ports: &Ports, bind: IpAddr, applied: &Notify) {
+async fn keep(
+    caches: &[(Kind, Cache)],
+    cluster: &Cluster,
+    ports: &Ports,
+    bind: IpAddr,
+    applied: &Notify,
+    wrong: &watch::Sender<Problems>,
+) {
     let mut changes: Vec<watch::Receiver<u64>> = caches.iter().map(|(_, cache)| cache.changes()).collect();
     let all = join_all(caches.iter().map(|(_, cache)| cache.read()));
     if timeout(FIRST_WAIT, all).await.is_err() {
@@ -99,6 +114,11 @@ async fn keep(caches: &[(Kind, Cache)], cluster: &Cluster, ports: &Ports, bind: 
         let retry = reopening.wait(failed.keys().copied().collect());
         let mut problems = cluster.problems();
         problems.extend(failed.into_iter().map(|(port, error)| (format!("port {port}"), error.to_string())));
+        wrong.send_if_modified(|known| {
+            let is_news = *known != problems;
+            known.clone_from(&problems);
+            is_news
+        });
         say(&problems, &mut said);
         applied.notify_one();
         sleep(PAUSE_MIN.max(began.elapsed() * PAUSE_FACTOR)).await;
@@ -139,7 +159,7 @@ impl Reopening {
 }
 
 /// Says each problem once, for as long as it lasts.
-fn say(problems: &BTreeSet<(String, String)>, said: &mut BTreeSet<(String, String)>) {
+fn say(problems: &Problems, said: &mut Problems) {
     for (object, why) in problems.difference(said) {
         tracing::warn!(object, "{why}");
     }

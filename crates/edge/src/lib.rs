@@ -32,6 +32,7 @@ mod access_log;
 mod account;
 mod admin;
 mod cluster;
+mod complain;
 mod config;
 mod connection;
 mod edge;

@@ -96,11 +96,15 @@ impl Certificates {
                 names.push(name);
             }
         }
-        let made = rcgen::generate_simple_self_signed(names)
-            .map_err(|error| CertificateError::SelfSign(io::Error::other(error)))?;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let failed = |error| CertificateError::SelfSign(io::Error::other(error));
+        let mut parameters = rcgen::CertificateParams::new(names).map_err(failed)?;
+        // What a browser shows of it when it asks whether to go on.
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, "Shoal, self-signed");
+        let key = rcgen::KeyPair::generate().map_err(failed)?;
+        let certificate = parameters.self_signed(&key).map_err(failed)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let certified =
-            CertifiedKey::from_der(vec![made.cert.der().clone()], key, &aws_lc_rs::default_provider())
+            CertifiedKey::from_der(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())
                 .map_err(|error| CertificateError::SelfSign(io::Error::other(error)))?;
         Ok(Self::new(certified, None))
     }

@@ -190,6 +190,7 @@ fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>) -> Result<Context, Refu
         header_list: limits.header_list,
         mesh: spec.mesh.clone(),
         namespace: spec.namespace.clone(),
+        output: spec.output.clone(),
         ..OutboundSetup::default()
     };
     let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone(), setup)?);

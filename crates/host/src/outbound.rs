@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use shoal_base::units::Bytes;
-use shoal_runtime::{Body, Invoke, Mesh, OutboundRules, Refusal, TraceContext};
+use shoal_runtime::{Body, Invoke, Mesh, OutboundRules, Output, Refusal, TraceContext};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -70,6 +70,8 @@ pub struct OutboundSetup {
     pub mesh: Option<Arc<dyn Mesh>>,
     /// Where names of Services begin that say no namespace.
     pub namespace: String,
+    /// The workload's own log, which is told what was denied, too.
+    pub output: Option<Arc<dyn Output>>,
 }
 
 impl Default for OutboundSetup {
@@ -81,6 +83,7 @@ impl Default for OutboundSetup {
             resolver: Arc::new(SystemResolver),
             mesh: None,
             namespace: String::new(),
+            output: None,
         }
     }
 }
@@ -118,14 +121,8 @@ impl Outbound {
     /// When the extra certificates are not PEM.
     pub fn new(rules: OutboundRules, setup: OutboundSetup) -> Result<Self, Refusal> {
         let roots = tls::roots(setup.extra_roots.as_deref())?;
-        Ok(Self {
-            rules,
-            setup,
-            roots,
-            tls: OnceLock::new(),
-            idle: Arc::default(),
-            denials: Denials::default(),
-        })
+        let denials = Denials::new(setup.output.clone());
+        Ok(Self { rules, setup, roots, tls: OnceLock::new(), idle: Arc::default(), denials })
     }
 
     /// What resolves names for this workload.

@@ -209,6 +209,7 @@ impl Context {
                 rules,
                 self.grants.listen.clone(),
                 self.http.outbound.resolver(),
+                self.output.clone(),
             );
             wasi.socket_addr_check(check).allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
         }

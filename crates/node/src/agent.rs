@@ -1,8 +1,11 @@
 //! The agent itself: which pods there are to run.
 
 use std::collections::HashSet;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +42,8 @@ pub struct Agent {
     happened: tokio::sync::mpsc::Receiver<events::Happened>,
     saved: Vec<Saved>,
     drain: Drain,
+    /// Held while the agent is there: what two agents do with the same assignments would be done twice.
+    lock: File,
 }
 
 /// Why there is no agent.
@@ -58,10 +63,11 @@ impl Agent {
     pub fn new(config: Config, drain: Drain) -> Result<Self, AgentError> {
         let failed = |source| AgentError { path: config.data.display().to_string(), source };
         private(&config.data).map_err(failed)?;
+        let lock = lock(&config.data).map_err(failed)?;
         let saved = saved::read_all(&config.data.join("assignments")).map_err(failed)?;
         let config = Arc::new(config);
         let (shared, happened) = Shared::new(config.clone(), drain.clone());
-        Ok(Self { config, shared, happened, saved, drain })
+        Ok(Self { config, shared, happened, saved, drain, lock })
     }
 
     /// What the agent answers: logs, health, what pods use. Serve it with [`crate::endpoint::Endpoint::serve`].
@@ -77,7 +83,7 @@ impl Agent {
 
     /// Runs what is to run until the drain begins. Comes back when all of it has ended.
     pub async fn run(self) {
-        let Self { config, shared, happened, saved, drain } = self;
+        let Self { config, shared, happened, saved, drain, lock } = self;
         let _guard = drain.guard();
         let mut tasks = JoinSet::new();
         for saved in saved {
@@ -102,6 +108,20 @@ impl Agent {
             () = follow(&shared, &pods, &mut tasks) => {}
         }
         while tasks.join_next().await.is_some() {}
+        drop(lock);
+    }
+}
+
+/// Takes the directory for this process. The kernel gives it back, however the process ends.
+fn lock(dir: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let why = "another process runs a node with it; stop that, or name another directory";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -217,5 +237,20 @@ async fn supervised(shared: Arc<Shared>, uid: String, mut worker: Worker) {
             Some(again) => worker = again,
             None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_agent_at_a_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = lock(dir.path()).expect("it is free");
+        let refused = lock(dir.path()).expect_err("it is taken").to_string();
+        assert!(refused.starts_with("another process runs a node with it; stop that"), "{refused}");
+        drop(first);
+        lock(dir.path()).expect("it is free again");
     }
 }

@@ -118,6 +118,9 @@ pub struct Image {
     pub policy: Policy,
     /// Documents with credentials (`.dockerconfigjson`), in the order in which the pod names them.
     pub credentials: Vec<Vec<u8>>,
+    /// What it was when this container was started here the last time: [`Fetched::id`]. Used again when the reference
+    /// meant the same the last time and the registry cannot say what it means now.
+    pub before: Option<String>,
 }
 
 /// An artifact on this machine.
@@ -131,6 +134,8 @@ pub struct Fetched {
     pub size_bytes: u64,
     /// How long it took to bring it here; none: it was here.
     pub pulled: Option<Duration>,
+    /// Why the registry could not be asked, where it was to be; then this is what the container was before.
+    pub unasked: Option<String>,
 }
 
 /// Why there is no artifact.

@@ -30,7 +30,7 @@ use crate::pod::state::{Ended, RESTART_FIRST, RESTART_LONGEST};
 use crate::prober::{self, FINDINGS_MAX, Finding, LEAVE_TIME};
 use crate::read::{items, text};
 use crate::shared::{Shared, plain};
-use crate::volume::tree;
+use crate::volume::{parts, tree};
 
 /// How a run ended that was stopped while it waited for what it needs.
 const NOT_STARTED: &str = "it was stopped before it had started";
@@ -75,6 +75,8 @@ pub(crate) struct Run {
     pub(crate) spec: Value,
     /// How often the container was started before.
     pub(crate) number: u32,
+    /// What its image resolved to the last time; empty: it has not run yet.
+    pub(crate) before: String,
     /// Its instance: `shoal://…`.
     pub(crate) id: String,
     pub(crate) address: String,
@@ -190,9 +192,14 @@ impl Run {
         let env = env::env(&self.pod, &self.spec, &sources, &facts).map_err(config)?;
         let dirs = grants::mounts(&self.spec, |name| self.volume(name)).map_err(config)?;
         let dirs = self.with_parts(dirs).await.map_err(config)?;
-        let mut granted = grants::grants(&self.pod, dirs, &self.dir.join("stores")).map_err(config)?;
+        let stores = self.dir.join("stores");
+        let mut granted = grants::grants(&self.pod, dirs, &stores).map_err(config)?;
         let args = env::args(&self.spec, &env).map_err(config)?;
         granted.env = env;
+        if !granted.key_value.is_empty() || !granted.blobs.is_empty() {
+            let made = tree::private(&stores);
+            made.map_err(|error| config(format!("cannot make {}: {error}", stores.display())))?;
+        }
         for dir in &granted.dirs {
             let made = if dir.writable { tree::private(&dir.host) } else { Ok(()) };
             made.map_err(|error| config(format!("cannot make {}: {error}", dir.guest)))?;
@@ -227,39 +234,69 @@ impl Run {
             "Never" => Policy::Never,
             _ => Policy::IfNotPresent,
         };
-        let sources = self.sources.borrow().clone();
-        let secrets = items(&self.pod["spec"]["imagePullSecrets"]).map(|one| text(&one["name"]));
-        let secrets = secrets.filter_map(|name| sources.secrets.get(name));
-        let credentials =
-            secrets.filter_map(|secret| env::value_of(secret, Source::Secret, ".dockerconfigjson"));
-        let image = Image { reference: reference.clone(), policy, credentials: credentials.collect() };
-        let events = &self.shared.events;
         let is_file = reference.starts_with('/') || reference.starts_with("file://");
+        let credentials = if is_file { Vec::new() } else { self.credentials() };
+        let before = Some(self.before.clone()).filter(|before| !before.is_empty());
+        let image = Image { reference: reference.clone(), policy, credentials, before };
+        let events = &self.shared.events;
         if !is_file {
             events.normal(&self.pod, self.name(), "Pulling", format!("Pulling image {reference:?}"));
         }
         match self.shared.config.fetch.fetch(image).await {
             Ok(fetched) => {
-                let size = fetched.size_bytes;
-                let message = match fetched.pulled {
-                    Some(took) => format!(
-                        "Successfully pulled image {reference:?} in {}. Image size: {size} bytes.",
-                        show_duration(Duration::from_millis(
-                            u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
-                        ))
-                    ),
-                    None => format!("Container image {reference:?} already present on machine"),
-                };
-                events.normal(&self.pod, self.name(), "Pulled", message);
+                self.tell_fetched(&reference, &fetched);
                 Ok(fetched)
             }
             Err(FetchFailure { reason, message }) => {
-                let said = format!("Failed to pull image {reference:?}: {message}");
+                // What comes of a registry says so itself.
+                let said = if message.starts_with("failed to pull image ") {
+                    message.replacen('f', "F", 1)
+                } else {
+                    format!("Failed to pull image {reference:?}: {message}")
+                };
                 events.warning(&self.pod, self.name(), "Failed", said);
                 let later = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
                 Err(Problem { reason, later, message })
             }
         }
+    }
+
+    fn tell_fetched(&self, reference: &str, fetched: &Fetched) {
+        let events = &self.shared.events;
+        if let Some(why) = &fetched.unasked {
+            let said = format!("{why}; started again with what it was before, {}", fetched.id);
+            events.warning(&self.pod, self.name(), "Failed", said);
+        }
+        let message = match fetched.pulled {
+            Some(took) => format!(
+                "Successfully pulled image {reference:?} in {}. Image size: {} bytes.",
+                show_duration(Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))),
+                fetched.size_bytes
+            ),
+            None => format!("Container image {reference:?} already present on machine"),
+        };
+        events.normal(&self.pod, self.name(), "Pulled", message);
+    }
+
+    /// The documents of the pod's `imagePullSecrets`; those that are of no use are told.
+    fn credentials(&self) -> Vec<Vec<u8>> {
+        let sources = self.sources.borrow().clone();
+        let (mut documents, mut missing) = (Vec::new(), Vec::new());
+        for name in items(&self.pod["spec"]["imagePullSecrets"]).map(|one| text(&one["name"])) {
+            let secret = sources.secrets.get(name);
+            match secret.and_then(|secret| env::value_of(secret, Source::Secret, ".dockerconfigjson")) {
+                Some(document) => documents.push(document),
+                None => missing.push(name),
+            }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.shared.events.warning(&self.pod, "", "FailedToRetrieveImagePullSecret", message);
+        }
+        documents
     }
 
     /// The log of this run; those of runs before the last one go.
@@ -284,32 +321,16 @@ impl Run {
         Some((self.dir.join("volumes").join(name), volume["emptyDir"].is_object()))
     }
 
-    /// Puts copies in the place of parts of volumes (`subPath`) that change with their objects: a new version of a volume
-    /// takes the old one away, and the guest has the directory open. As in Kubernetes, parts stay as the container found
-    /// them.
-    async fn with_parts(&self, mut dirs: Vec<DirGrant>) -> Result<Vec<DirGrant>, String> {
+    /// Puts copies in the place of parts of volumes (`subPath`) that change with their objects.
+    async fn with_parts(&self, dirs: Vec<DirGrant>) -> Result<Vec<DirGrant>, String> {
         let own = self.dir.join("parts").join(plain(self.name()));
-        let mut copies = Vec::new();
-        for (at, (mount, dir)) in items(&self.spec["volumeMounts"]).zip(&mut dirs).enumerate() {
+        let is_part = |mount: &Value| {
             let changes = self.volume(text(&mount["name"])).is_some_and(|(_, is_writable)| !is_writable);
-            if changes && !text(&mount["subPath"]).is_empty() {
-                let to = own.join(at.to_string());
-                copies.push((std::mem::replace(&mut dir.host, to.clone()), to, dir.guest.clone()));
-            }
-        }
-        let copying = tokio::task::spawn_blocking(move || {
-            // Those of the run before.
-            match std::fs::remove_dir_all(&own) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.to_string()),
-                _ => {}
-            }
-            copies.iter().try_for_each(|(from, to, guest)| {
-                tree::copy(from, to)
-                    .map_err(|error| format!("the subPath of the mount {guest} cannot be read: {error}"))
-            })
-        });
-        copying.await.map_err(|error| error.to_string())??;
-        Ok(dirs)
+            changes && !text(&mount["subPath"]).is_empty()
+        };
+        let are_parts: Vec<bool> = items(&self.spec["volumeMounts"]).map(is_part).collect();
+        let copying = tokio::task::spawn_blocking(move || parts::copied(&own, dirs, &are_parts));
+        copying.await.map_err(|error| error.to_string())?
     }
 
     async fn started(
@@ -319,12 +340,9 @@ impl Run {
         serves: Option<Arc<dyn Invoke>>,
         saved: Option<oneshot::Sender<()>>,
     ) {
-        self.shared.events.normal(
-            &self.pod,
-            self.name(),
-            "Started",
-            format!("Started container {}", self.name()),
-        );
+        let (events, name) = (&self.shared.events, self.name());
+        events.normal(&self.pod, name, "Created", format!("Created container: {name}"));
+        events.normal(&self.pod, name, "Started", format!("Started container {name}"));
         self.say(Said::Started { since, image_id, serves, saved }).await;
     }
 
@@ -416,6 +434,7 @@ impl Run {
                 CommandExit::Code(0) => self.ended(0, "Completed", "", since),
                 CommandExit::Code(code) => self.ended(code, "Error", "", since),
                 CommandExit::Failed(failure) => {
+                    let failure = Failure { reason: grants::in_pods(&failure.reason), ..failure };
                     log.write(Stream::Stderr, failure.reason.as_bytes(), true);
                     self.failed(&failure, since)
                 }

@@ -81,6 +81,7 @@ type Key = (String, String, &'static str, String);
 /// Writes events until nobody records any more.
 pub(crate) async fn write(client: Client, node: String, mut happened: mpsc::Receiver<Happened>) {
     let mut known: HashMap<Key, (String, u32)> = HashMap::new();
+    let mut last_ns = 0;
     while let Some(mut one) = happened.recv().await {
         one.message.truncate(one.message.floor_char_boundary(MESSAGE_BYTES_MAX));
         let now = now();
@@ -94,7 +95,9 @@ pub(crate) async fn write(client: Client, node: String, mut happened: mpsc::Rece
                 continue;
             }
         }
-        let event = event(&one, &node, now);
+        // Events are listed by their names, and told by the second: those of the same second stay in order.
+        last_ns = u64::try_from(now.micros()).unwrap_or_default().saturating_mul(1000).max(last_ns + 1);
+        let event = event(&one, &node, now, last_ns);
         if known.len() >= REMEMBERED_MAX {
             known.clear();
         }
@@ -110,7 +113,7 @@ fn namespace(of: &Value) -> &str {
     Some(object::namespace(of)).filter(|namespace| !namespace.is_empty()).unwrap_or("default")
 }
 
-fn event(happened: &Happened, node: &str, now: Moment) -> Value {
+fn event(happened: &Happened, node: &str, now: Moment, number: u64) -> Value {
     let of = &*happened.object;
     let mut involved = json!({
         "kind": of["kind"], "apiVersion": of["apiVersion"], "name": object::name(of), "uid": object::uid(of),
@@ -123,7 +126,7 @@ fn event(happened: &Happened, node: &str, now: Moment) -> Value {
     }
     json!({
         "apiVersion": "v1", "kind": "Event",
-        "metadata": {"name": format!("{}.{}", object::name(of), uuid::Uuid::new_v4().simple()), "namespace": namespace(of)},
+        "metadata": {"name": format!("{}.{number:016x}", object::name(of)), "namespace": namespace(of)},
         "involvedObject": involved, "reason": happened.reason, "message": happened.message,
         "type": if happened.is_warning { "Warning" } else { "Normal" },
         "source": {"component": "shoal-node", "host": node},

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::artifact::{Collected, FetchError, Keyring, Reason, Reference, Store};
+use crate::artifact::{Artifact, Collected, FetchError, Keyring, Policy, Problem, Reason, Reference, Store};
 use crate::config::{Fetch, FetchFailure, Fetched, Image};
 
 impl Fetch for Store {
@@ -19,12 +19,17 @@ impl Fetch for Store {
             // Only what comes over the network says how far it is.
             let moved = Mutex::new(None);
             let tell = |_, _| *moved.lock() = Some(began);
-            let artifact = store
-                .fetch_with(&reference, image.policy, &keyring, &tell)
-                .await
-                .map_err(|error| failure(&error))?;
+            let fetched = store.fetch_with(&reference, image.policy, &keyring, &tell).await;
             let pulled: Option<Duration> = moved.into_inner().map(|began: Instant| began.elapsed());
-            Ok(Fetched { path: artifact.path, id: artifact.id, size_bytes: artifact.size_bytes, pulled })
+            let (artifact, unasked) = match fetched {
+                Ok(artifact) => (artifact, None),
+                Err(error) => match before(&store, &reference, &image, &error).await {
+                    Some(artifact) => (artifact, Some(error.to_string())),
+                    None => return Err(failure(&error)),
+                },
+            };
+            let Artifact { path, id, size_bytes, .. } = artifact;
+            Ok(Fetched { path, id, size_bytes, pulled, unasked })
         })
     }
 
@@ -48,6 +53,17 @@ impl Fetch for Store {
             }
         })
     }
+}
+
+/// What a container was before, when its registry cannot be asked: a node that is cut off starts again what it ran. Who
+/// shows no credentials gets nothing by this that they did not have.
+async fn before(store: &Store, reference: &Reference, image: &Image, error: &FetchError) -> Option<Artifact> {
+    let before = image.before.as_ref()?;
+    if !matches!(error.problem, Problem::Unreachable | Problem::Registry) {
+        return None;
+    }
+    let known = store.fetch(reference, Policy::Never, &Keyring::default()).await.ok()?;
+    (known.id == *before).then_some(known)
 }
 
 /// The credentials of a pod, those that it names first before others.

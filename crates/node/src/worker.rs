@@ -328,6 +328,7 @@ impl Worker {
             pod: self.pod.clone(),
             spec,
             number: container.restarts,
+            before: container.image_id.clone(),
             id: id.clone(),
             address: self.state.address.clone(),
             dir: self.shared.pod_dir(&uid),
@@ -336,7 +337,6 @@ impl Worker {
             meter,
             say: self.say.clone(),
         };
-        self.shared.events.normal(&self.pod, name, "Created", format!("Created container: {name}"));
         let task = AbortOnDropHandle::new(tokio::spawn(run.run()));
         let grace = Duration::MAX;
         self.runs.insert(name.into(), Going { id, image, grace, stop, serves: None, listens, task });

@@ -31,6 +31,8 @@ use crate::world::{Entry, View};
 
 /// Before the first repetition after a failure; twice that before the second, and so on.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Wait for a time that had passed when a plan asked for it: one that does so each time would take a core for itself.
+const REQUEUE_MIN: Duration = Duration::from_millis(10);
 /// Longest wait for a time that a plan asked for; then it is asked again.
 const REQUEUE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between repetitions at most.
@@ -307,8 +309,10 @@ impl Queue {
             Outcome::Done(requeue_at) => {
                 self.failures.remove(key);
                 if let Some(at) = requeue_at {
-                    let wait = u64::try_from(at.micros().saturating_sub(micros)).unwrap_or(0);
-                    self.postpone(key, Some(Instant::now() + Duration::from_micros(wait).min(REQUEUE_MAX)));
+                    let wait = at.micros().saturating_sub(micros);
+                    let wait =
+                        u64::try_from(wait).map_or(REQUEUE_MIN, Duration::from_micros).min(REQUEUE_MAX);
+                    self.postpone(key, Some(Instant::now() + wait));
                 }
             }
             Outcome::Stale | Outcome::Failed => {
@@ -402,6 +406,15 @@ mod tests {
             controllers: Controllers::None,
         };
         start(config, Arc::new(store), drain.clone()).await.expect("a server")
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_still_waited_for() {
+        let (mut queue, key) = (Queue::default(), Key::new(&CONFIG_MAP, "default", "a"));
+        let began = Instant::now();
+        queue.settle(&key, &Outcome::Done(Some(Moment::from_seconds(1))), 2_000_000);
+        assert_eq!(queue.take(began), None);
+        assert_eq!(queue.take(Instant::now() + REQUEUE_MIN), Some(key));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,19 @@ pub(crate) fn deploy(common: &Common, request: &DeployRequest) -> Result<u8, Exi
             // A reader that has gone away (`| head`) is no error.
             let _ = writeln!(anstream::stdout(), "{url}");
         }
-        Ok(exit::OK)
+        match (served.taken.first(), served.urls.is_empty()) {
+            (Some(taken), true) => {
+                let what = format!("it runs, and is not reached from outside: {taken}");
+                Err(Exit::error(exit::UNAVAILABLE, what)
+                    .hint("deploy it with a route of its own (--route HOST, HOST/PATH or /PATH), or delete the other"))
+            }
+            _ => {
+                for taken in &served.taken {
+                    said(taken);
+                }
+                Ok(exit::OK)
+            }
+        }
     })
 }
 

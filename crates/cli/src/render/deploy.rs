@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+pub use super::status::Url;
 use super::status::{cut, newest_warnings, urls_of};
 use super::world::{condition, is_owned, items, name, namespace, number, text, trouble};
 use super::{BAD, GOOD, NAME, QUIET, plain, styled};
@@ -113,9 +114,9 @@ pub fn progress(object: &Value) -> String {
     }
 }
 
-/// The URLs of an Ingress. Where a host is left open, the address of the edge stands, or `*` while nobody has said where it is.
-pub fn urls(ingress: &Value) -> Vec<String> {
-    urls_of(ingress, |_| true)
+/// The URLs of an Ingress. `all`: the Ingresses of the cluster, as far as they are known.
+pub fn urls(ingress: &Value, all: &[Value]) -> Vec<Url> {
+    urls_of(ingress, all, |_| true)
 }
 
 /// Whether an edge has said that it serves an Ingress.

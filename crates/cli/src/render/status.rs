@@ -151,7 +151,9 @@ fn workload(cluster: &Cluster<'_>, deployment: &Value, now: i64) -> (bool, Vec<C
         Cell::new(if ready >= wanted { Style::new() } else { WARNING }, format!("{ready}/{wanted}")),
         Cell::new(style, plain(&word)),
         Cell::new(QUIET, age(text(deployment, "/metadata/creationTimestamp"), now)),
-        Cell::plain(plain(&urls_to(cluster, deployment).join(" "))),
+        Cell::plain(plain(
+            &urls_to(cluster, deployment).iter().map(Url::shown).collect::<Vec<_>>().join(" "),
+        )),
     ];
     (state.is_well(), row)
 }
@@ -198,12 +200,13 @@ fn replicas(deployment: &Value) -> (i64, i64) {
     (number(deployment, "/spec/replicas"), number(deployment, "/status/readyReplicas"))
 }
 
-/// The URLs that lead to a workload, through the Services that select its pods.
-fn urls_to(cluster: &Cluster<'_>, deployment: &Value) -> Vec<String> {
+/// The URLs that are to lead to a workload, through the Services that select its pods.
+fn urls_to(cluster: &Cluster<'_>, deployment: &Value) -> Vec<Url> {
     let services = services_of(cluster.services, deployment);
     let is_near = |ingress: &&Value| namespace(ingress) == namespace(deployment);
     let near = cluster.ingresses.iter().filter(is_near);
-    near.flat_map(|ingress| urls_of(ingress, |service| services.contains(&service))).collect()
+    near.flat_map(|ingress| urls_of(ingress, cluster.ingresses, |service| services.contains(&service)))
+        .collect()
 }
 
 /// The names of the Services that select the pods of a workload.
@@ -219,9 +222,27 @@ fn services_of<'a>(services: &'a [Value], workload: &Value) -> Vec<&'a str> {
     services.iter().filter(selects).map(name).collect()
 }
 
-/// The URLs of an Ingress that lead to such a Service. Where a host is left open, the address of the edge stands, or `*` while
-/// nobody has said where it is.
-pub(super) fn urls_of<'a>(ingress: &'a Value, leads: impl Fn(&'a str) -> bool) -> Vec<String> {
+/// A URL of an Ingress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    /// Where a host is left open, the address of the edge stands, or `*` while nobody has said where it is.
+    pub url: String,
+    /// The older Ingress that has this host and path, as `NAMESPACE/NAME`; then requests go there.
+    pub taken_by: Option<String>,
+}
+
+impl Url {
+    /// As it is shown beside others.
+    fn shown(&self) -> String {
+        match &self.taken_by {
+            Some(other) => format!("({} is that of ingress {other})", self.url),
+            None => self.url.clone(),
+        }
+    }
+}
+
+/// The URLs of an Ingress that lead to such a Service. `all`: the Ingresses of the cluster, as far as they are known.
+pub(super) fn urls_of<'a>(ingress: &'a Value, all: &[Value], leads: impl Fn(&'a str) -> bool) -> Vec<Url> {
     let secured: Vec<&str> =
         items(ingress, "/spec/tls").flat_map(|tls| items(tls, "/hosts")).filter_map(Value::as_str).collect();
     let mut urls = Vec::new();
@@ -231,9 +252,35 @@ pub(super) fn urls_of<'a>(ingress: &'a Value, leads: impl Fn(&'a str) -> bool) -
         let scheme = if is_secured { "https" } else { "http" };
         let place = place(ingress, host, is_secured);
         let paths = items(rule, "/http/paths").filter(|path| leads(text(path, "/backend/service/name")));
-        urls.extend(paths.map(|path| format!("{scheme}://{place}{}", text(path, "/path"))));
+        urls.extend(paths.map(|path| Url {
+            url: format!("{scheme}://{place}{}", text(path, "/path")),
+            taken_by: owner(ingress, all, &route(host, path)),
+        }));
     }
     urls
+}
+
+/// Host, path and whether it is exact: what no two routes share.
+type Route<'a> = (&'a str, &'a str, bool);
+
+fn route<'a>(host: &'a str, path: &'a Value) -> Route<'a> {
+    let (is_exact, path) = (text(path, "/pathType") == "Exact", text(path, "/path"));
+    (host, if is_exact { path } else { path.trim_end_matches('/') }, is_exact)
+}
+
+/// The Ingress that has a route of this one, where that is another: the oldest of those that an edge of Shoal serves.
+fn owner(ingress: &Value, all: &[Value], wanted: &Route<'_>) -> Option<String> {
+    let age = |one: &Value| {
+        let parts = [text(one, "/metadata/creationTimestamp"), namespace(one), name(one)];
+        parts.map(str::to_owned)
+    };
+    let has = |one: &&Value| {
+        items(one, "/spec/rules")
+            .any(|rule| items(rule, "/http/paths").any(|path| route(text(rule, "/host"), path) == *wanted))
+    };
+    let is_served = |one: &&Value| items(one, "/status/loadBalancer/ingress").next().is_some();
+    let older = all.iter().filter(|one| age(one) < age(ingress)).filter(is_served).filter(has);
+    older.min_by_key(|one| age(one)).map(|one| format!("{}/{}", namespace(one), name(one)))
 }
 
 /// `HOST[:PORT]`. The status of an Ingress of Shoal names two ports: for plain requests, and for those over TLS.

@@ -111,7 +111,7 @@ fn time_zone(zone: &str, path: &Path, faults: &mut Faults) {
 }
 
 /// Five fields, or a name like `@daily`; what is wrong otherwise.
-fn check_schedule(schedule: &str) -> Result<(), String> {
+pub(super) fn check_schedule(schedule: &str) -> Result<(), String> {
     let schedule = match schedule.strip_prefix("TZ=").or_else(|| schedule.strip_prefix("CRON_TZ=")) {
         Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest).trim(),
         None => schedule,

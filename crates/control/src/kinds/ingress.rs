@@ -77,7 +77,7 @@ fn specification(spec: &Value, path: &Path, faults: &mut Faults) {
     }
 }
 
-fn host(name: &str, path: &Path, faults: &mut Faults) {
+pub(super) fn host(name: &str, path: &Path, faults: &mut Faults) {
     let messages =
         if name.contains('*') { words::wildcard_subdomain(name) } else { words::dns_subdomain(name) };
     faults.words(path, name, messages);
@@ -102,23 +102,26 @@ fn one_path(one: &Value, path: &Path, faults: &mut Faults) {
         _ if !given(one, "pathType") => {
             faults.required(&path.child("pathType"), "pathType must be specified");
         }
-        "Exact" | "Prefix" => {
-            if !target.starts_with('/') {
-                faults.invalid(&at, target, "must be an absolute path");
-            }
-            for part in NOT_IN_PATHS.iter().filter(|part| target.contains(**part)) {
-                faults.invalid(&at, target, &format!("must not contain '{part}'"));
-            }
-            for end in NOT_AT_END.iter().filter(|end| target.ends_with(**end)) {
-                faults.invalid(&at, target, &format!("cannot end with '{end}'"));
-            }
-        }
+        "Exact" | "Prefix" => absolute(target, &at, faults),
         "ImplementationSpecific" => {
             if !target.is_empty() && !target.starts_with('/') {
                 faults.invalid(&at, target, "must be an absolute path");
             }
         }
         other => faults.not_supported(&path.child("pathType"), other, &PATH_TYPES),
+    }
+}
+
+/// A path that begins at the top and goes one way.
+pub(super) fn absolute(target: &str, at: &Path, faults: &mut Faults) {
+    if !target.starts_with('/') {
+        faults.invalid(at, target, "must be an absolute path");
+    }
+    for part in NOT_IN_PATHS.iter().filter(|part| target.contains(**part)) {
+        faults.invalid(at, target, &format!("must not contain '{part}'"));
+    }
+    for end in NOT_AT_END.iter().filter(|end| target.ends_with(**end)) {
+        faults.invalid(at, target, &format!("cannot end with '{end}'"));
     }
 }
 

@@ -7,7 +7,7 @@ use super::faults::Faults;
 use super::meta::Names;
 use super::workload::stateful_set;
 use super::{
-    autoscaler, certificate, claim, config, cron_job, disruption, endpoints, event, flow, ingress, job,
+    app, autoscaler, certificate, claim, config, cron_job, disruption, endpoints, event, flow, ingress, job,
     namespace, network_policy, node, pod, quota, rbac, review, service, storage, volume, webhooks, workload,
 };
 use crate::custom::definition;
@@ -636,7 +636,16 @@ static KINDS: &[Kind] = &[
         validate_update: again!(flow::validate_level),
         ..FLOW
     },
-    Kind { group: "shoal.dev", kind: "App", generation: true, status: true, ..PLAIN },
+    Kind {
+        group: "shoal.dev",
+        kind: "App",
+        generation: true,
+        status: true,
+        names: Names::Label1035,
+        validate: app::validate,
+        validate_update: main_only!(app::validate_update),
+        ..PLAIN
+    },
     // Questions.
     Kind {
         group: "authentication.k8s.io",

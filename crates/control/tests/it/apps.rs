@@ -577,3 +577,21 @@ fn what_an_app_of_the_same_name_left_behind_is_not_its_own() {
         Failed True NameTaken: Deployment "shop" exists and does not belong to this app: delete it, or give the app another name
     "#]].assert_eq(&conditions(&world));
 }
+
+#[test]
+fn the_url_is_that_of_the_edge() {
+    let mut world = world(json!({"component": "registry.example/shop:1", "routes": [{"path": "/shop"}]}));
+    let url = |world: &World| get(world, &APP).expect("it is there")["status"]["url"].clone();
+    assert_eq!(url(&world), "http://localhost/shop");
+    for (edge, expected) in [
+        (json!({"ip": "127.0.0.1", "ports": [{"port": 8080}, {"port": 8443}]}), "http://127.0.0.1:8080/shop"),
+        (json!({"ip": "::1", "ports": [{"port": 80}, {"port": 443}]}), "http://[::1]/shop"),
+        (json!({"hostname": "edge.example"}), "http://edge.example/shop"),
+    ] {
+        world.change(&INGRESS, "demo", "shop", |ingress| {
+            ingress["status"] = json!({"loadBalancer": {"ingress": [edge.clone()]}});
+        });
+        world.settle();
+        assert_eq!(url(&world), expected);
+    }
+}

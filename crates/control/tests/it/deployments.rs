@@ -303,6 +303,20 @@ fn a_rollout_that_stands_still_is_told_of() {
 }
 
 #[test]
+fn a_deadline_that_is_over_is_not_waited_for() {
+    let mut world = settled(2, rolling(json!(1), json!(0)));
+    world.tick(700);
+    let pods = world.list(&POD, Some(DEMO));
+    let name = object::name(&pods[0]).to_owned();
+    world.change(&POD, DEMO, &name, |pod| pod["status"]["conditions"][0]["status"] = json!("False"));
+    world.settle();
+    assert!(status(&world).contains("unavailableReplicas 1"), "{}", status(&world));
+    // Asked for a moment that has passed, whoever runs the plans would make this one again and again.
+    let plan = Deployments.plan(&world, &Key::new(&DEPLOYMENT, DEMO, "web"), world.now());
+    assert!(plan.requeue_at.is_none_or(|at| at > world.now()), "{:?}", plan.requeue_at);
+}
+
+#[test]
 fn a_pause_holds_a_rollout_but_not_the_number() {
     let mut world = settled(4, rolling(json!(2), json!(0)));
     set_image(&mut world, "web:2");

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use shoal_client::fake::Fake;
-use shoal_client::{Client, Deletion, Patch, Resource, kinds};
+use shoal_client::{Client, Deletion, Patch, Resource, Select, kinds};
 use shoal_edge::{Cluster, Follow, Settings, follow};
 use shoal_runtime::Endpoints;
 use shoal_runtime::fake::always;
@@ -160,4 +160,24 @@ fn many_changes_at_once_are_served_and_each_status_is_written_once() {
     }
     let writes = api.requests().iter().filter(|request| request.starts_with("PATCH ")).count();
     assert_eq!(writes, APPS);
+}
+
+#[test]
+fn what_is_wrong_with_an_object_is_an_event_of_it() {
+    let api = Fake::new();
+    let client = api.client();
+    create_app(&client, "web");
+    let backend = json!({"service": {"name": "none", "port": {"number": 80}}});
+    let rule = json!({"host": "lost", "http": {"paths": [{"pathType": "Prefix", "backend": backend}]}});
+    create(&client, &kinds::INGRESSES, "lost", json!({"spec": {"rules": [rule]}}));
+    let _world = World::new(&api);
+    let told = || block_on(client.list(&kinds::EVENTS, "shop", &Select::default())).unwrap().items;
+    eventually("it is told", || !told().is_empty());
+    let events = told();
+    assert_eq!(events.len(), 1, "{events:?}");
+    let parts = ["/involvedObject/kind", "/involvedObject/name", "/type", "/reason", "/message"];
+    let said = parts.map(|part| events[0].pointer(part).and_then(Value::as_str).unwrap_or_default());
+    assert_eq!(said, ["Ingress", "lost", "Warning", "NotServed", "service shop/none does not exist"]);
+    let uid = block_on(client.get(&kinds::INGRESSES, "shop", "lost")).unwrap()["metadata"]["uid"].clone();
+    assert_eq!(events[0]["involvedObject"]["uid"], uid);
 }

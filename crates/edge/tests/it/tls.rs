@@ -57,6 +57,13 @@ fn names_scheme() -> impl shoal_runtime::Invoke {
 }
 
 #[test]
+fn a_certificate_of_our_own_says_whose_it_is() {
+    let leaf = self_signed().leaf();
+    let name = b"Shoal, self-signed";
+    assert!(leaf.windows(name.len()).any(|part| part == name), "what a browser shows of it");
+}
+
+#[test]
 fn the_protocol_is_negotiated() {
     let certificates = self_signed();
     let edge = serve(with_tls(config(), &certificates), names_scheme());

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shoal_runtime::OutboundRules;
+use shoal_runtime::{OutboundRules, Output};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::Resolve;
@@ -38,9 +38,10 @@ pub fn socket_check(
     rules: Arc<OutboundRules>,
     listen: Vec<u16>,
     resolver: Arc<dyn Resolve>,
+    output: Option<Arc<dyn Output>>,
 ) -> impl Fn(SocketAddr, SocketAddrUse) -> Allowed + Send + Sync + 'static {
     let peers = Peers::default();
-    let denials = Denials::default();
+    let denials = Denials::new(output);
     let ask = move |scheme, address: SocketAddr, logged: bool| {
         let asked = outgoing(scheme, address, &rules, &resolver);
         asked.unwrap_or_else(|| {

@@ -13,7 +13,7 @@ use super::outbound::Script;
 async fn check(patterns: &[&str], listen: &[u16], cases: &[(SocketAddrUse, &str, bool)]) {
     let rules = OutboundRules(patterns.iter().map(|pattern| pattern.parse().expect("a pattern")).collect());
     let script = Script::new("db.test", &[&["93.184.216.34", "10.0.0.1"]]);
-    let allowed = socket_check("test".to_string(), Arc::new(rules), listen.to_vec(), script);
+    let allowed = socket_check("test".to_string(), Arc::new(rules), listen.to_vec(), script, None);
     for (reason, address, expected) in cases {
         let parsed: SocketAddr = address.parse().expect("an address");
         assert_eq!(
@@ -133,7 +133,7 @@ async fn a_udp_server_answers_those_who_asked_and_no_others() {
 #[tokio::test]
 async fn a_udp_server_forgets_those_who_asked_long_ago() {
     let script = Script::new("db.test", &[&[]]);
-    let allowed = socket_check("test".to_string(), Arc::default(), vec![53], script);
+    let allowed = socket_check("test".to_string(), Arc::default(), vec![53], script, None);
     let peer = |number: u32| {
         SocketAddr::from((std::net::Ipv4Addr::from(0xcb00_7100 + number / 256), 1 + (number % 256) as u16))
     };
@@ -163,7 +163,7 @@ async fn a_name_grants_the_public_addresses_it_resolves_to() {
 
     let script = Script::new("db.test", &[&["93.184.216.34"]]);
     let rules = OutboundRules(vec!["tcp://db.test:5432".parse().expect("a pattern")]);
-    let allowed = socket_check("test".to_string(), Arc::new(rules), Vec::new(), script.clone());
+    let allowed = socket_check("test".to_string(), Arc::new(rules), Vec::new(), script.clone(), None);
     assert!(!allowed("127.0.0.1:5432".parse().expect("an address"), TcpConnect).await);
     assert_eq!(script.asked.load(Ordering::Relaxed), 0, "nothing is asked about what cannot be granted");
 }

@@ -86,6 +86,8 @@ pub(super) struct Session<'a> {
     idle: Vec<(Endpoint, Connection)>,
     /// Credentials that were not tried yet; without any, a nameless one.
     candidates: VecDeque<Option<Credential>>,
+    /// Whether there were any credentials to show.
+    has_credentials: bool,
     current: Option<Option<Credential>>,
     authorization: Option<HeaderValue>,
     /// Whether the registry has taken the authorization before: then it has run out, and is not wrong.
@@ -101,7 +103,8 @@ impl<'a> Session<'a> {
         actions: &'static str,
     ) -> Self {
         let mut candidates: VecDeque<_> = keyring.of_image(image).into_iter().cloned().map(Some).collect();
-        if candidates.is_empty() {
+        let has_credentials = !candidates.is_empty();
+        if !has_credentials {
             candidates.push_back(None);
         }
         let mut session = Self {
@@ -111,6 +114,7 @@ impl<'a> Session<'a> {
             registry: None,
             idle: Vec::new(),
             candidates,
+            has_credentials,
             current: None,
             authorization: None,
             is_proven: false,
@@ -312,6 +316,10 @@ impl<'a> Session<'a> {
             }
         }
         Err(match refusal {
+            Trouble::Final(error) if self.has_credentials => Trouble::Final(error.hint(
+                "the credentials that were shown may not do this, or are wrong: look at the user and the password \
+                 (docker login, or the imagePullSecrets of the pod)",
+            )),
             Trouble::Final(error) => Trouble::Final(error.hint(
                 "it is private or not there: give credentials (docker login, or an imagePullSecret of the pod)",
             )),

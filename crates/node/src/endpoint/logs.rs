@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use shoal_api::object;
 use tokio::sync::watch;
 
@@ -17,6 +18,7 @@ use super::{Body, text, with_body};
 use crate::log::reading::{Reader, Wanted, runs};
 use crate::log::writing;
 use crate::pod::status;
+use crate::read;
 use crate::shared::Shared;
 
 /// Between looks at a log that is followed, should nobody say that it has grown: the next run of a container writes
@@ -52,7 +54,8 @@ pub(super) async fn answer(
         let message = if wanted.previous {
             format!("previous terminated container {container:?} in pod {pod:?} not found")
         } else {
-            format!("container {container:?} in pod {pod:?} is waiting to start")
+            let why = waits_for(&found, container);
+            format!("container {container:?} in pod {pod:?} is waiting to start{why}")
         };
         return text(StatusCode::BAD_REQUEST, message);
     };
@@ -67,6 +70,19 @@ pub(super) async fn answer(
     };
     let log = shared.logs.lock().get(&(uid, container.to_owned())).cloned().filter(|_| follow);
     with_body(StatusCode::OK, "text/plain", body(reader, log.and_then(|log| following(&log))))
+}
+
+/// Why a container has not started, as the kubelet words it; empty when that is not known.
+fn waits_for(pod: &Value, container: &str) -> String {
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+    let found = lists.iter().find_map(|list| read::named(&pod["status"][list], container));
+    let reason = found.map_or("", |one| read::text(&one["state"]["waiting"]["reason"]));
+    match reason {
+        "" => String::new(),
+        "ErrImagePull" => ": image can't be pulled".into(),
+        "ImagePullBackOff" => ": trying and failing to pull image".into(),
+        reason => format!(": {reason}"),
+    }
 }
 
 /// Where a log is written that is being written still.

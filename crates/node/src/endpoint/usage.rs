@@ -10,6 +10,7 @@ use shoal_api::object;
 
 use super::{Body, with_body};
 use crate::node::now;
+use crate::read::text;
 use crate::shared::Shared;
 
 /// What one container uses.
@@ -28,7 +29,9 @@ fn all(shared: &Shared) -> Vec<Used> {
         .values()
         .flat_map(|here| {
             let pod = here.wanted.borrow().pod.clone();
-            here.meters.iter().map(move |(container, meter)| {
+            // What is over uses nothing, and is not shown in Kubernetes either.
+            let is_over = matches!(text(&pod["status"]["phase"]), "Succeeded" | "Failed");
+            here.meters.iter().filter(move |_| !is_over).map(move |(container, meter)| {
                 let (cpu_ns, memory_bytes) = meter.usage();
                 let (namespace, name) = (object::namespace(&pod).into(), object::name(&pod).into());
                 let uid = object::uid(&pod).into();

@@ -34,7 +34,7 @@ pub(crate) const REUSE: &str = "shoal.dev/reuse";
 const STORES_MAX: usize = 64;
 
 /// How `shoal run` grants something, as a refusal names it, and how a pod does. What begins with another comes first.
-const IN_PODS: [(&str, &str); 6] = [
+const IN_PODS: [(&str, &str); 9] = [
     (
         "--allow-outbound tcp://HOST:PORT or --allow-listen PORT",
         "the annotation `shoal.dev/allow-outbound: tcp://HOST:PORT` or `shoal.dev/allow-listen: PORT` of the pod",
@@ -44,6 +44,9 @@ const IN_PODS: [(&str, &str); 6] = [
     ("--kv NAME[=PATH]", "the annotation `shoal.dev/keyvalue: NAME` of the pod"),
     ("--blobs NAME[=DIR]", "the annotation `shoal.dev/blobstore: NAME` of the pod"),
     ("--dir HOST:GUEST[:ro]", "a volume, and `volumeMounts` of the container"),
+    ("(--timeout)", "(annotation `shoal.dev/timeout` of the pod)"),
+    ("(--cpu-time)", "(annotation `shoal.dev/cpu-time` of the pod)"),
+    ("(--memory)", "(`resources.limits.memory` of the container)"),
 ];
 
 /// The way out of a refusal, in the words of a pod.
@@ -204,6 +207,21 @@ mod tests {
 
     fn pod(annotations: &Value) -> Value {
         json!({"metadata": {"annotations": annotations}})
+    }
+
+    #[test]
+    fn limits_are_named_as_a_pod_has_them() {
+        for (flag, here) in [
+            (
+                "used more than its CPU time of 1s (--cpu-time)",
+                "(annotation `shoal.dev/cpu-time` of the pod)",
+            ),
+            ("not done within 1s (--timeout)", "(annotation `shoal.dev/timeout` of the pod)"),
+            ("the limit of 64 KiB (--memory)", "(`resources.limits.memory` of the container)"),
+        ] {
+            let said = in_pods(flag);
+            assert!(said.ends_with(here) && !said.contains("--"), "{said}");
+        }
     }
 
     #[test]

@@ -98,8 +98,16 @@ fn phase(spec: &Value, state: &State, course: Course) -> &'static str {
     if items(&spec["containers"]).all(has_run) { "Running" } else { "Pending" }
 }
 
+/// Whether one of the pod's own containers runs or has run.
+fn has_begun(spec: &Value, state: &State) -> bool {
+    items(&spec["containers"]).any(|container| {
+        let known = state.containers.get(text(&container["name"]));
+        known.is_some_and(|one| one.is_running() || one.ended().is_some() || one.last.is_some())
+    })
+}
+
 fn statuses(containers: &Value, state: &State, spec: &Value) -> Value {
-    let are_inits_done = inits_done(spec, state);
+    let are_inits_done = has_begun(spec, state) || inits_done(spec, state);
     let is_init = std::ptr::eq(containers, &raw const spec["initContainers"]);
     items(containers)
         .map(|container| {
@@ -161,7 +169,9 @@ fn conditions(pod: &Value, known: &Value, state: &State, phase: &str, now: Momen
     };
     let ready = if is_over { completed() } else { containers_ready() };
     let gate = if ready.is_none() { closed_gate(pod, known) } else { None };
-    let initialized = if inits_done(spec, state) || spec["initContainers"].is_null() {
+    // What has begun to run was initialized before, whatever has become of its aides since.
+    let has_begun = has_begun(spec, state);
+    let initialized = if has_begun || inits_done(spec, state) || spec["initContainers"].is_null() {
         None
     } else {
         told("ContainersNotInitialized", "containers with incomplete status", &uninitialized)
@@ -385,6 +395,16 @@ mod tests {
         );
         assert_eq!(shown.last, Some(ended(1)));
         assert_eq!(backing_off(&main, "a", &pod(), at(42)), None, "it is due");
+    }
+
+    #[test]
+    fn an_aide_that_ended_after_the_pod_does_not_uninitialize_it() {
+        let mut pod = pod();
+        pod["spec"]["initContainers"][0]["restartPolicy"] = json!("Always");
+        let text = shown(&pod, &state(done(137), done(0)), Course::Succeeded);
+        assert!(text.contains("\nInitialized True"), "{text}");
+        let waiting = shown(&pod, &state(done(137), Container::default()), Course::Going);
+        assert!(waiting.contains("\nInitialized False"), "{waiting}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shoal_client::{Deletion, kinds};
-use shoal_runtime::WorkloadSpec;
+use shoal_runtime::{StorePlace, WorkloadSpec};
 
 use crate::world::{World, container, has_phase, is_true};
 
@@ -102,6 +102,12 @@ async fn a_component_serves_from_ready_to_deleted() {
     ] {
         assert!(reasons.iter().any(|one| one.starts_with(reason)), "{reason}: {reasons:?}");
     }
+    // Events are told by the second: their names keep those of one second in order.
+    let list = world.client.list(&kinds::EVENTS, "", &shoal_client::Select::default()).await.expect("events");
+    let mut named: Vec<_> = list.items.iter().map(|one| (&one["metadata"]["name"], &one["reason"])).collect();
+    named.sort_by_key(|(name, _)| name.as_str());
+    let order: Vec<_> = named.iter().map(|(_, reason)| reason.as_str().expect("a reason")).collect();
+    assert_eq!(order, ["Pulled", "Created", "Started", "Killing"]);
     let assignments = world.data().join("assignments");
     world
         .until("nothing of it is kept", || std::fs::read_dir(&assignments).is_ok_and(|dir| dir.count() == 0))
@@ -159,6 +165,7 @@ async fn what_cannot_start_says_why() {
     );
     let refused = world.until_pod("refused", "an error", waits("CreateContainerError")).await;
     assert_eq!(state(&refused)["waiting"]["message"], "`/refuse` is no WebAssembly (build it first)");
+    assert!(!world.reasons().await.iter().any(|one| one.contains("Created")), "nothing was created");
     // What was missing comes: nobody waits for the next try.
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "none", "namespace": "shop"}, "data": {"a": "1"}});
     world.client.create(&kinds::CONFIG_MAPS, &map).await.expect("made");
@@ -166,6 +173,36 @@ async fn what_cannot_start_says_why() {
     let is_it = |spec: &&WorkloadSpec| spec.name == "shop/config/c";
     let env = world.loaded.lock().iter().rev().find(is_it).map(|spec| spec.grants.env.clone());
     assert_eq!(env, Some(vec![("A".to_owned(), "1".to_owned())]));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn stores_that_are_granted_have_their_place_and_missing_credentials_are_told() {
+    let world = World::start().await;
+    let granted = json!({"shoal.dev/keyvalue": "default", "shoal.dev/blobstore": "files"});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop", "annotations": granted},
+        "spec": {"nodeName": "edge-1", "containers": [container("web", "/http", &json!({}))]},
+    });
+    world.client.create(&kinds::PODS, &pod).await.expect("a pod");
+    world.until_pod("web", "ready", |pod| is_true(pod, "Ready")).await;
+    let grants = world.loaded.lock()[0].grants.clone();
+    let places: Vec<_> = grants.key_value.iter().chain(&grants.blobs).map(|store| &store.place).collect();
+    assert_eq!(places.len(), 2);
+    for place in places {
+        let StorePlace::Path(path) = place else { panic!("a store of a pod is on the disk") };
+        assert!(path.parent().is_some_and(std::path::Path::is_dir), "{}", path.display());
+    }
+
+    let spec = json!({
+        "imagePullSecrets": [{"name": "none"}], "containers": [container("c", "shop.test/app:1", &json!({}))],
+    });
+    world.pod("private", spec).await;
+    world
+        .until_event(
+            "Warning FailedToRetrieveImagePullSecret Unable to retrieve some image pull secrets (none); attempting",
+        )
+        .await;
     world.end().await;
 }
 

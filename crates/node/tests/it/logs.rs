@@ -17,6 +17,22 @@ async fn ask(world: &World, target: &str) -> (u16, String) {
     (status, String::from_utf8_lossy(&body.expect("a body").to_bytes()).into_owned())
 }
 
+/// Asks until the answer is as wanted.
+async fn ask_until(world: &World, target: &str, is_so: impl Fn(&str) -> bool) {
+    let mut last = String::new();
+    let so = async {
+        loop {
+            last = ask(world, target).await.1;
+            if is_so(&last) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let is_in_time = tokio::time::timeout(Duration::from_secs(60), so).await.is_ok();
+    assert!(is_in_time, "{target}: {last}");
+}
+
 #[tokio::test]
 async fn logs_are_those_of_the_last_run_or_the_one_before() {
     let world = World::start().await;
@@ -39,6 +55,14 @@ async fn logs_are_those_of_the_last_run_or_the_one_before() {
     assert_eq!(ask(&world, "/containerLogs/shop/hello/c?previous=true").await.0, 400);
     assert_eq!(ask(&world, "/containerLogs/shop/hello/x").await.0, 404);
     assert_eq!(ask(&world, "/containerLogs/shop/none/c").await.0, 404);
+    world.pod("stuck", json!({"containers": [container("c", "/none", &json!({}))]})).await;
+    let is_stuck = |pod: &serde_json::Value| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ImagePullBackOff"
+    };
+    world.until_pod("stuck", "stuck", is_stuck).await;
+    let why = "container \"c\" in pod \"stuck\" is waiting to start: trying and failing to pull image";
+    // The agent hears of its own status by way of the API.
+    ask_until(&world, "/containerLogs/shop/stuck/c", |said| said == why).await;
     world
         .until_pod("loop", "restarted", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
         .await;
@@ -60,6 +84,14 @@ async fn what_pods_use_is_told_to_metrics_servers() {
         "{text}"
     );
     assert!(text.contains("\nnode_memory_working_set_bytes "), "{text}");
+    world
+        .pod("done", json!({"restartPolicy": "Never", "containers": [container("c", "/exit-0", &json!({}))]}))
+        .await;
+    world.until_pod("done", "over", has_phase("Succeeded")).await;
+    let is_without = |text: &str| {
+        !text.contains("pod=\"done\"") && text.contains("container=\"web\",namespace=\"shop\",pod=\"web\"")
+    };
+    ask_until(&world, "/metrics/resource", is_without).await;
     let (_, summary) = ask(&world, "/stats/summary").await;
     let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
     assert_eq!(summary["pods"][0]["podRef"]["name"], "web");

@@ -39,6 +39,8 @@ async fn what_was_assigned_runs_again_without_the_api() {
 
     let world = world.restart(true).await;
     world.until("it serves again", || world.endpoints.get(&uid).is_some()).await;
+    let before = world.asked.lock().iter().find(|one| one.reference == "/http").map(|one| one.before.clone());
+    assert_eq!(before, Some(Some("/http@sha256:1".into())), "it says what it was before");
     let env = world
         .loaded
         .lock()

@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) begun: Arc<Mutex<Vec<String>>>,
     /// The images that were in use each time that artifacts were tidied.
     pub(crate) tidied: Arc<Mutex<Vec<Vec<String>>>>,
+    /// What was asked for, newest last.
+    pub(crate) asked: Arc<Mutex<Vec<Image>>>,
     /// Tells the commands that wait to exit.
     pub(crate) enough: Arc<Notify>,
     dir: TempDir,
@@ -43,23 +45,33 @@ pub(crate) struct World {
     running: JoinHandle<()>,
 }
 
-/// What was in use each time that artifacts were tidied.
+/// What was asked for, and what was in use each time that artifacts were tidied.
 #[derive(Clone, Default)]
-struct Images(Arc<Mutex<Vec<Vec<String>>>>);
+struct Images {
+    asked: Arc<Mutex<Vec<Image>>>,
+    tidied: Arc<Mutex<Vec<Vec<String>>>>,
+}
 
 impl Fetch for Images {
     fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>> {
+        self.asked.lock().push(image.clone());
         let found = if image.reference == "/none" {
             Err(FetchFailure { reason: "ErrImagePull", message: "there is no such image".into() })
         } else {
             let path = PathBuf::from(&image.reference);
-            Ok(Fetched { path, id: format!("{}@sha256:1", image.reference), size_bytes: 1, pulled: None })
+            Ok(Fetched {
+                path,
+                id: format!("{}@sha256:1", image.reference),
+                size_bytes: 1,
+                pulled: None,
+                unasked: None,
+            })
         };
         Box::pin(async move { found })
     }
 
     fn tidy(&self, in_use: Vec<String>) -> BoxFuture<'static, ()> {
-        self.0.lock().push(in_use);
+        self.tidied.lock().push(in_use);
         Box::pin(async {})
     }
 }
@@ -197,7 +209,8 @@ impl World {
             endpoint,
             loaded,
             begun,
-            tidied: images.0,
+            tidied: images.tidied,
+            asked: images.asked,
             enough,
             dir,
             drain,

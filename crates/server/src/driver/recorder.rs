@@ -29,6 +29,8 @@ const HELD_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Told {
     pub(super) event: Event,
     at: Moment,
+    /// The same in nanoseconds.
+    number: u64,
     since: Instant,
 }
 /// Events that are written at the same time.
@@ -48,6 +50,9 @@ struct Heard {
     event: Event,
     first: Moment,
     last: Moment,
+    /// Events are listed by their names, which this number ends, and their times are those of seconds: so those of one
+    /// second stay in the order in which they were told.
+    number: u64,
     count: u64,
 }
 
@@ -68,6 +73,7 @@ pub(super) async fn run(
 ) {
     let mut known: HashMap<Said, Written> = HashMap::new();
     let (mut events, mut looked_at) = (Vec::new(), api.moment());
+    let mut last_number = 0;
     while told.recv_many(&mut events, EVENTS_AT_ONCE).await > 0 {
         if let Some(oldest) = events.first().filter(|_| told.len() < EVENTS_HELD_MAX) {
             // A controller that has ended rests.
@@ -85,7 +91,7 @@ pub(super) async fn run(
             known.clear();
         }
         let (api, executor) = (&api, &executor);
-        let writes = heard(events.drain(..)).into_iter().map(|(said, heard)| {
+        let writes = heard(events.drain(..), &mut last_number).into_iter().map(|(said, heard)| {
             let before = known.get(&said).cloned();
             async move { (said, write(api, executor, &heard, before).await) }
         });
@@ -107,15 +113,20 @@ pub(super) async fn run(
 impl Told {
     /// An event that is told now.
     pub(super) fn now(api: &Api, event: Event) -> Self {
-        Self { event, at: api.moment(), since: Instant::now() }
+        let now = api.timestamp();
+        let number = u64::try_from(now.as_nanosecond()).unwrap_or_default();
+        Self { event, at: Moment::from_seconds(now.as_second()), number, since: Instant::now() }
     }
 }
 
 /// Several of one kind in one go are counted before they are written.
-fn heard(events: impl Iterator<Item = Told>) -> BTreeMap<Said, Heard> {
+/// `last_number` is that of the event before.
+fn heard(events: impl Iterator<Item = Told>, last_number: &mut u64) -> BTreeMap<Said, Heard> {
     let mut all = BTreeMap::new();
-    for Told { event, at, .. } in events {
-        let heard = all.entry(said(&event)).or_insert(Heard { event, first: at, last: at, count: 0 });
+    for Told { event, at, number, .. } in events {
+        *last_number = number.max(*last_number + 1);
+        let heard = all.entry(said(&event));
+        let heard = heard.or_insert(Heard { event, first: at, last: at, number: *last_number, count: 0 });
         heard.last = at;
         heard.count += 1;
     }
@@ -126,14 +137,14 @@ fn said(event: &Event) -> Said {
     (event.about["uid"].to_string(), event.warning, event.reason, event.message.clone())
 }
 
-/// Makes an event, or counts one that there is.
+/// Makes an event of this number, or counts one that there is so many times `more`.
 async fn write(
     api: &Api,
     executor: &Executor,
     heard: &Heard,
     before: Option<Written>,
 ) -> Result<Written, Status> {
-    let Heard { event, first, last, count } = heard;
+    let Heard { event, first, last, number, count } = heard;
     if let Some(before) = before {
         let count = before.count + count;
         let patch = json!({"count": count, "lastTimestamp": last.to_time()});
@@ -143,7 +154,7 @@ async fn write(
         }
         // It has gone meanwhile.
     }
-    let suffix = format!("{:016x}", api.random());
+    let suffix = format!("{number:016x}");
     let mut object = event.to_object(executor.component(), &suffix, *first);
     object["lastTimestamp"] = last.to_time().into();
     object["count"] = json!(count);
@@ -167,6 +178,20 @@ mod tests {
     fn told(api: &Api, about: &str) -> Told {
         let about = json!({"metadata": {"name": about, "namespace": "default", "uid": about}});
         Told::now(api, Event::normal(&CONFIG_MAP, &about, "Told", "something was done".into()))
+    }
+
+    #[test]
+    fn events_are_numbered_in_order_and_counted() {
+        let told = |uid: &str, number: u64| {
+            let about = json!({"metadata": {"name": "a", "namespace": "default", "uid": uid}});
+            let event = Event::normal(&CONFIG_MAP, &about, "Told", "something was done".into());
+            Told { event, at: Moment::from_seconds(1), number, since: Instant::now() }
+        };
+        let mut last = 7;
+        let all = heard([told("a", 9), told("b", 9), told("a", 3), told("c", 20)].into_iter(), &mut last);
+        let seen: Vec<_> = all.values().map(|heard| (heard.number, heard.count)).collect();
+        // A clock that stands, or goes back, changes nothing.
+        assert_eq!((seen, last), (vec![(9, 2), (10, 1), (20, 1)], 20));
     }
 
     /// The version in which there is an object of a kind whose name begins so.

@@ -10,7 +10,7 @@ use shoal_api::object;
 use shoal_cli::progress::LinesProgress;
 use shoal_cli::render::deploy::{self as show, Evidence, Stage};
 use shoal_cli::{Exit, exit};
-use shoal_client::{Resource, Said, kinds};
+use shoal_client::{Resource, Said, Select, kinds};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::cluster::apply::Placed;
@@ -54,6 +54,8 @@ pub(crate) struct Served {
     pub(crate) urls: Vec<String>,
     /// Ingresses that no edge has taken yet, or behind which nobody is: `ingress/shop`.
     pub(crate) unserved: Vec<String>,
+    /// URLs that lead elsewhere, with why.
+    pub(crate) taken: Vec<String>,
 }
 
 /// Why the watch ends.
@@ -90,7 +92,7 @@ pub(crate) async fn until_served(
         let ended = watch(cluster, &world, tracked, &reached, wait, &mut progress).await?;
         drop(progress);
         Ok::<_, Exit>(match ended {
-            End::Served(served) => Ok(served),
+            End::Served(served) => Ok(with_urls(cluster, &world, &reached, served).await),
             End::Failed(tracked, why) => Err(explained(cluster, &world, &tracked, why).await),
         })
     });
@@ -252,9 +254,33 @@ fn served(world: &World, reached: &BTreeSet<(String, String)>) -> Served {
         if !ingress.as_ref().is_some_and(|found| is_served(world, found)) {
             served.unserved.push(format!("ingress/{name}"));
         }
-        let urls = ingress.iter().flat_map(|found| show::urls(found));
-        // Where an address or a host is left open, there is nothing that a program could ask.
-        served.urls.extend(urls.filter(|url| !url.contains("://*")));
+    }
+    served
+}
+
+/// Adds the URLs. Those that an older Ingress has may be in a namespace that nobody has looked at yet, or may look at.
+async fn with_urls(
+    cluster: &Cluster,
+    world: &World,
+    reached: &BTreeSet<(String, String)>,
+    mut served: Served,
+) -> Served {
+    let known = || world.all(&kinds::INGRESSES).iter().map(|one| Value::clone(one)).collect();
+    let all = cluster.client.list(&kinds::INGRESSES, "", &Select::default()).await;
+    let all: Vec<Value> =
+        all.map_or_else(|_| known(), |list| list.items.iter().map(|one| Value::clone(one)).collect());
+    for (namespace, name) in reached {
+        let ingress = world.get(&kinds::INGRESSES, namespace, name);
+        for url in ingress.iter().flat_map(|found| show::urls(found, &all)) {
+            match url.taken_by {
+                Some(other) => {
+                    served.taken.push(format!("{} is that of ingress {other}, which is older", url.url))
+                }
+                // Where an address or a host is left open, there is nothing that a program could ask.
+                None if url.url.contains("://*") => {}
+                None => served.urls.push(url.url),
+            }
+        }
     }
     served
 }

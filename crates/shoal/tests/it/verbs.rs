@@ -75,6 +75,36 @@ fn a_bare_text_is_deployed_seen_and_deleted() {
 }
 
 #[test]
+fn a_store_that_is_granted_keeps_what_is_put_there() {
+    let cluster = Cluster::up();
+    assert_eq!(cluster.deploy(&built("counter").display().to_string(), &["--kv", "default"]), "/");
+    for visit in ["1\n", "2\n"] {
+        assert_eq!(cluster.server.get("/home"), (200, visit.into()));
+    }
+}
+
+#[test]
+fn a_route_that_another_app_has_is_not_said_to_be_served() {
+    let cluster = Cluster::up();
+    assert_eq!(cluster.deploy(&built("hello").display().to_string(), &[]), "/");
+    let other = built("hello-c").display().to_string();
+    let ended = cluster.place.output(&["deploy", &other]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""), "{ended:?}");
+    let url = format!("http://{}/", cluster.server.address);
+    let why =
+        format!("error: it runs, and is not reached from outside: {url} is that of ingress default/hello");
+    assert!(
+        ended.stderr.contains(&why) && ended.stderr.contains("hint: deploy it with a route"),
+        "{}",
+        ended.stderr
+    );
+    let shown = cluster.shoal(&["status"]).stdout;
+    assert!(shown.contains(&format!("({url} is that of ingress default/hello)")), "{shown}");
+    assert_eq!(cluster.deploy(&other, &["--route", "/c"]), "/c");
+    assert_eq!(cluster.server.get("/c"), (200, "Hello from C\n".into()));
+}
+
+#[test]
 fn what_does_not_come_up_is_explained() {
     let cluster = Cluster::up();
     let app =

@@ -191,5 +191,31 @@ fn an_ingress_has_urls_once_it_is_published() {
     ingress["status"] =
         json!({"loadBalancer": {"ingress": [{"ip": "127.0.0.1", "ports": [{"port": 8080}, {"port": 443}]}]}});
     assert!(is_published(&ingress));
-    assert_eq!(urls(&ingress), ["http://127.0.0.1:8080/api", "https://a.example.com/api"]);
+    let shown = |all: &[Value]| {
+        urls(&ingress, all).into_iter().map(|url| (url.url, url.taken_by)).collect::<Vec<_>>()
+    };
+    let both = ["http://127.0.0.1:8080/api", "https://a.example.com/api"].map(|url| (url.to_owned(), None));
+    assert_eq!(shown(&[]), both);
+
+    // Of two that name the same, the older one has it, whichever namespace it is in.
+    let dated = |name: &str, created: &str, path: &str| {
+        let mut other = ingress.clone();
+        other["metadata"] = json!({"name": name, "namespace": "other", "creationTimestamp": created});
+        other["spec"]["rules"] = json!([{"http": {"paths": [{"path": path}]}}]);
+        other
+    };
+    let mut own = ingress.clone();
+    own["metadata"] =
+        json!({"name": "own", "namespace": "shop", "creationTimestamp": "2026-01-02T00:00:00Z"});
+    let taken = |other: &Value| {
+        let urls = urls(&own, &[own.clone(), other.clone()]);
+        urls.into_iter().map(|url| url.taken_by).collect::<Vec<_>>()
+    };
+    let older = dated("first", "2026-01-01T00:00:00Z", "/api/");
+    assert_eq!(taken(&older), [Some("other/first".into()), None], "of the host that is left open");
+    assert_eq!(taken(&dated("later", "2026-01-03T00:00:00Z", "/api")), [None, None]);
+    assert_eq!(taken(&dated("first", "2026-01-01T00:00:00Z", "/ap")), [None, None]);
+    let mut unserved = older;
+    unserved["status"] = json!({});
+    assert_eq!(taken(&unserved), [None, None], "that of another controller, perhaps");
 }

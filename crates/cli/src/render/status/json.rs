@@ -48,7 +48,7 @@ fn workload(cluster: &Cluster<'_>, deployment: &Value) -> Value {
         "ready": ready,
         "state": state_name(state),
         "detail": word,
-        "urls": urls_to(cluster, deployment),
+        "urls": urls_to(cluster, deployment).iter().filter(|url| url.taken_by.is_none()).map(|url| &url.url).collect::<Vec<_>>(),
     })
 }
 

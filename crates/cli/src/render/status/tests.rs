@@ -168,7 +168,11 @@ fn a_url_has_the_port_at_which_the_edge_is() {
             "spec": {"rules": [rule], "tls": [{"hosts": ["s.test"]}]},
             "status": {"loadBalancer": {"ingress": [reached]}},
         });
-        urls_of(&ingress, |service| service == "shop").join(" ")
+        urls_of(&ingress, &[], |service| service == "shop")
+            .iter()
+            .map(Url::shown)
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let ports = |plain: u16, secured: u16| json!([{"port": plain}, {"port": secured}]);
     for (host, reached, expected) in [
@@ -183,4 +187,6 @@ fn a_url_has_the_port_at_which_the_edge_is() {
     ] {
         assert_eq!(url(host, reached), expected);
     }
+    let taken = Url { url: "http://a.test/".into(), taken_by: Some("shop/first".into()) };
+    assert_eq!(taken.shown(), "(http://a.test/ is that of ingress shop/first)");
 }

@@ -230,16 +230,28 @@ fn ingress_of(app: &Value) -> Value {
     spec
 }
 
-/// Where an App is reached: under its first route, or within the cluster.
-pub(super) fn url(app: &Value) -> String {
+/// Where an App is reached: under its first route, or within the cluster. `ingress`: the one that it made; its status says
+/// where the edge is, and at which ports it takes plain requests and those over TLS.
+pub(super) fn url(app: &Value, ingress: &Value) -> String {
     let Some(route) = items(&app["spec"]["routes"]).next() else {
         let port = port(app);
         let port = if port == PORT { String::new() } else { format!(":{port}") };
         return format!("http://{}.{}{port}", object::name(app), object::namespace(app));
     };
-    let scheme = if text(&route["tlsSecretName"]).is_empty() { "http" } else { "https" };
-    let host = Some(text(&route["host"])).filter(|host| !host.is_empty()).unwrap_or("localhost");
-    format!("{scheme}://{host}{}", Some(text(&route["path"])).filter(|path| *path != "/").unwrap_or_default())
+    let is_secured = !text(&route["tlsSecretName"]).is_empty();
+    let (scheme, at, usual) = if is_secured { ("https", 1, 443) } else { ("http", 0, 80) };
+    let edge = &ingress["status"]["loadBalancer"]["ingress"][0];
+    let address = match (text(&edge["ip"]), text(&edge["hostname"])) {
+        ("", "") => "localhost".to_owned(),
+        ("", name) => name.to_owned(),
+        (ip, _) if ip.contains(':') => format!("[{ip}]"),
+        (ip, _) => ip.to_owned(),
+    };
+    let host = Some(text(&route["host"])).filter(|host| !host.is_empty()).unwrap_or(&address);
+    let port = edge["ports"][at]["port"].as_i64().filter(|port| *port != usual);
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let path = Some(text(&route["path"])).filter(|path| *path != "/").unwrap_or_default();
+    format!("{scheme}://{host}{port}{path}")
 }
 
 /// How many replicas an App asks for now.

@@ -8,7 +8,7 @@ use shoal_api::time::Moment;
 
 use super::{expand, is_ours};
 use crate::controllers::pods::{condition, is_ready, number};
-use crate::known::{DEPLOYMENT, POD, REPLICA_SET};
+use crate::known::{DEPLOYMENT, INGRESS, POD, REPLICA_SET};
 use crate::plan::set_condition;
 use crate::snapshot::{Snapshot, is_deleted, items, text};
 
@@ -27,7 +27,9 @@ pub(super) fn of(world: &dyn Snapshot, app: &Value, failure: Option<(&str, &str)
     for field in ["replicas", "readyReplicas"] {
         status.insert(field.into(), json!(number(&deployment["status"][field])));
     }
-    status.insert("url".into(), json!(expand::url(app)));
+    let ingress = world.get(&INGRESS, object::namespace(app), object::name(app));
+    let ingress = ingress.filter(|ingress| is_ours(app, ingress));
+    status.insert("url".into(), json!(expand::url(app, ingress.as_deref().unwrap_or(&Value::Null))));
     let failure = failure.map(|(reason, message)| (reason.to_owned(), message.to_owned()));
     let failure = failure.or_else(|| failed(deployment));
     let mut conditions: Vec<Value> = items(&app["status"]["conditions"]).cloned().collect();

@@ -207,7 +207,8 @@ fn failure(sets: &Sets) -> Option<&Value> {
     sets.new.iter().chain(&sets.old).find_map(|set| condition(&set.object, REPLICA_FAILURE))
 }
 
-/// Looks again when the deadline is over, if nothing happens until then.
+/// Looks again when the deadline is over, if nothing happens until then. One that is over already is nothing to wait for:
+/// a rollout that was done before it, whose pods are not ready any more, is not judged again.
 fn watch_deadline(step: &mut Step<'_>) {
     let known = condition(&step.deployment, PROGRESSING);
     let (Some(known), Some(seconds)) = (known, deadline(&step.deployment)) else { return };
@@ -215,7 +216,8 @@ fn watch_deadline(step: &mut Step<'_>) {
     if over || is_complete(&step.deployment, &step.deployment["status"]) {
         return;
     }
-    if let Some(since) = read_time(&known["lastUpdateTime"]) {
-        step.plan.requeue(after(since, seconds + 1));
+    let due = read_time(&known["lastUpdateTime"]).map(|since| after(since, seconds + 1));
+    if let Some(due) = due.filter(|due| *due > step.now) {
+        step.plan.requeue(due);
     }
 }

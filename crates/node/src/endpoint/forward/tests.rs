@@ -25,7 +25,9 @@ struct Images;
 impl Fetch for Images {
     fn fetch(&self, image: Image) -> BoxFuture<'static, Result<Fetched, FetchFailure>> {
         let path = PathBuf::from(&image.reference);
-        Box::pin(async move { Ok(Fetched { path, id: image.reference, size_bytes: 1, pulled: None }) })
+        Box::pin(async move {
+            Ok(Fetched { path, id: image.reference, size_bytes: 1, pulled: None, unasked: None })
+        })
     }
 
     fn tidy(&self, _in_use: Vec<String>) -> BoxFuture<'static, ()> {

@@ -79,13 +79,13 @@ async fn every_credential_is_tried_and_none_is_shown() {
     let mut keyring = Keyring::with(&format!("{host}/team"), basic("eve", "wrong-secret"));
     let error = pull(&place, &name, &keyring).await.unwrap_err();
     assert_eq!(error.problem, Problem::Denied);
-    assert!(
-        error.to_string().contains("imagePullSecret") && !error.to_string().contains("secret\""),
-        "{error}"
-    );
+    let said = error.to_string();
+    assert!(said.contains("the credentials that were shown may not do this, or are wrong"), "{said}");
+    assert!(said.contains("imagePullSecrets") && !said.contains("secret\""), "{said}");
     assert!(!format!("{error:?}").contains("wrong-secret"));
     let error = pull(&place, &name, &Keyring::default()).await.unwrap_err();
     assert_eq!(error.problem, Problem::Denied);
+    assert!(error.to_string().contains("give credentials (docker login, or an imagePullSecret"), "{error}");
     keyring.extend(Keyring::with(&host, basic("ada", "x")));
     pull(&place, &name, &keyring).await.unwrap();
 }

@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use shoal_node::artifact::{Digest, Kind, Policy, Problem, Reason};
+use shoal_node::{Fetch, Image};
 
 use super::registry::{Fault, INDEX, MANIFEST, Registry};
 use super::support::{Place, module};
@@ -78,6 +79,33 @@ async fn a_registry_that_is_gone_is_told_from_one_that_refuses() {
         error.what.starts_with(&format!("failed to pull image \"{name}\": cannot connect to 127.0.0.1:"))
     );
     assert!(place.pull(&name).await.is_ok(), "what is here can be used");
+}
+
+#[tokio::test]
+async fn what_a_container_was_before_is_used_while_its_registry_is_away() {
+    let (registry, place) = (Registry::start().await, Place::new());
+    registry.wasm("app:dev", &module(1, 100));
+    let reference = registry.name("app:dev");
+    let first = place.fetch(&reference, Policy::Always).await.unwrap();
+    let ask = |before: Option<&str>| {
+        let before = before.map(str::to_owned);
+        Fetch::fetch(
+            &place.store,
+            Image { reference: reference.clone(), policy: Policy::Always, credentials: Vec::new(), before },
+        )
+    };
+    let found = ask(Some(&first.id)).await.unwrap();
+    assert_eq!((found.path, found.unasked), (first.path.clone(), None), "the registry was asked");
+    registry.fail(|_| Some(Fault::Status(403, Vec::new())));
+    assert!(ask(Some(&first.id)).await.is_err(), "a registry that refuses is obeyed");
+    drop(registry);
+    let found = ask(Some(&first.id)).await.unwrap();
+    assert_eq!((found.path, found.id), (first.path, first.id));
+    assert!(found.unasked.is_some_and(|why| why.contains("cannot connect to 127.0.0.1:")));
+    for other in [None, Some("127.0.0.1:1/app@sha256:0")] {
+        let failure = ask(other).await.unwrap_err();
+        assert_eq!(failure.reason, "ErrImagePull", "who did not run this may not now");
+    }
 }
 
 #[tokio::test]
