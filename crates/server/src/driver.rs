@@ -31,7 +31,8 @@ use crate::world::{Entry, View};
 
 /// Before the first repetition after a failure; twice that before the second, and so on.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// Wait for a time that had passed when a plan asked for it: one that does so each time would take a core for itself.
+/// Wait for a time that had passed when a plan with nothing to write asked for it: one that does so each time would take
+/// a core for itself.
 const REQUEUE_MIN: Duration = Duration::from_millis(10);
 /// Longest wait for a time that a plan asked for; then it is asked again.
 const REQUEUE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -137,8 +138,8 @@ fn kinds(interests: &[Interest]) -> Kinds {
 
 /// How planning for a key ended.
 enum Outcome {
-    /// All was written; the key is due again at this time, if at all.
-    Done(Option<Moment>),
+    /// All was written, if there was anything; the key is due again at this time, if at all.
+    Done { requeue_at: Option<Moment>, has_written: bool },
     /// The world is not as it was when the plan was made.
     Stale,
     /// Something failed.
@@ -163,9 +164,9 @@ async fn caught(api: &Api, controller: &dyn Controller, hands: &Hands, key: &Key
 async fn step(api: &Api, controller: &dyn Controller, hands: &Hands, key: &Key) -> Outcome {
     let now = api.moment();
     let plan = controller.plan(&api.world.view(), key, now);
-    let requeue_at = plan.requeue_at;
+    let (requeue_at, has_written) = (plan.requeue_at, !plan.writes.is_empty());
     match carry_out(api, hands, plan).await {
-        Ok(()) => Outcome::Done(requeue_at),
+        Ok(()) => Outcome::Done { requeue_at, has_written },
         Err(status) if is_stale(&status) => {
             catch_up(api).await;
             Outcome::Stale
@@ -306,13 +307,14 @@ impl Queue {
     /// `micros` is the time, since 1970.
     fn settle(&mut self, key: &Key, outcome: &Outcome, micros: i64) {
         match outcome {
-            Outcome::Done(requeue_at) => {
+            Outcome::Done { requeue_at, has_written } => {
                 self.failures.remove(key);
                 if let Some(at) = requeue_at {
                     let wait = at.micros().saturating_sub(micros);
-                    let wait =
-                        u64::try_from(wait).map_or(REQUEUE_MIN, Duration::from_micros).min(REQUEUE_MAX);
-                    self.postpone(key, Some(Instant::now() + wait));
+                    let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0)).min(REQUEUE_MAX);
+                    // Whoever has written part of what is to be done goes on with the rest.
+                    let least = if *has_written { Duration::ZERO } else { REQUEUE_MIN };
+                    self.postpone(key, Some(Instant::now() + wait.max(least)));
                 }
             }
             Outcome::Stale | Outcome::Failed => {
@@ -408,13 +410,21 @@ mod tests {
         start(config, Arc::new(store), drain.clone()).await.expect("a server")
     }
 
+    /// A plan that wrote something asks for its key again.
+    fn done_until(micros: i64) -> Outcome {
+        Outcome::Done { requeue_at: Some(Moment::from_micros(micros)), has_written: true }
+    }
+
     #[test]
     fn a_time_that_has_passed_is_still_waited_for() {
         let (mut queue, key) = (Queue::default(), Key::new(&CONFIG_MAP, "default", "a"));
         let began = Instant::now();
-        queue.settle(&key, &Outcome::Done(Some(Moment::from_seconds(1))), 2_000_000);
+        let idle = Outcome::Done { requeue_at: Some(Moment::from_seconds(1)), has_written: false };
+        queue.settle(&key, &idle, 2_000_000);
         assert_eq!(queue.take(began), None);
-        assert_eq!(queue.take(Instant::now() + REQUEUE_MIN), Some(key));
+        assert_eq!(queue.take(Instant::now() + REQUEUE_MIN), Some(key.clone()));
+        queue.settle(&key, &done_until(1_000_000), 2_000_000);
+        assert_eq!(queue.take(Instant::now()), Some(key), "what is left of a plan goes on at once");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -617,14 +627,14 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         let key = Key::new(&POD, "demo", "a");
         for micros in [5_000_000, 1_500_000, 3_000_000] {
-            queue.settle(&key, &Outcome::Done(Some(Moment::from_micros(micros))), 1_000_000);
+            queue.settle(&key, &done_until(micros), 1_000_000);
         }
         assert_eq!((queue.later.len(), queue.due.len()), (1, 1));
         assert_eq!(queue.take(now), None);
         assert_eq!(queue.take(now + Duration::from_secs(3)), Some(key.clone()));
         assert_eq!((queue.later.len(), queue.due.len()), (0, 0));
         // What is due at once does not wait for a whole second.
-        queue.settle(&key, &Outcome::Done(Some(Moment::from_micros(1_000_000))), 1_000_000);
+        queue.settle(&key, &done_until(1_000_000), 1_000_000);
         assert_eq!(queue.take(Instant::now()), Some(key));
     }
 
