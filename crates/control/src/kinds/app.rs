@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn check(spec: Value) -> String {
+    fn check(spec: &Value) -> String {
         let mut faults = Faults::default();
         validate(&json!({"metadata": {"name": "shop"}, "spec": spec}), &mut faults);
         faults.into_errors().iter().map(|error| format!("{error}\n")).collect()
@@ -91,12 +91,12 @@ mod tests {
             "routes": [{}, {"host": "*.shop.example", "path": "/a", "tlsSecretName": "shop-tls"}],
             "scale": {"min": 0, "max": 0},
         });
-        assert_eq!(check(whole), "");
-        assert_eq!(check(json!({"component": "/shop.wasm"})), "");
+        assert_eq!(check(&whole), "");
+        assert_eq!(check(&json!({"component": "/shop.wasm"})), "");
         expect![[r#"
             spec.component: Required value
         "#]]
-        .assert_eq(&check(json!({})));
+        .assert_eq(&check(&json!({})));
         let wrong = json!({
             "component": " x", "replicas": -1, "port": 65536, "env": {"A=B": "x"}, "schedule": "often",
             "routes": [{"host": "Shop", "path": "a", "tlsSecretName": "_"}, {"host": "192.0.2.1", "path": "/a/../b"}],
@@ -114,6 +114,6 @@ mod tests {
             spec.routes[1].path: Invalid value: "/a/../b": must not contain '/../'
             spec.scale.max: Invalid value: 1: must be greater than or equal to `min`
             spec.schedule: Invalid value: "often": expected exactly 5 fields, found 1: [often]
-        "#]].assert_eq(&check(wrong));
+        "#]].assert_eq(&check(&wrong));
     }
 }

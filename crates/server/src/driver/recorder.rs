@@ -90,10 +90,10 @@ pub(super) async fn run(
         if known.len() > EVENTS_REMEMBERED_MAX {
             known.clear();
         }
-        let (api, executor) = (&api, &executor);
+        let executor = &executor;
         let writes = heard(events.drain(..), &mut last_number).into_iter().map(|(said, heard)| {
             let before = known.get(&said).cloned();
-            async move { (said, write(api, executor, &heard, before).await) }
+            async move { (said, write(executor, &heard, before).await) }
         });
         let written = join_all(writes.collect::<Vec<_>>()).await;
         for (said, written) in written {
@@ -138,12 +138,7 @@ fn said(event: &Event) -> Said {
 }
 
 /// Makes an event of this number, or counts one that there is so many times `more`.
-async fn write(
-    api: &Api,
-    executor: &Executor,
-    heard: &Heard,
-    before: Option<Written>,
-) -> Result<Written, Status> {
+async fn write(executor: &Executor, heard: &Heard, before: Option<Written>) -> Result<Written, Status> {
     let Heard { event, first, last, number, count } = heard;
     if let Some(before) = before {
         let count = before.count + count;

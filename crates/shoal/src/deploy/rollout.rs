@@ -267,14 +267,13 @@ async fn with_urls(
 ) -> Served {
     let known = || world.all(&kinds::INGRESSES).iter().map(|one| Value::clone(one)).collect();
     let all = cluster.client.list(&kinds::INGRESSES, "", &Select::default()).await;
-    let all: Vec<Value> =
-        all.map_or_else(|_| known(), |list| list.items.iter().map(|one| Value::clone(one)).collect());
+    let all: Vec<Value> = all.map_or_else(|_| known(), |list| list.items.iter().map(Value::clone).collect());
     for (namespace, name) in reached {
         let ingress = world.get(&kinds::INGRESSES, namespace, name);
         for url in ingress.iter().flat_map(|found| show::urls(found, &all)) {
             match url.taken_by {
                 Some(other) => {
-                    served.taken.push(format!("{} is that of ingress {other}, which is older", url.url))
+                    served.taken.push(format!("{} is that of ingress {other}, which is older", url.url));
                 }
                 // Where an address or a host is left open, there is nothing that a program could ask.
                 None if url.url.contains("://*") => {}
