@@ -32,11 +32,13 @@ pub(crate) struct Member {
     pub(crate) dependencies: Vec<String>,
 }
 
-/// What `cargo metadata` says, once for all tests of a process.
+/// What `cargo metadata` says, once for all tests of a process. Of the dependencies for this machine alone: building the tests
+/// has fetched no others.
 pub(crate) fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let here = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &here])
         .current_dir(house::root())
         .output()
         .expect("cargo runs");
