@@ -50,8 +50,8 @@ pub(crate) fn status(machine: &Machine, name: &str, port: Option<u16>, old: &Val
         "allocatable": capacity(machine.memory_bytes.saturating_sub(RESERVED_BYTES)),
         "addresses": addresses,
         "conditions": [
-            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "the node has enough memory"),
-            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "the node has enough room on its disk"),
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "not measured: the node says so always"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "not measured: the node says so always"),
             condition("PIDPressure", "False", "KubeletHasSufficientPID", "guests have no processes"),
             condition("Ready", "True", "KubeletReady", "the agent of the node runs"),
         ],
