@@ -270,10 +270,9 @@ fn route<'a>(host: &'a str, path: &'a Value) -> Route<'a> {
 
 /// The Ingress that has a route of this one, where that is another: the oldest of those that an edge of Shoal serves.
 fn owner(ingress: &Value, all: &[Value], wanted: &Route<'_>) -> Option<String> {
-    let age = |one: &Value| {
-        let parts = [text(one, "/metadata/creationTimestamp"), namespace(one), name(one)];
-        parts.map(str::to_owned)
-    };
+    fn age(one: &Value) -> [&str; 3] {
+        [text(one, "/metadata/creationTimestamp"), namespace(one), name(one)]
+    }
     let has = |one: &&Value| {
         items(one, "/spec/rules")
             .any(|rule| items(rule, "/http/paths").any(|path| route(text(rule, "/host"), path) == *wanted))
