@@ -4,6 +4,7 @@
 //!
 //! No sockets, no files, no clock of its own: time comes in as an argument.
 
+pub mod allocator;
 pub mod backoff;
 pub mod drain;
 pub mod error_chain;

@@ -30,7 +30,7 @@ use shoal_runtime::{
 
 // The allocator of the binary: the figures are to be its figures.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: shoal_base::allocator::Allocator = shoal_base::allocator::Allocator;
 
 type Failable<T> = Result<T, Box<dyn Error>>;
 

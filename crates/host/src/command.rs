@@ -89,7 +89,10 @@ impl Command for Program {
         let Self { engine, context, ticker, entry } = *self;
         let deadline = context.limits.timeout.map(|timeout| Instant::now() + timeout);
         let turn = Turn::default();
-        let state = State::new(Arc::clone(&context), Arc::clone(&account), turn.clone());
+        let state = match State::new(Arc::clone(&context), Arc::clone(&account), turn.clone()) {
+            Ok(state) => state,
+            Err(over) => return Box::pin(async move { CommandExit::Failed(over.into()) }),
+        };
         let mut store = guest::store(&engine, state, deadline);
         let code = Arc::new(OnceLock::new());
         let exited = Arc::clone(&code);

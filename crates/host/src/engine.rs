@@ -8,6 +8,7 @@ use shoal_runtime::Refusal;
 use wasmtime::{Config, Engine};
 
 use crate::loaded::Loaded;
+use crate::memory_budget::MemoryBudget;
 use crate::pool::PoolPlan;
 use crate::shelf::Shelves;
 use crate::ticker::Ticker;
@@ -28,6 +29,7 @@ pub(crate) struct Engines {
     plan: PoolPlan,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) shelves: Arc<Shelves>,
+    pub(crate) memory_budget: Arc<MemoryBudget>,
     /// Code that workloads of these engines have.
     pub(crate) loaded: Loaded,
 }
@@ -46,7 +48,8 @@ impl Engines {
         let shelves = Shelves::new(plan.resting_max()).map_err(|error| {
             Refusal::new(format!("cannot start the thread of resting instances: {error}"))
         })?;
-        Ok(Self { sync, asynchronous, plan, ticker, shelves, loaded: Loaded::default() })
+        let memory_budget = MemoryBudget::new(plan.memory_total, plan.memory_process, Arc::clone(&shelves));
+        Ok(Self { sync, asynchronous, plan, ticker, shelves, memory_budget, loaded: Loaded::default() })
     }
 
     /// What an engine of this flavour was made with.
@@ -72,6 +75,7 @@ impl Engines {
         );
         text.push_str(&format!("shoal_pool_slots {slots}\n"));
         text.push_str(&self.shelves.metrics());
+        text.push_str(&self.memory_budget.metrics());
         text
     }
 

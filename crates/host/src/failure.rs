@@ -9,7 +9,9 @@ use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use crate::capability::logging::{LoggingView, MESSAGE_BYTES_MAX};
 use crate::capability::text::{cut, escape, shown_to};
 use crate::guest::{CpuTimeExceeded, DeadlinePassed};
+use crate::limiter::Refusal;
 use crate::log_budget::Line;
+use crate::memory_budget::{OverBudget, ProcessFull};
 use crate::state::Context;
 
 /// Frames of a backtrace that are worth a reader's time.
@@ -19,8 +21,35 @@ const FRAMES_MAX: usize = 20;
 /// guest may give any name to a function.
 const FUNCTION_CHARS_MAX: usize = 128;
 
+impl From<OverBudget> for Failure {
+    /// An instance was not made.
+    fn from(over: OverBudget) -> Self {
+        let kind = match over {
+            // There may be room elsewhere, or a moment later.
+            OverBudget::Together(_) => FailureKind::Overloaded,
+            OverBudget::Alone(_) => FailureKind::Memory,
+        };
+        Self::new(kind, format!("no instance was made because {over}"))
+    }
+}
+
+impl From<ProcessFull> for Failure {
+    /// A request was not taken.
+    fn from(full: ProcessFull) -> Self {
+        Self::new(FailureKind::Overloaded, full.to_string())
+    }
+}
+
+/// What the error means that an instance was not made for. `refusal` is as in [`classify`].
+pub(crate) fn classify_not_made(error: &Error, refusal: Option<&Refusal>, limits: &Limits) -> Failure {
+    match refusal {
+        Some(Refusal::Budget(over)) => Failure::from(*over),
+        Some(Refusal::Limit(_)) | None => classify(error, refusal, limits),
+    }
+}
+
 /// What the error of a guest's run means. `refusal` is the growth that its limiter refused, if any.
-pub(crate) fn classify(error: &Error, refusal: Option<&str>, limits: &Limits) -> Failure {
+pub(crate) fn classify(error: &Error, refusal: Option<&Refusal>, limits: &Limits) -> Failure {
     if error.is::<CpuTimeExceeded>() {
         let limit = limits.cpu_time.map(show_duration).unwrap_or_default();
         let reason = format!("the guest used more than its CPU time of {limit} (--cpu-time)");
@@ -28,6 +57,10 @@ pub(crate) fn classify(error: &Error, refusal: Option<&str>, limits: &Limits) ->
     }
     if error.is::<DeadlinePassed>() {
         return deadline_passed(limits);
+    }
+    if let Some(full) = error.downcast_ref::<ProcessFull>() {
+        let reason = format!("the guest was ended because {full}");
+        return Failure::new(FailureKind::Memory, reason + &backtrace(error));
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Failure::new(

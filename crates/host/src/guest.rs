@@ -218,9 +218,11 @@ fn interrupt(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<Update
     if cpu_time.is_some_and(|limit| used > limit) {
         return Err(CpuTimeExceeded.into());
     }
-    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+    let now = Instant::now();
+    if deadline.is_some_and(|deadline| now >= deadline) {
         return Err(DeadlinePassed.into());
     }
+    state.context.memory_budget.let_stay(now)?;
     Ok(UpdateDeadline::YieldCustom(EPOCHS, Box::pin(state.turn.next())))
 }
 

@@ -17,6 +17,7 @@ mod load;
 mod loaded;
 mod log_budget;
 pub mod machine;
+mod memory_budget;
 pub mod outbound;
 mod pagemap;
 pub mod pool;

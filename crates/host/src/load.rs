@@ -24,6 +24,7 @@ use crate::inspect;
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
 use crate::machine::{self, Machine};
+use crate::memory_budget::MemoryBudget;
 use crate::outbound::{Outbound, OutboundSetup};
 use crate::pagemap::Pagemap;
 use crate::pool::{self, PoolWish};
@@ -115,7 +116,7 @@ impl Runtime for Host {
         )?;
         check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
-        let context = Arc::new(context(spec, compiled)?);
+        let context = Arc::new(context(spec, compiled, &self.engines.memory_budget)?);
         let workload = self.link(spec, granted, context)?;
         progress.step(Step::Ready);
         Ok(workload)
@@ -180,7 +181,11 @@ impl Host {
     }
 }
 
-fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>) -> Result<Context, Refusal> {
+fn context(
+    spec: &WorkloadSpec,
+    compiled: Arc<Compiled>,
+    memory_budget: &Arc<MemoryBudget>,
+) -> Result<Context, Refusal> {
     let serves = matches!(compiled.facts.kind, Kind::Http(_));
     let limits = if serves { &spec.limits.serving } else { &spec.limits.command }.clone();
     let own_name =
@@ -208,6 +213,7 @@ fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>) -> Result<Context, Refu
         blobs: blobstore::Stores::open(&spec.grants.blobs)?.of(&spec.name),
         habit: Habit::default(),
         log_budget: Arc::new(LogBudget::new(limits.log_rate, Instant::now())),
+        memory_budget: Arc::clone(memory_budget),
         stdio: if serves || spec.output.is_some() { Stdio::Log } else { Stdio::Inherit },
         output: spec.output.clone(),
         grants: spec.grants.clone(),

@@ -27,6 +27,10 @@ pub struct PoolWish {
     pub engines: u32,
     /// Live instances at once, if fewer than the machine would carry.
     pub slots_max: Option<u32>,
+    /// What all guests together may have; none: a share of what the machine has.
+    pub memory_total: Option<Bytes>,
+    /// What the process may have before it takes no more requests; none: a share of what the machine has.
+    pub memory_process: Option<Bytes>,
 }
 
 impl Default for PoolWish {
@@ -38,6 +42,8 @@ impl Default for PoolWish {
             stack: limits.stack,
             engines: 2,
             slots_max: None,
+            memory_total: None,
+            memory_process: None,
         }
     }
 }
@@ -55,6 +61,10 @@ pub struct PoolPlan {
     pub stack: Bytes,
     /// Stack of the fiber it runs on: wasm, and the host functions that it calls.
     pub async_stack: Bytes,
+    /// Linear memories, tables and stacks that all guests together may have.
+    pub memory_total: Bytes,
+    /// Memory of its own that the process may have before it takes no more requests.
+    pub memory_process: Bytes,
     rows: Vec<Row>,
 }
 
@@ -75,8 +85,8 @@ pub struct Pool {
     pub memory_keep_resident: Bytes,
     /// The same for a table.
     pub table_keep_resident: Bytes,
-    /// Memories that are given back to the kernel together.
-    pub decommit_batch: u32,
+    /// The same for a stack.
+    pub stack_keep_resident: Bytes,
     /// Slots that stay prepared for the module that used them last.
     pub warm_slots_max: u32,
 }
@@ -110,6 +120,8 @@ impl PoolPlan {
         config.memory_may_move(false);
         config.max_wasm_stack(self.stack.as_usize());
         config.async_stack_size(self.async_stack.as_usize());
+        // Else a stack keeps all that the deepest of its guests ever used.
+        config.async_stack_zeroing(true);
         let Some(pool) = &self.pool else {
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             return;
@@ -151,7 +163,10 @@ impl Pool {
             .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
             .linear_memory_keep_resident(self.memory_keep_resident.as_usize())
             .table_keep_resident(self.table_keep_resident.as_usize())
-            .decommit_batch_size(self.decommit_batch as usize)
+            .async_stack_keep_resident(self.stack_keep_resident.as_usize())
+            // What an instance wrote is gone when it ends: a batch would keep as many memories, of any size, that
+            // nobody is charged for.
+            .decommit_batch_size(1)
             .max_unused_warm_slots(self.warm_slots_max)
             // The engine's own scan misses pages that are swapped out or being moved, and the next guest could
             // read them. Whatever the engine's default becomes, it stays off.

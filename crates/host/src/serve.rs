@@ -19,7 +19,7 @@ use crate::capability::http::{
     AnswerSlot, Fields, IncomingRequest, OutgoingResponse, Pipe, Proxy, ProxyIndices, ResponseOutparam,
     fail_bodies,
 };
-use crate::failure::{classify, log};
+use crate::failure::{classify, classify_not_made, log};
 use crate::guest::{self, Guest, Outcome};
 use crate::rewind::{Mark, Rewinder};
 use crate::shelf::Shelf;
@@ -99,6 +99,11 @@ impl Invoke for Service {
 async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answer {
     let began = Instant::now();
     call.account.set_queue(began - call.received);
+    if let Err(full) = shared.context.memory_budget.admit(began) {
+        let failure = Failure::from(full);
+        log(&shared.context, call.id, &failure);
+        return Err(given_back(failure, request, call));
+    }
     let deadline = shared.context.limits.timeout.map(|timeout| began + timeout);
     let slot = AnswerSlot::default();
     let id = call.id;
@@ -273,15 +278,16 @@ impl Shared {
     ) -> Result<Instance, Failure> {
         let began = Instant::now();
         let new_store = || {
-            let state = State::new(Arc::clone(&self.context), Arc::clone(&account), turn.clone());
-            guest::store(&self.engine, state, deadline)
+            let state = State::new(Arc::clone(&self.context), Arc::clone(&account), turn.clone())?;
+            Ok::<_, Failure>(guest::store(&self.engine, state, deadline))
         };
-        let mut store = new_store();
+        let mut store = new_store()?;
         let mut made = self.component.instantiate_async(&mut store).await;
         if made.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>()) {
             // Those at rest hold slots that are needed now.
             self.shelf.shelves().clear();
-            store = new_store();
+            drop(store);
+            store = new_store()?;
             made = self.component.instantiate_async(&mut store).await;
         }
         let (proxy, mark) = match made {
@@ -289,7 +295,10 @@ impl Shared {
                 Ok(proxy) => (proxy, self.mark(&mut store, &instance).await),
                 Err(error) => return Err(self.failure(&error, &store)),
             },
-            Err(error) => return Err(self.failure(&error, &store)),
+            Err(error) => {
+                let refusal = store.data().limiter.refusal();
+                return Err(classify_not_made(&error, refusal, &self.context.limits));
+            }
         };
         self.shelf.shelves().count_made();
         account.add_instantiate(began.elapsed());

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use shoal_base::drain::Drain;
-use shoal_runtime::{Answer, Body, BodyError, Call, Failure, FailureKind, Invoke};
+use shoal_runtime::{Account, Answer, Body, BodyError, Call, Failure, FailureKind, Invoke};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use wasmtime::{Engine, Store};
@@ -22,7 +22,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
 use crate::capability::http::{AnswerSlot, remove_connection_fields};
 use crate::capability::http_p3::from_body_error;
-use crate::failure::{classify, log};
+use crate::failure::{classify, classify_not_made, log};
 use crate::guest::{self, Guest, Outcome};
 use crate::serve::given_back;
 use crate::state::{Context, State};
@@ -60,6 +60,23 @@ impl Invoke for ServiceP3 {
 }
 
 impl Shared {
+    /// A new instance.
+    async fn make(
+        &self,
+        account: Arc<Account>,
+        turn: Turn,
+        deadline: Option<Instant>,
+    ) -> Result<(Store<State>, p3::bindings::Service), Failure> {
+        let state = State::new(Arc::clone(&self.context), account, turn)?;
+        let mut store = guest::store(&self.engine, state, deadline);
+        match self.service.instantiate_async(&mut store).await {
+            Ok(service) => Ok((store, service)),
+            Err(error) => {
+                Err(classify_not_made(&error, store.data().limiter.refusal(), &self.context.limits))
+            }
+        }
+    }
+
     fn failure(&self, error: &wasmtime::Error, store: &Store<State>) -> Failure {
         classify(error, store.data().limiter.refusal(), &self.context.limits)
     }
@@ -74,6 +91,11 @@ struct Head {
 async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answer {
     let began = Instant::now();
     call.account.set_queue(began - call.received);
+    if let Err(full) = shared.context.memory_budget.admit(began) {
+        let failure = Failure::from(full);
+        log(&shared.context, call.id, &failure);
+        return Err(given_back(failure, request, call));
+    }
     let deadline = shared.context.limits.timeout.map(|timeout| began + timeout);
     let slot = AnswerSlot::default();
     let (turn, id, account) = (Turn::default(), call.id, Arc::clone(&call.account));
@@ -234,11 +256,9 @@ impl Job {
     async fn run(self) -> Outcome {
         let Self { shared, request, call, slot, turn, deadline } = self;
         let began = Instant::now();
-        let state = State::new(Arc::clone(&shared.context), Arc::clone(&call.account), turn);
-        let mut store = guest::store(&shared.engine, state, deadline);
-        let service = match shared.service.instantiate_async(&mut store).await {
-            Ok(service) => service,
-            Err(error) => return Err(given_back(shared.failure(&error, &store), request, call)),
+        let (mut store, service) = match shared.make(Arc::clone(&call.account), turn, deadline).await {
+            Ok(made) => made,
+            Err(failure) => return Err(given_back(failure, request, call)),
         };
         call.account.add_instantiate(began.elapsed());
         let ran = async {

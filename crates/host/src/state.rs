@@ -20,6 +20,7 @@ use crate::compile::Compiled;
 use crate::habit::Habit;
 use crate::limiter::Limiter;
 use crate::log_budget::LogBudget;
+use crate::memory_budget::{MemoryBudget, OverBudget};
 use crate::outbound::socket_check;
 use crate::stdio::LogStream;
 use crate::turn::Turn;
@@ -67,6 +68,8 @@ pub(crate) struct Context {
     pub(crate) habit: Habit,
     /// How much it may log.
     pub(crate) log_budget: Arc<LogBudget>,
+    /// What it shares with all other guests of the host.
+    pub(crate) memory_budget: Arc<MemoryBudget>,
     /// Where its standard streams go.
     pub(crate) stdio: Stdio,
     /// Where what it says goes instead of the log.
@@ -84,11 +87,11 @@ pub(crate) enum Stdio {
 
 impl State {
     /// The state of a fresh store.
-    pub(crate) fn new(context: Arc<Context>, account: Arc<Account>, turn: Turn) -> Self {
+    pub(crate) fn new(context: Arc<Context>, account: Arc<Account>, turn: Turn) -> Result<Self, OverBudget> {
         let http_p3 = HttpP3::new(&context.http);
-        Self {
+        Ok(Self {
             table: table(),
-            limiter: Limiter::new(&context.limits, Arc::clone(&account)),
+            limiter: Limiter::new(&context.limits, Arc::clone(&account), &context.memory_budget)?,
             account,
             context,
             turn,
@@ -97,7 +100,7 @@ impl State {
             preview1: None,
             in_flight: None,
             http_p3,
-        }
+        })
     }
 
     /// What a core module of preview 1 works on.

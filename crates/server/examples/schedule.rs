@@ -23,7 +23,7 @@ use shoal_store::sqlite::{Options, SqliteStore};
 
 /// That of the binary.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: shoal_base::allocator::Allocator = shoal_base::allocator::Allocator;
 
 /// Requests that make objects at the same time.
 const AT_ONCE: usize = 64;

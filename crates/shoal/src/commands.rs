@@ -24,7 +24,8 @@ pub(crate) fn run(common: &Common, request: &RunRequest) -> Result<u8, Exit> {
     process::raise_file_limit();
     check_dirs(&request.spec)?;
     let drain = Drain::new();
-    let host = host(common, wish(&request.spec), &drain)?;
+    let pool = PoolWish { memory_total: request.total_memory, ..wish(&request.spec) };
+    let host = host(common, pool, &drain)?;
     match load(&host, &request.spec)? {
         Workload::Http(invoke) => serve::run(host, request, invoke, &drain),
         Workload::Command(command) => {

@@ -14,6 +14,7 @@ use shoal_cli::{Common, Exit, NodeOptions, exit};
 use shoal_client::{Cache, Client, Select, kinds};
 use shoal_edge::{Cluster, Edge, Follow, Listener, MoreMetrics, Served, Settings, follow};
 use shoal_host::Host;
+use shoal_host::pool::PoolWish;
 use shoal_node::{Agent, Machine};
 use shoal_runtime::{Endpoints, LimitsByKind};
 
@@ -68,7 +69,8 @@ impl Here {
         ends: &Ends,
     ) -> Result<Self, Exit> {
         let Identity { name, listen, client } = identity;
-        let host = Arc::new(commands::host(common, shoal_host::pool::PoolWish::default(), &ends.requests)?);
+        let pool = PoolWish { memory_total: options.total_memory, ..PoolWish::default() };
+        let host = Arc::new(commands::host(common, pool, &ends.requests)?);
         let endpoints = Endpoints::default();
         let taken = taken.iter().copied().chain([listen.port()]);
         let (edge, cluster) = open_edge(options, &name, taken, &endpoints, &host)?;

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use shoal_cli::{Exit, Invocation, Request};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: shoal_base::allocator::Allocator = shoal_base::allocator::Allocator;
 
 fn main() -> ExitCode {
     let code = process::guarded(|| shoal_cli::parse(std::env::args_os()).and_then(execute));

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use shoal_base::units::Bytes;
+
 use super::registry::{RegistryOptions, TypedReach};
+use super::run::limits::TypedTotal;
 use super::run::serve::{EdgeOptions, TypedEdge, address, twice};
 use crate::data_dir::Surroundings;
 use crate::exit::{self, Exit};
@@ -28,6 +31,8 @@ pub struct NodeOptions {
     pub registry: RegistryOptions,
     /// How the edge works.
     pub edge: EdgeOptions,
+    /// What all guests of the node together may have; none: a share of what the machine has.
+    pub total_memory: Option<Bytes>,
 }
 
 impl NodeOptions {
@@ -66,13 +71,15 @@ pub(crate) struct TypedNodeOptions {
     registry: TypedReach,
     #[command(flatten)]
     edge: TypedEdge,
+    #[command(flatten)]
+    total: TypedTotal,
 }
 
 impl TypedNodeOptions {
     pub(crate) fn meaning(self) -> Result<NodeOptions, Exit> {
-        let Self { node, http, https, ports, registry, edge } = self;
+        let Self { node, http, https, ports, registry, edge, total } = self;
         let (registry, edge) = (registry.meaning()?, edge.meaning()?);
-        Ok(NodeOptions { name: node, http, https, ports, registry, edge })
+        Ok(NodeOptions { name: node, http, https, ports, registry, edge, total_memory: total.total_memory })
     }
 }
 

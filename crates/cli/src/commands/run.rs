@@ -9,13 +9,14 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use shoal_base::units::Bytes;
 use shoal_runtime::{Instances, WorkloadSpec};
 
 use crate::artifact;
 use crate::exit::{self, Exit};
 
 use grants::TypedGrants;
-use limits::TypedLimits;
+use limits::{TypedLimits, TypedTotal};
 use serve::{ServeRequest, TypedServe};
 
 /// Where requests are taken when nothing was said: this machine only, on the port that is customary for
@@ -31,6 +32,8 @@ pub struct RunRequest {
     pub serve: ServeRequest,
     /// Whether to load the artifact again when it changes.
     pub watch: bool,
+    /// What all instances together may have; none: a share of what the machine has.
+    pub total_memory: Option<Bytes>,
 }
 
 /// Serve a component that answers HTTP, or run a command to its end
@@ -60,6 +63,8 @@ pub(crate) struct TypedRun {
     grants: TypedGrants,
     #[command(flatten)]
     limits: TypedLimits,
+    #[command(flatten)]
+    total: TypedTotal,
     /// Arguments of a command
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
@@ -84,7 +89,8 @@ impl TypedRun {
             mesh: None,
             output: None,
         };
-        Ok(RunRequest { spec, serve: self.serve.meaning()?, watch: self.watch })
+        let (serve, total_memory) = (self.serve.meaning()?, self.total.total_memory);
+        Ok(RunRequest { spec, serve, watch: self.watch, total_memory })
     }
 }
 

@@ -10,6 +10,13 @@ use crate::rewind;
 /// Assumed where the RAM cannot be read: the smallest machine that Shoal is for.
 const MEMORY_UNKNOWN: Bytes = Bytes::mib(512);
 
+/// What guests may have of the memory, in quarters; the rest is for the host itself, and for what the kernel keeps for
+/// it: bodies on their way, compiled code, sockets.
+const QUARTERS_FOR_GUESTS: u64 = 3;
+
+/// What the process may have of the memory, in eighths, before it takes no more requests.
+const EIGHTHS_FOR_PROCESS: u64 = 7;
+
 /// Memory that a live instance is expected to use. A Rust guest holds 40 KiB, an interpreter tens of MiB.
 const MEMORY_PER_SLOT: Bytes = Bytes::mib(1);
 
@@ -58,11 +65,8 @@ const KEEP_MEMORY: Bytes = Bytes::kib(64);
 /// Tables are small: clearing beats unmapping (measured: 18 µs become 10 µs per instance).
 const KEEP_TABLE: Bytes = Bytes::kib(64);
 
-/// Memories given back together; more save little and make one request pay for many.
-const DECOMMIT_BATCH_MAX: u64 = 16;
-
-/// The engine has a queue of memories to give back for each core, up to this many.
-const DECOMMIT_QUEUES_MAX: u64 = 16;
+/// Most guests and the host functions that they call need no more stack.
+const KEEP_STACK: Bytes = Bytes::kib(16);
 
 /// Modules whose slots stay prepared while other modules run.
 const WARM_SLOTS_MAX: u32 = 100;
@@ -99,7 +103,7 @@ pub(super) fn plan(machine: &Machine, wish: &PoolWish) -> PoolPlan {
         ));
         None
     } else {
-        let pool = pool(machine, wish, u32::try_from(bound.slots).unwrap_or(u32::MAX));
+        let pool = pool(wish, u32::try_from(bound.slots).unwrap_or(u32::MAX));
         rows.push(Row::ok(
             "allocation",
             "pool",
@@ -111,12 +115,18 @@ pub(super) fn plan(machine: &Machine, wish: &PoolWish) -> PoolPlan {
     rows.push(rewinding_row(machine));
     let reservation = if pool.is_some() { reservation } else { on_demand(machine, wish) };
     rows.extend(reservation_rows(wish, reservation, async_stack));
+    let (memory_total, row) = memory_total(machine, wish);
+    rows.push(row);
+    let (memory_process, row) = memory_process(machine, wish);
+    rows.push(row);
     PoolPlan {
         pool,
         memory_reservation: reservation.memory,
         memory_guard: reservation.guard,
         stack: wish.stack,
         async_stack,
+        memory_total,
+        memory_process,
         rows,
     }
 }
@@ -202,9 +212,7 @@ fn on_demand(machine: &Machine, wish: &PoolWish) -> Reservation {
     if machine.address_space() / 4 >= many { full } else { small(wish) }
 }
 
-fn pool(machine: &Machine, wish: &PoolWish, slots: u32) -> Pool {
-    let queues = u64::from(machine.cores).min(DECOMMIT_QUEUES_MAX);
-    let batch = (u64::from(slots) / 4 / queues).clamp(1, DECOMMIT_BATCH_MAX);
+fn pool(wish: &PoolWish, slots: u32) -> Pool {
     let times = |factor: u64| u32::try_from(u64::from(slots) * factor).unwrap_or(u32::MAX);
     Pool {
         slots,
@@ -214,7 +222,7 @@ fn pool(machine: &Machine, wish: &PoolWish, slots: u32) -> Pool {
         memory_max: wasm_up(wish.memory_max),
         memory_keep_resident: KEEP_MEMORY,
         table_keep_resident: KEEP_TABLE,
-        decommit_batch: u32::try_from(batch).unwrap_or(1),
+        stack_keep_resident: KEEP_STACK,
         warm_slots_max: WARM_SLOTS_MAX.min(slots),
     }
 }
@@ -282,11 +290,7 @@ fn pool_rows(pool: &Pool, bound: &str) -> Vec<Row> {
             "the lowest addresses are cleared in place, the rest is given back",
         ),
         Row::ok("table kept", pool.table_keep_resident.to_string(), "clearing is cheaper than unmapping"),
-        Row::ok(
-            "decommit batch",
-            pool.decommit_batch.to_string(),
-            "memories given back together; the queues of all cores hold at most a quarter of the slots",
-        ),
+        Row::ok("stack kept", pool.stack_keep_resident.to_string(), "the rest is given back"),
         Row::ok(
             "warm slots",
             pool.warm_slots_max.to_string(),
@@ -316,6 +320,31 @@ fn reservation_rows(wish: &PoolWish, reservation: Reservation, async_stack: Byte
         space,
         Row::ok("stack", format!("{} of {async_stack}", wish.stack), "the guest's part of its fiber"),
     ]
+}
+
+/// What all guests together may have.
+fn memory_total(machine: &Machine, wish: &PoolWish) -> (Bytes, Row) {
+    let key = "all guests together";
+    let what = "linear memories, tables and stacks";
+    if let Some(total) = wish.memory_total {
+        return (total, Row::ok(key, shown(total), format!("{what}: as configured")));
+    }
+    let total = Bytes(machine.memory().unwrap_or(MEMORY_UNKNOWN).0 / 4 * QUARTERS_FOR_GUESTS);
+    let why =
+        format!("{what}: three quarters of the memory; --total-memory allows more, where guests are trusted");
+    (total, Row::ok(key, shown(total), why))
+}
+
+/// What the process may have before it takes no more requests.
+fn memory_process(machine: &Machine, wish: &PoolWish) -> (Bytes, Row) {
+    let key = "this process";
+    let share = machine.memory().map(|memory| Bytes(memory.0 / 8 * EIGHTHS_FOR_PROCESS));
+    let Some(max) = wish.memory_process.or(share) else {
+        let why = "the RAM is unknown: mount /proc to let Shoal keep within it";
+        return (Bytes(u64::MAX), Row::warn(key, "no limit", why));
+    };
+    let why = "with more it takes no requests and ends guests, before the kernel ends it";
+    (max, Row::ok(key, shown(max), why))
 }
 
 /// RAM in whole MiB, as nobody counts it in bytes.

@@ -82,12 +82,14 @@ fn a_small_server() {
         ok tables: 4096 of 100000 elements (two in most components, more in composed ones)
         ok memory kept: 64KiB (the lowest addresses are cleared in place, the rest is given back)
         ok table kept: 64KiB (clearing is cheaper than unmapping)
-        ok decommit batch: 16 (memories given back together; the queues of all cores hold at most a quarter of the slots)
+        ok stack kept: 16KiB (the rest is given back)
         ok warm slots: 100 (stay prepared for the module that used them last)
         ok rewinding: PAGEMAP_SCAN (the kernel lists the pages that a request wrote)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
+        ok all guests together: 18079MiB (linear memories, tables and stacks: three quarters of the memory; --total-memory allows more, where guests are trusted)
+        ok this process: 21092MiB (with more it takes no requests and ends guests, before the kernel ends it)
     "#]],
     );
 }
@@ -133,12 +135,14 @@ fn a_raspberry_pi_with_39_bits_and_zram() {
         ok tables: 920 of 100000 elements (two in most components, more in composed ones)
         ok memory kept: 64KiB (the lowest addresses are cleared in place, the rest is given back)
         ok table kept: 64KiB (clearing is cheaper than unmapping)
-        ok decommit batch: 14 (memories given back together; the queues of all cores hold at most a quarter of the slots)
+        ok stack kept: 16KiB (the rest is given back)
         ok warm slots: 100 (stay prepared for the module that used them last)
         ok rewinding: /proc/self/pagemap (read entry by entry to find the pages that a request wrote, which is slower; PAGEMAP_SCAN takes Linux 6.7 or newer)
         ok largest memory: 128MiB (the most that any workload may ask for)
         warn address space per memory: 128MiB + 2MiB guard (the address space is too small for 4GiB each: code checks bounds, which costs some speed; code compiled elsewhere with other sizes is compiled again here)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
+        ok all guests together: 692MiB (linear memories, tables and stacks: three quarters of the memory; --total-memory allows more, where guests are trusted)
+        ok this process: 807MiB (with more it takes no requests and ends guests, before the kernel ends it)
     "#]],
     );
     expect![[r#"
@@ -180,12 +184,14 @@ fn a_server_of_64_cores() {
         ok tables: 16236 of 100000 elements (two in most components, more in composed ones)
         ok memory kept: 64KiB (the lowest addresses are cleared in place, the rest is given back)
         ok table kept: 64KiB (clearing is cheaper than unmapping)
-        ok decommit batch: 16 (memories given back together; the queues of all cores hold at most a quarter of the slots)
+        ok stack kept: 16KiB (the rest is given back)
         ok warm slots: 100 (stay prepared for the module that used them last)
         ok rewinding: PAGEMAP_SCAN (the kernel lists the pages that a request wrote)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
+        ok all guests together: 193200MiB (linear memories, tables and stacks: three quarters of the memory; --total-memory allows more, where guests are trusted)
+        ok this process: 225400MiB (with more it takes no requests and ends guests, before the kernel ends it)
     "#]],
     );
 }
@@ -218,12 +224,14 @@ fn a_container_of_256_mib() {
         ok tables: 256 of 100000 elements (two in most components, more in composed ones)
         ok memory kept: 64KiB (the lowest addresses are cleared in place, the rest is given back)
         ok table kept: 64KiB (clearing is cheaper than unmapping)
-        ok decommit batch: 2 (memories given back together; the queues of all cores hold at most a quarter of the slots)
+        ok stack kept: 16KiB (the rest is given back)
         ok warm slots: 64 (stay prepared for the module that used them last)
         ok rewinding: /proc/self/pagemap (read entry by entry to find the pages that a request wrote, which is slower; PAGEMAP_SCAN takes Linux 6.7 or newer)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
+        ok all guests together: 192MiB (linear memories, tables and stacks: three quarters of the memory; --total-memory allows more, where guests are trusted)
+        ok this process: 224MiB (with more it takes no requests and ends guests, before the kernel ends it)
     "#]],
     );
 }
@@ -240,12 +248,14 @@ fn a_machine_that_tells_nothing() {
         ok tables: 512 of 100000 elements (two in most components, more in composed ones)
         ok memory kept: 64KiB (the lowest addresses are cleared in place, the rest is given back)
         ok table kept: 64KiB (clearing is cheaper than unmapping)
-        ok decommit batch: 16 (memories given back together; the queues of all cores hold at most a quarter of the slots)
+        ok stack kept: 16KiB (the rest is given back)
         ok warm slots: 100 (stay prepared for the module that used them last)
         warn rewinding: off (nothing tells which pages a request wrote, so each gets a new instance, which is slower; mount /proc to let Shoal read /proc/self/pagemap)
         ok largest memory: 128MiB (the most that any workload may ask for)
         ok address space per memory: 4GiB + 32MiB guard (code needs no bounds checks)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
+        ok all guests together: 384MiB (linear memories, tables and stacks: three quarters of the memory; --total-memory allows more, where guests are trusted)
+        warn this process: no limit (the RAM is unknown: mount /proc to let Shoal keep within it)
     "#]],
     );
 }
@@ -264,6 +274,8 @@ fn little_address_space_means_no_pool() {
         ok largest memory: 128MiB (the most that any workload may ask for)
         warn address space per memory: 128MiB + 2MiB guard (the address space is too small for 4GiB each: code checks bounds, which costs some speed; code compiled elsewhere with other sizes is compiled again here)
         ok stack: 512KiB of 2MiB (the guest's part of its fiber)
+        ok all guests together: 18079MiB (linear memories, tables and stacks: three quarters of the memory; --total-memory allows more, where guests are trusted)
+        ok this process: 21092MiB (with more it takes no requests and ends guests, before the kernel ends it)
     "#]],
     );
 }

@@ -18,21 +18,13 @@ fn stateful(instances: Instances) -> WorkloadSpec {
 /// The answer to a request, when its instance has come to rest.
 async fn answer(world: &World, invoke: &Arc<dyn Invoke>, path: &str) -> Result<String, Failure> {
     let answer = get(invoke, path).await;
-    // An instance may outlive its answer by some turns.
-    while world.drain.running() > 0 {
-        tokio::task::yield_now().await;
-    }
+    world.idle().await;
     answer
 }
 
 /// How many instances were made, and how many were taken from those at rest.
 fn made_and_taken(world: &World) -> (u64, u64) {
-    let metrics = world.host.metrics();
-    let count = |from: &str| {
-        let start = format!("shoal_instances_total{{from=\"{from}\"}} ");
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&start)).expect("is counted");
-        line.parse().expect("a number")
-    };
+    let count = |from: &str| world.metric(&format!("shoal_instances_total{{from=\"{from}\"}}"));
     (count("new"), count("rest"))
 }
 

@@ -3,12 +3,11 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use shoal_runtime::{Body, BodyError, FailureKind, Instances, WorkloadSpec};
 
-use crate::world::{World, call, get, request, send, spec};
+use crate::world::{World, call, endless, get, request, send, spec};
 
 #[tokio::test]
 async fn a_component_of_each_wasi_version_says_hello() {
@@ -63,13 +62,7 @@ async fn a_request_that_finds_no_room_is_given_back_as_it_came() {
         let mut held = Vec::new();
         let (account, id, failure) = loop {
             assert!(held.len() <= 2 * SLOTS as usize, "{name}: the pool has no end");
-            let frames =
-                futures_util::stream::iter([Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"first")))]);
-            let mut request = request(
-                "POST",
-                "/here?a=b",
-                Body::stream(StreamBody::new(frames.chain(futures_util::stream::pending()))),
-            );
+            let mut request = request("POST", "/here?a=b", endless());
             request.headers_mut().insert("cookie", http::HeaderValue::from_static("a=b"));
             let call = call();
             let (account, id) = (call.account.clone(), call.id);

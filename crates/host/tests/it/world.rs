@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use shoal_base::drain::Drain;
 use shoal_host::pool::PoolWish;
 use shoal_host::{Host, HostConfig};
 use shoal_runtime::{
-    Account, Body, Call, Failure, Grants, Instances, Invoke, LimitsByKind, Quiet, Refusal, Runtime, Workload,
-    WorkloadSpec,
+    Account, Body, BodyError, Call, Failure, Grants, Instances, Invoke, LimitsByKind, Quiet, Refusal,
+    Runtime, Workload, WorkloadSpec,
 };
 
 /// A host of its own for one test.
@@ -31,15 +34,33 @@ impl World {
 
     /// With pools of this many slots.
     pub(crate) fn with_slots(slots: u32) -> Self {
+        Self::with_pool(PoolWish { slots_max: Some(slots), ..PoolWish::default() })
+    }
+
+    /// With pools as wished for.
+    pub(crate) fn with_pool(pool: PoolWish) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let drain = Drain::new();
-        let pool = PoolWish { slots_max: Some(slots), ..PoolWish::default() };
         let config = HostConfig { data_dir: data.path().into(), key: None, pool, drain: drain.clone() };
         Self { host: Host::new(&config).expect("a host"), drain, data }
     }
 
     pub(crate) fn data(&self) -> &std::path::Path {
         self.data.path()
+    }
+
+    /// Waits until no guest runs any more: one may outlive its answer by some turns.
+    pub(crate) async fn idle(&self) {
+        while self.drain.running() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A metric of the host; `name` with its labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let metrics = self.host.metrics();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {metrics}"))
     }
 
     pub(crate) fn load(&self, spec: &WorkloadSpec) -> Result<Workload, Refusal> {
@@ -92,6 +113,13 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
     Request::builder().method(method).uri(path).header("host", "shop.test").body(body).expect("a request")
 }
 
+/// A body that begins with `first` and never ends.
+pub(crate) fn endless() -> Body {
+    let first = Frame::data(Bytes::from_static(b"first"));
+    let frames = futures_util::stream::iter([Ok::<_, BodyError>(first)]);
+    Body::stream(StreamBody::new(frames.chain(futures_util::stream::pending())))
+}
+
 /// Sends a request and reads the whole answer.
 pub(crate) async fn send(
     invoke: &Arc<dyn Invoke>,
@@ -99,7 +127,7 @@ pub(crate) async fn send(
 ) -> Result<Response<Vec<u8>>, Failure> {
     let (parts, body) = invoke.invoke(request, call()).await?.into_parts();
     let body = body.collect().await.map_err(|error| match error {
-        shoal_runtime::BodyError::Failed(failure) => failure,
+        BodyError::Failed(failure) => failure,
         other => panic!("{other}"),
     })?;
     Ok(Response::from_parts(parts, body.to_bytes().to_vec()))

@@ -1,4 +1,4 @@
-//! How much the guest may use, as typed. What was not typed keeps the default of the artifact's kind.
+//! How much guests may use, as typed. What was not typed keeps the default of the artifact's kind.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -69,6 +69,15 @@ pub(crate) struct TypedLimits {
     /// Output and log lines per second; more is dropped [default: 1MiB; commands: 1GiB]
     #[arg(long, value_name = "SIZE")]
     log_rate: Option<Bytes>,
+}
+
+/// What the guests of one process share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Limits of all guests together")]
+pub(crate) struct TypedTotal {
+    /// Linear memories, tables and stacks [default: three quarters of what the machine or the control group has]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) total_memory: Option<Bytes>,
 }
 
 impl TypedLimits {
