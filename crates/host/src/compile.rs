@@ -10,7 +10,7 @@ use shoal_base::error_chain::chain;
 use shoal_base::units::Bytes;
 use shoal_runtime::{Inspection, Kind, Progress, Refusal, Step, Wasi};
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine, Module};
+use wasmtime::{Config, Engine, Module, ResourcesRequired};
 
 use crate::cache::{About, ArtifactDigest, Cache, EngineDigest, Form, Key};
 use crate::engine::{Engines, Flavour};
@@ -135,11 +135,27 @@ impl Artifact<'_> {
 }
 
 impl Code {
+    /// What the largest linear memory of an instance begins with; of a component that imports modules nobody knows.
+    pub(crate) fn first_memory(&self) -> Bytes {
+        let pages = self.resources().and_then(|resources| resources.max_initial_memory_size);
+        Bytes(pages.unwrap_or(0).saturating_mul(WASM_PAGE.0))
+    }
+
+    /// Elements that the largest table of an instance begins with.
+    pub(crate) fn first_table_elements(&self) -> u64 {
+        self.resources().and_then(|resources| resources.max_initial_table_size).unwrap_or(0)
+    }
+
+    fn resources(&self) -> Option<ResourcesRequired> {
+        match self {
+            Self::Component(component) => component.resources_required(),
+            Self::Module(module) => Some(module.resources_required()),
+        }
+    }
+
     /// Whether an instance begins with no more than this much linear memory.
     fn starts_within(&self, memory_max: Bytes) -> bool {
-        let Self::Component(component) = self else { return true };
-        let largest = component.resources_required().and_then(|resources| resources.max_initial_memory_size);
-        largest.is_none_or(|pages| pages.saturating_mul(WASM_PAGE.0) <= memory_max.0)
+        self.first_memory() <= memory_max
     }
 }
 

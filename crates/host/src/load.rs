@@ -117,6 +117,7 @@ impl Runtime for Host {
         check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
         let context = Arc::new(context(spec, compiled, &self.engines.memory_budget)?);
+        check_start(&context)?;
         let workload = self.link(spec, granted, context)?;
         progress.step(Step::Ready);
         Ok(workload)
@@ -219,6 +220,22 @@ fn context(
         grants: spec.grants.clone(),
         limits,
     })
+}
+
+/// Refuses an artifact of which no instance could be made within its limits, rather than fail each request.
+fn check_start(context: &Context) -> Result<(), Refusal> {
+    let Context { name, compiled, limits, .. } = context;
+    let (memory, elements) = (compiled.code.first_memory(), compiled.code.first_table_elements());
+    if memory > limits.memory {
+        let what = format!("`{name}` begins with {memory} of memory, and its limit is {}", limits.memory);
+        return Err(Refusal::new(what).hint("raise the limit (--memory)"));
+    }
+    if elements > limits.table_elements {
+        let limit = limits.table_elements;
+        let what = format!("`{name}` begins with a table of {elements} elements, and its limit is {limit}");
+        return Err(Refusal::new(what).hint("raise the limit (--table-elements)"));
+    }
+    Ok(())
 }
 
 /// Refuses reuse where it is not to be had, rather than ignore what was asked for.

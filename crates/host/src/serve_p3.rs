@@ -193,7 +193,8 @@ impl GuestBody {
             Some(frame) => {
                 self.read_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if self.read_bytes > self.limit_bytes {
-                    let reason = format!("the body is larger than {} bytes", self.limit_bytes);
+                    let reason =
+                        format!("the body is larger than {} bytes (--response-body)", self.limit_bytes);
                     return Err(self.break_off(FailureKind::ResponseTooLarge, reason));
                 }
             }

@@ -173,6 +173,12 @@ fn is_number(host: &str) -> bool {
 pub struct OutboundRules(pub Vec<OutboundPattern>);
 
 impl OutboundRules {
+    /// Whether `none` stands beside a pattern that grants something: the two contradict each other.
+    pub fn contradicts_itself(&self) -> bool {
+        let is_nowhere = |pattern: &OutboundPattern| pattern.host == HostPattern::Nowhere;
+        self.0.iter().any(is_nowhere) && !self.0.iter().all(is_nowhere)
+    }
+
     /// Whether a request to this scheme, host (a name, or an address as text) and port is granted. The
     /// addresses that a name resolves to must pass [`OutboundRules::allows_address`] as well.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {

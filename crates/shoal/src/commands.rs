@@ -70,8 +70,8 @@ pub(crate) fn host(common: &Common, pool: PoolWish, drain: &Drain) -> Result<Hos
     Host::new(&config).map_err(|refusal| refused(exit::UNAVAILABLE, &refusal))
 }
 
-/// A pool in which this one workload fits. Never a smaller one than usual: code is checked against the pool when
-/// it is loaded, and a guest that starts with more than its own limit must fail by that limit, by name.
+/// A pool in which this one workload fits. Never a smaller one than usual: code is checked against the pool first, and
+/// what begins with more than its own limit must be refused by that limit, by name.
 fn wish(spec: &WorkloadSpec) -> PoolWish {
     let (serving, command, usual) = (&spec.limits.serving, &spec.limits.command, PoolWish::default());
     PoolWish {

@@ -426,6 +426,13 @@ fn what_is_typed_wrong_is_named_with_the_way_out() {
         "#]],
         ),
         (
+            "run @/app.wasm --allow-outbound none --allow-outbound x.org",
+            expect![[r#"
+            --allow-outbound none stands beside other patterns
+            hint: leave out `none` to grant what the others do, or the others to grant nothing
+        "#]],
+        ),
+        (
             "run @/app.wasm --env A",
             expect![[r#"
                 invalid value 'A' for '--env <NAME=VALUE>': it is not NAME=VALUE

@@ -87,12 +87,20 @@ async fn memory_and_tables_stop_growing_at_their_limits() {
 }
 
 #[tokio::test]
-async fn a_guest_that_needs_more_than_its_limit_fails_for_want_of_memory() {
+async fn a_guest_that_begins_with_more_than_its_limit_is_refused_when_it_is_loaded() {
     let world = World::new();
-    let invoke = hostile(&world, Limits { memory: Bytes::kib(512), ..patient() });
-    let failure = get(&invoke, "/").await.expect_err("512 KiB are too little");
-    assert_eq!(failure.kind, FailureKind::Memory, "{failure}");
-    assert!(failure.reason.contains("limit of 512 KiB (--memory)"), "{failure}");
+    let refusal = |name: &str, limits: Limits| {
+        let spec = shoal_runtime::WorkloadSpec { limits: limits.into(), ..spec(name) };
+        world.load(&spec).err().unwrap_or_else(|| panic!("{name} is loaded"))
+    };
+    for (name, first) in [("hostile", "1088KiB"), ("hostile-p3", "1088KiB"), ("cli", "1088KiB")] {
+        let refusal = refusal(name, Limits { memory: Bytes::kib(1087), ..patient() });
+        let what = format!("`{name}` begins with {first} of memory, and its limit is 1087KiB");
+        assert_eq!(refusal.what, what);
+        assert!(refusal.hint.is_some_and(|hint| hint.contains("--memory")));
+    }
+    let refusal = refusal("hostile-table", Limits { table_elements: 0, ..patient() });
+    assert!(refusal.what.contains("elements, and its limit is 0"), "{refusal}");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(crate) const REUSE: &str = "shoal.dev/reuse";
 const STORES_MAX: usize = 64;
 
 /// How `shoal run` grants something, as a refusal names it, and how a pod does. What begins with another comes first.
-const IN_PODS: [(&str, &str); 9] = [
+const IN_PODS: [(&str, &str); 13] = [
     (
         "--allow-outbound tcp://HOST:PORT or --allow-listen PORT",
         "the annotation `shoal.dev/allow-outbound: tcp://HOST:PORT` or `shoal.dev/allow-listen: PORT` of the pod",
@@ -47,7 +47,14 @@ const IN_PODS: [(&str, &str); 9] = [
     ("(--timeout)", "(annotation `shoal.dev/timeout` of the pod)"),
     ("(--cpu-time)", "(annotation `shoal.dev/cpu-time` of the pod)"),
     ("(--memory)", "(`resources.limits.memory` of the container)"),
+    ("(--total-memory)", "(`--total-memory` of its node)"),
+    ("(--response-body)", FIXED),
+    ("(--table-elements)", FIXED),
+    ("(--instances)", FIXED),
 ];
+
+/// A limit that pods cannot set.
+const FIXED: &str = "(the same for all pods)";
 
 /// The way out of a refusal, in the words of a pod.
 pub(crate) fn in_pods(hint: &str) -> String {
@@ -64,6 +71,10 @@ pub(crate) fn grants(pod: &Value, dirs: Vec<DirGrant>, stores: &std::path::Path)
         let pattern = one.parse::<OutboundPattern>().map_err(|error| of(OUTBOUND, &error.to_string()))?;
         outbound.push(pattern);
     }
+    let outbound = OutboundRules(outbound);
+    if outbound.contradicts_itself() {
+        return Err(of(OUTBOUND, "`none` stands beside other patterns"));
+    }
     let mut listen = Vec::new();
     for one in list(pod, LISTEN) {
         listen.push(one.parse().map_err(|_| of(LISTEN, &format!("`{one}` is no port")))?);
@@ -73,7 +84,7 @@ pub(crate) fn grants(pod: &Value, dirs: Vec<DirGrant>, stores: &std::path::Path)
     Ok(Grants {
         env: Vec::new(),
         dirs,
-        outbound: OutboundRules(outbound),
+        outbound,
         listen,
         config: config.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         key_value: named_stores(pod, KEY_VALUE, |name| stores.join(format!("keyvalue-{name}.db")))?,
@@ -218,9 +229,11 @@ mod tests {
             ),
             ("not done within 1s (--timeout)", "(annotation `shoal.dev/timeout` of the pod)"),
             ("the limit of 64 KiB (--memory)", "(`resources.limits.memory` of the container)"),
+            ("larger than 64 bytes (--response-body)", FIXED),
+            ("more than 32MiB of memory (--total-memory)", "(`--total-memory` of its node)"),
         ] {
             let said = in_pods(flag);
-            assert!(said.ends_with(here) && !said.contains("--"), "{said}");
+            assert!(said.ends_with(here) && !said.contains("(--"), "{said}");
         }
     }
 
@@ -245,9 +258,13 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        for (annotation, value) in
-            [(OUTBOUND, "ftp://x"), (LISTEN, "http"), (KEY_VALUE, "../x"), (BLOB_STORE, "a b")]
-        {
+        for (annotation, value) in [
+            (OUTBOUND, "ftp://x"),
+            (OUTBOUND, "none, https://x"),
+            (LISTEN, "http"),
+            (KEY_VALUE, "../x"),
+            (BLOB_STORE, "a b"),
+        ] {
             let error = grants(&pod(&json!({annotation: value})), Vec::new(), Path::new("/data"));
             assert!(
                 error.as_ref().is_err_and(|text| text.starts_with(&format!("annotation {annotation}: "))),

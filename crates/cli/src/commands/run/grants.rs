@@ -3,7 +3,7 @@
 use shoal_runtime::{DirGrant, Grants, OutboundPattern, OutboundRules, StoreGrant};
 
 use super::each_once;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Grants (what is not granted does not exist for the guest)")]
@@ -39,10 +39,15 @@ impl TypedGrants {
         each_once("--config", self.config.iter().map(|(name, _)| name.as_str()))?;
         each_once("--kv", self.kv.iter().map(|store| store.name.as_str()))?;
         each_once("--blobs", self.blobs.iter().map(|store| store.name.as_str()))?;
+        let outbound = OutboundRules(self.allow_outbound);
+        if outbound.contradicts_itself() {
+            return Err(Exit::error(exit::USAGE, "--allow-outbound none stands beside other patterns")
+                .hint("leave out `none` to grant what the others do, or the others to grant nothing"));
+        }
         Ok(Grants {
             env: self.env,
             dirs: self.dir,
-            outbound: OutboundRules(self.allow_outbound),
+            outbound,
             listen: self.allow_listen,
             config: self.config,
             key_value: self.kv,

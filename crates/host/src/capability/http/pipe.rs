@@ -143,7 +143,7 @@ impl State {
             return Err(StreamError::LastOperationFailed(wasmtime::Error::msg(reason)));
         }
         if self.written_bytes > self.limit_bytes {
-            let reason = format!("the body is larger than {} bytes", self.limit_bytes);
+            let reason = format!("the body is larger than {} bytes (--response-body)", self.limit_bytes);
             self.close(End::Failed(Failure::new(FailureKind::ResponseTooLarge, reason.clone())));
             return Err(StreamError::LastOperationFailed(wasmtime::Error::msg(reason)));
         }
