@@ -95,6 +95,16 @@ wasi_wit() {
     echo "$(crate_dir wasip2)/wit"
 }
 
+# http_world DIR VERSION: interface texts with a world `http` that includes wasi:http/proxy at the version. The texts
+# of the patch releases of WASI 0.2 differ in numbers and comments only, as far as this world goes.
+http_world() {
+    mkdir -p "$1"
+    cp -r "$(wasi_wit)/deps" "$1/deps"
+    chmod -R u+w "$1"
+    find "$1/deps" -name '*.wit' -exec sed -i "s/0\.2\.12/$2/g" {} +
+    printf 'package shoal:guest;\nworld http { include wasi:http/proxy@%s; }\n' "$2" > "$1/world.wit"
+}
+
 # http_component CORE OUT [ADAPTER]: the core module as a component of the world wasi:http/proxy.
 http_component() {
     local adapt=""

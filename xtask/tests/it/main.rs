@@ -12,4 +12,5 @@ mod links;
 mod panics;
 mod reach;
 mod readme;
+mod scripts;
 mod sources;
