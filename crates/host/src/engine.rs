@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use shoal_runtime::Refusal;
 use wasmtime::{Config, Engine};
 
+use crate::budget::Budget;
 use crate::loaded::Loaded;
-use crate::memory_budget::MemoryBudget;
 use crate::pool::PoolPlan;
 use crate::shelf::Shelves;
 use crate::ticker::Ticker;
@@ -29,7 +29,7 @@ pub(crate) struct Engines {
     plan: PoolPlan,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) shelves: Arc<Shelves>,
-    pub(crate) memory_budget: Arc<MemoryBudget>,
+    pub(crate) budget: Arc<Budget>,
     /// Code that workloads of these engines have.
     pub(crate) loaded: Loaded,
 }
@@ -48,8 +48,8 @@ impl Engines {
         let shelves = Shelves::new(plan.resting_max()).map_err(|error| {
             Refusal::new(format!("cannot start the thread of resting instances: {error}"))
         })?;
-        let memory_budget = MemoryBudget::new(plan.memory_total, plan.memory_process, Arc::clone(&shelves));
-        Ok(Self { sync, asynchronous, plan, ticker, shelves, memory_budget, loaded: Loaded::default() })
+        let budget = Budget::new(&plan, Arc::clone(&shelves));
+        Ok(Self { sync, asynchronous, plan, ticker, shelves, budget, loaded: Loaded::default() })
     }
 
     /// What an engine of this flavour was made with.
@@ -75,7 +75,7 @@ impl Engines {
         );
         text.push_str(&format!("shoal_pool_slots {slots}\n"));
         text.push_str(&self.shelves.metrics());
-        text.push_str(&self.memory_budget.metrics());
+        text.push_str(&self.budget.metrics());
         text
     }
 

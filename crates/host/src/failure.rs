@@ -6,12 +6,12 @@ use shoal_base::units::show_duration;
 use shoal_runtime::{Failure, FailureKind, Limits, Stream};
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::budget::{OverBudget, ProcessFull};
 use crate::capability::logging::{LoggingView, MESSAGE_BYTES_MAX};
 use crate::capability::text::{cut, escape, shown_to};
 use crate::guest::{CpuTimeExceeded, DeadlinePassed};
 use crate::limiter::Refusal;
 use crate::log_budget::Line;
-use crate::memory_budget::{OverBudget, ProcessFull};
 use crate::state::Context;
 
 /// Frames of a backtrace that are worth a reader's time.
@@ -25,9 +25,12 @@ impl From<OverBudget> for Failure {
     /// An instance was not made.
     fn from(over: OverBudget) -> Self {
         let kind = match over {
-            // There may be room elsewhere, or a moment later.
-            OverBudget::Together(_) => FailureKind::Overloaded,
             OverBudget::Alone(_) => FailureKind::Memory,
+            // There may be room elsewhere, or a moment later.
+            OverBudget::Together(_)
+            | OverBudget::Share(_)
+            | OverBudget::NoInstance(_)
+            | OverBudget::Instances(_) => FailureKind::Overloaded,
         };
         Self::new(kind, format!("no instance was made because {over}"))
     }

@@ -222,7 +222,7 @@ fn interrupt(mut context: StoreContextMut<'_, State>) -> wasmtime::Result<Update
     if deadline.is_some_and(|deadline| now >= deadline) {
         return Err(DeadlinePassed.into());
     }
-    state.context.memory_budget.let_stay(now)?;
+    state.context.share.budget().let_stay(now)?;
     Ok(UpdateDeadline::YieldCustom(EPOCHS, Box::pin(state.turn.next())))
 }
 

@@ -1,5 +1,6 @@
 //! The Wasm host: the only crate that names wasmtime.
 
+mod budget;
 pub mod cache;
 mod capability;
 mod command;
@@ -17,7 +18,6 @@ mod load;
 mod loaded;
 mod log_budget;
 pub mod machine;
-mod memory_budget;
 pub mod outbound;
 mod pagemap;
 pub mod pool;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shoal_runtime::{Account, Limits};
 use wasmtime::ResourceLimiter;
 
-use crate::memory_budget::{Charge, MemoryBudget, OverBudget};
+use crate::budget::{Charge, OverBudget, Share};
 
 /// Bytes of one element of a table.
 const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
@@ -34,13 +34,13 @@ pub(crate) enum Refusal {
 }
 
 impl Limiter {
-    /// A limiter for a fresh store, whose stack is charged to `budget`.
+    /// A limiter for a fresh store, for which `share` is charged an instance and a stack.
     pub(crate) fn new(
         limits: &Limits,
         account: Arc<Account>,
-        budget: &Arc<MemoryBudget>,
+        share: &Arc<Share>,
     ) -> Result<Self, OverBudget> {
-        let mut charge = Charge::new(budget);
+        let mut charge = Charge::new(share)?;
         charge.add(limits.stack.0)?;
         Ok(Self {
             memory_bytes: 0,
@@ -152,11 +152,13 @@ mod tests {
     use shoal_base::units::Bytes;
 
     use super::*;
-    use crate::shelf::Shelves;
+    use crate::budget::Budget;
+    use crate::engine::Flavour;
 
-    fn limiter(limits: &Limits, budget: Bytes, account: &Arc<Account>) -> Result<Limiter, OverBudget> {
-        let budget = MemoryBudget::new(budget, Bytes(u64::MAX), Shelves::new(1).expect("a thread"));
-        Limiter::new(limits, Arc::clone(account), &budget)
+    /// A limiter of the only workload of a host whose guests may have `memory` together.
+    fn limiter(limits: &Limits, memory: Bytes, account: &Arc<Account>) -> Result<Limiter, OverBudget> {
+        let share = Share::new(&Budget::of(memory, u64::MAX), Flavour::Sync);
+        Limiter::new(limits, Arc::clone(account), &share)
     }
 
     #[test]
@@ -194,11 +196,11 @@ mod tests {
     #[test]
     fn the_stack_the_memory_and_the_table_are_charged() {
         let limits = Limits { stack: Bytes::kib(64), ..Limits::default() };
-        assert!(
-            limiter(&limits, Bytes(Bytes::kib(64).0 - 1), &Arc::default()).is_err(),
-            "no room for a stack"
-        );
-        let mut limiter = limiter(&limits, Bytes::kib(129), &Arc::default()).expect("room for a stack");
+        // One workload may have eight ninths.
+        let little = limiter(&limits, Bytes::kib(71), &Arc::default());
+        assert!(little.is_err(), "no room for a stack");
+        let total = Bytes(Bytes::kib(129).0 / 8 * 9);
+        let mut limiter = limiter(&limits, total, &Arc::default()).expect("room for a stack");
         assert!(limiter.memory_growing(0, 64 << 10, None).expect("no trap"));
         assert!(limiter.table_growing(0, 128, None).expect("no trap"), "exactly the budget");
         assert!(!limiter.table_growing(128, 129, None).expect("no trap"));

@@ -12,6 +12,7 @@ use shoal_runtime::{
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+use crate::budget::{Budget, Share};
 use crate::cache::{Cache, InstallationKey};
 use crate::capability::http::{HttpContext, ProxyIndices};
 use crate::capability::{blobstore, keyvalue};
@@ -24,7 +25,6 @@ use crate::inspect;
 use crate::linker::{Granted, Linkers};
 use crate::log_budget::LogBudget;
 use crate::machine::{self, Machine};
-use crate::memory_budget::MemoryBudget;
 use crate::outbound::{Outbound, OutboundSetup};
 use crate::pagemap::Pagemap;
 use crate::pool::{self, PoolWish};
@@ -116,7 +116,7 @@ impl Runtime for Host {
         )?;
         check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
-        let context = Arc::new(context(spec, compiled, &self.engines.memory_budget)?);
+        let context = Arc::new(context(spec, compiled, &self.engines.budget)?);
         check_start(&context)?;
         let workload = self.link(spec, granted, context)?;
         progress.step(Step::Ready);
@@ -182,11 +182,7 @@ impl Host {
     }
 }
 
-fn context(
-    spec: &WorkloadSpec,
-    compiled: Arc<Compiled>,
-    memory_budget: &Arc<MemoryBudget>,
-) -> Result<Context, Refusal> {
+fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>, budget: &Arc<Budget>) -> Result<Context, Refusal> {
     let serves = matches!(compiled.facts.kind, Kind::Http(_));
     let limits = if serves { &spec.limits.serving } else { &spec.limits.command }.clone();
     let own_name =
@@ -202,6 +198,7 @@ fn context(
     let outbound = Arc::new(Outbound::new(spec.grants.outbound.clone(), setup)?);
     Ok(Context {
         name: spec.name.clone(),
+        share: Share::new(budget, compiled.facts.flavour),
         compiled,
         args: std::iter::once(own_name).chain(spec.args.iter().cloned()).collect(),
         http: HttpContext {
@@ -214,7 +211,6 @@ fn context(
         blobs: blobstore::Stores::open(&spec.grants.blobs)?.of(&spec.name),
         habit: Habit::default(),
         log_budget: Arc::new(LogBudget::new(limits.log_rate, Instant::now())),
-        memory_budget: Arc::clone(memory_budget),
         stdio: if serves || spec.output.is_some() { Stdio::Log } else { Stdio::Inherit },
         output: spec.output.clone(),
         grants: spec.grants.clone(),

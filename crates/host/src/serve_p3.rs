@@ -91,7 +91,7 @@ struct Head {
 async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answer {
     let began = Instant::now();
     call.account.set_queue(began - call.received);
-    if let Err(full) = shared.context.memory_budget.admit(began) {
+    if let Err(full) = shared.context.share.budget().admit(began) {
         let failure = Failure::from(full);
         log(&shared.context, call.id, &failure);
         return Err(given_back(failure, request, call));

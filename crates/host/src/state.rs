@@ -10,6 +10,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::budget::{OverBudget, Share};
 use crate::capability::blobstore::{self, BlobView};
 use crate::capability::config::ConfigView;
 use crate::capability::http::{HasHttp, HttpContext, HttpView};
@@ -20,7 +21,6 @@ use crate::compile::Compiled;
 use crate::habit::Habit;
 use crate::limiter::Limiter;
 use crate::log_budget::LogBudget;
-use crate::memory_budget::{MemoryBudget, OverBudget};
 use crate::outbound::socket_check;
 use crate::stdio::LogStream;
 use crate::turn::Turn;
@@ -68,8 +68,8 @@ pub(crate) struct Context {
     pub(crate) habit: Habit,
     /// How much it may log.
     pub(crate) log_budget: Arc<LogBudget>,
-    /// What it shares with all other guests of the host.
-    pub(crate) memory_budget: Arc<MemoryBudget>,
+    /// What it has of that which all workloads of the host share.
+    pub(crate) share: Arc<Share>,
     /// Where its standard streams go.
     pub(crate) stdio: Stdio,
     /// Where what it says goes instead of the log.
@@ -91,7 +91,7 @@ impl State {
         let http_p3 = HttpP3::new(&context.http);
         Ok(Self {
             table: table(),
-            limiter: Limiter::new(&context.limits, Arc::clone(&account), &context.memory_budget)?,
+            limiter: Limiter::new(&context.limits, Arc::clone(&account), &context.share)?,
             account,
             context,
             turn,

@@ -1,4 +1,4 @@
-//! The memory of all guests together.
+//! What all guests share: memory, and instances of the pools.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +50,13 @@ async fn instances_are_made_as_long_as_all_together_have_room() {
         let invoke = world.serve(&spec(name));
         let (held, failure) = fill(&invoke).await;
         assert_eq!(failure.kind, FailureKind::Overloaded, "{name}: {failure}");
-        assert!(failure.reason.contains("more than 16MiB of memory (--total-memory)"), "{name}: {failure}");
+        assert!(failure.reason.contains("most of the 16MiB of memory"), "{name}: {failure}");
+        assert!(failure.reason.contains("(--total-memory)"), "{name}: {failure}");
         // Each has its stack of 512 KiB and begins with 17 pages of 64 KiB.
         assert!((5..=10).contains(&held.len()), "{name}: {} fit", held.len());
-        assert!(charged(&world) > Bytes::mib(14).0, "{name}");
+        assert!(charged(&world) > Bytes::mib(12).0, "{name}");
+        let other = world.serve(&spec("hello-c"));
+        assert!(get(&other, "/").await.is_ok(), "{name}: others have the rest");
         drop(held);
         world.idle().await;
         let (held, _) = fill(&invoke).await;
@@ -75,7 +78,8 @@ async fn a_guest_may_grow_as_long_as_all_together_have_room() {
     assert!((400..512).contains(&alone), "{alone} pages of 64 KiB beside a stack and what it began with");
     assert_eq!(pages().await, alone, "what came to rest gives way");
     world.idle().await;
-    let held = hold(&echo).await.expect("an answer");
+    // They need more than what was left.
+    let held = join_all((0..5).map(|_| hold(&echo))).await;
     let beside = pages().await;
     assert!(beside < alone, "{beside}");
     drop(held);
@@ -89,17 +93,17 @@ async fn a_guest_that_takes_what_others_need_gives_up_and_says_so() {
     let world = world(Bytes::mib(32));
     let echo = world.serve(&spec("echo"));
     let stateful = world.serve(&spec("stateful"));
-    let held = hold(&echo).await.expect("an answer");
-    let failure = get(&stateful, "/grow?29").await.expect_err("there is no room");
+    let held = join_all((0..5).map(|_| hold(&echo))).await;
+    let failure = get(&stateful, "/grow?24").await.expect_err("there is no room");
     assert_eq!(failure.kind, FailureKind::Memory, "{failure}");
     let told = "all guests together would have more than 32MiB of memory (--total-memory)";
     assert!(failure.reason.contains(told), "{failure}");
     drop(held);
     world.idle().await;
-    assert!(get(&stateful, "/grow?29").await.is_ok(), "nobody else needs it now");
+    assert!(get(&stateful, "/grow?24").await.is_ok(), "nobody else needs it now");
     world.idle().await;
     let failure = get(&stateful, "/grow?33").await.expect_err("there never is room");
-    assert!(failure.reason.contains("it would have more than the 32MiB"), "{failure}");
+    assert!(failure.reason.contains("of memory that one workload may have (--total-memory)"), "{failure}");
 }
 
 #[tokio::test]
@@ -194,6 +198,20 @@ async fn what_guests_make_the_host_hold_ends_them_before_the_process() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("there is no room again: {:?}", get(&hello, "/").await);
+}
+
+#[tokio::test]
+async fn a_workload_leaves_instances_to_others() {
+    for (name, other) in [("echo", "hello"), ("echo-p3", "hello-p3")] {
+        let world = World::with_slots(18);
+        let invoke = world.serve(&spec(name));
+        let (held, failure) = fill(&invoke).await;
+        assert_eq!(held.len(), 16, "{name}: eight times the two that are left");
+        assert_eq!(failure.kind, FailureKind::Overloaded, "{name}: {failure}");
+        assert!(failure.reason.contains("most of the 18 instances of the pool"), "{name}: {failure}");
+        let other = world.serve(&spec(other));
+        assert_eq!(get(&other, "/").await.as_deref(), Ok("Hello from Shoal\n"), "{name}");
+    }
 }
 
 #[tokio::test]
