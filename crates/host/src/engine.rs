@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shoal_base::units::Bytes;
 use shoal_runtime::Refusal;
 use wasmtime::{Config, Engine};
 
@@ -50,6 +51,11 @@ impl Engines {
         })?;
         let budget = Budget::new(&plan, Arc::clone(&shelves));
         Ok(Self { sync, asynchronous, plan, ticker, shelves, budget, loaded: Loaded::default() })
+    }
+
+    /// What all guests together may have.
+    pub(crate) fn memory_total(&self) -> Bytes {
+        self.plan.memory_total
     }
 
     /// What an engine of this flavour was made with.

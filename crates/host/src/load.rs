@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shoal_base::drain::Drain;
+use shoal_base::units::Bytes;
 use shoal_runtime::report::Report;
 use shoal_runtime::{
     Grants, Instances, Kind, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
@@ -83,6 +84,11 @@ impl Host {
         progress: &dyn Progress,
     ) -> Result<Vec<u8>, Refusal> {
         compile::export(artifact, target, &self.engines, &self.cache, progress)
+    }
+
+    /// What all guests together may have: linear memories, tables and stacks.
+    pub fn memory_total(&self) -> Bytes {
+        self.engines.memory_total()
     }
 
     /// Live instances and other numbers of the engines, as Prometheus text.

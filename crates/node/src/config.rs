@@ -47,6 +47,8 @@ pub struct Machine {
     pub cpus: u32,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Bytes of it that pods may have.
+    pub allocatable_bytes: u64,
     /// Pods that may be bound to it.
     pub pods_max: u32,
     /// `Linux version …`: what people know it by.
@@ -67,8 +69,8 @@ pub struct Machine {
 pub const PODS_MAX: u32 = 2000;
 
 impl Machine {
-    /// This machine, as the kernel tells. Its addresses are those that are given.
-    pub fn here(addresses: Vec<std::net::IpAddr>, version: &str) -> Self {
+    /// This machine, as the kernel tells. Its addresses are those that are given, and pods may have `allocatable_bytes`.
+    pub fn here(addresses: Vec<std::net::IpAddr>, allocatable_bytes: u64, version: &str) -> Self {
         let first_line = |path: &str| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             text.lines().next().unwrap_or_default().to_owned()
@@ -83,6 +85,7 @@ impl Machine {
             cpus: std::thread::available_parallelism()
                 .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             memory_bytes: kib.unwrap_or_default().saturating_mul(1024),
+            allocatable_bytes,
             pods_max: PODS_MAX,
             os_image: pretty.map_or_else(|| "Linux".into(), |text| text.trim_matches('"').to_owned()),
             kernel: first_line("/proc/sys/kernel/osrelease"),

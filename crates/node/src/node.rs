@@ -25,9 +25,6 @@ const STATUS_EVERY: Duration = Duration::from_secs(300);
 const STATUS_AGAIN: Duration = Duration::from_secs(2);
 /// Where leases of nodes are.
 const LEASES: &str = "kube-node-lease";
-/// Memory that is kept for the agent, the edge and the system itself: not given to pods.
-const RESERVED_BYTES: u64 = 256 << 20;
-
 /// What of a node its agent says.
 pub(crate) fn status(machine: &Machine, name: &str, port: Option<u16>, old: &Value, now: Moment) -> Value {
     let kib = |bytes: u64| format!("{}Ki", bytes / 1024);
@@ -47,7 +44,7 @@ pub(crate) fn status(machine: &Machine, name: &str, port: Option<u16>, old: &Val
     };
     let mut status = json!({
         "capacity": capacity(machine.memory_bytes),
-        "allocatable": capacity(machine.memory_bytes.saturating_sub(RESERVED_BYTES)),
+        "allocatable": capacity(machine.allocatable_bytes),
         "addresses": addresses,
         "conditions": [
             condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "not measured: the node says so always"),
@@ -253,6 +250,7 @@ mod tests {
             addresses: vec!["192.0.2.7".parse().expect("an address")],
             cpus: 4,
             memory_bytes: 8 << 30,
+            allocatable_bytes: 6 << 30,
             pods_max: 100,
             version: "1.2.3".into(),
             ..Machine::default()
@@ -260,7 +258,7 @@ mod tests {
         let at = Moment::from_seconds;
         let first = status(&machine, "edge-1", Some(10250), &Value::Null, at(1));
         assert_eq!(first["capacity"], json!({"cpu": "4", "memory": "8388608Ki", "pods": "100"}));
-        assert_eq!(first["allocatable"]["memory"], "8126464Ki");
+        assert_eq!(first["allocatable"]["memory"], "6291456Ki");
         assert_eq!(first["addresses"][0], json!({"type": "InternalIP", "address": "192.0.2.7"}));
         assert_eq!(first["daemonEndpoints"]["kubeletEndpoint"]["Port"], 10250);
         let later = status(&machine, "edge-1", None, &first, at(60));

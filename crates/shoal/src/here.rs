@@ -71,6 +71,9 @@ impl Here {
         let Identity { name, listen, client } = identity;
         let pool = PoolWish { memory_total: options.total_memory, ..PoolWish::default() };
         let host = Arc::new(commands::host(common, pool, &ends.requests)?);
+        // What is promised to pods is what their guests can have.
+        let allocatable_bytes = host.memory_total().0;
+        let machine = Machine::here(vec![listen.ip()], allocatable_bytes, env!("CARGO_PKG_VERSION"));
         let endpoints = Endpoints::default();
         let taken = taken.iter().copied().chain([listen.port()]);
         let (edge, cluster) = open_edge(options, &name, taken, &endpoints, &host)?;
@@ -82,7 +85,7 @@ impl Here {
             endpoints,
             mesh: Some(cluster.mesh()),
             fetch: Arc::new(registry::store(common, &options.registry)?),
-            machine: Machine::here(vec![listen.ip()], env!("CARGO_PKG_VERSION")),
+            machine,
             pod_cidr: POD_CIDR.parse().expect("a range"),
             labels: BTreeMap::new(),
             port: Some(listen.port()),

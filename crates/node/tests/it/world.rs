@@ -192,7 +192,7 @@ impl World {
             fetch: Arc::new(images.clone()),
             machine: Machine {
                 addresses: vec!["192.0.2.1".parse().expect("an address")],
-                ..Machine::here(Vec::new(), "1")
+                ..Machine::here(Vec::new(), 1 << 30, "1")
             },
             pod_cidr: "10.1.0.0/24".parse().expect("a net"),
             labels: BTreeMap::new(),

@@ -165,6 +165,7 @@ fn kubectl_in(place: &Place, kubeconfig: &str, line: &str) -> Result<String, Str
 pub(crate) fn start(place: &Place) -> Server {
     let mut command = place.shoal();
     command.args(["up", "--listen", "127.0.0.1:0", "--http", "0", "--https", "0", "--node", "here"]);
+    command.args(["--total-memory", "512MiB"]);
     Server::start(command)
 }
 
@@ -175,6 +176,8 @@ fn what_is_applied_is_served_scaled_updated_and_taken_away() {
     // Each of the 2,000 pods that a node takes can have an address.
     let range = "get nodes -o jsonpath={.items[0].spec.podCIDR}";
     wait_until("the range of the node", || cluster.kubectl(range) == "10.128.0.0/21");
+    let memory = "get nodes -o jsonpath={.items[0].status.allocatable.memory}";
+    assert_eq!(cluster.kubectl(memory), "524288Ki", "what all guests together may have");
     let applied = cluster.apply_shop("hello");
     assert!(applied.contains("deployment.apps/shop created"), "{applied}");
     cluster.wait_for(200, "Hello from Shoal");
