@@ -1,7 +1,7 @@
 //! Hostile guests over HTTP: the right status, one line in the log, never a clean end, and neighbours unharmed.
 
 use crate::client::Broken;
-use crate::process::{Place, Server};
+use crate::process::{Place, Server, built};
 
 /// Enough for a guest that behaves, also on a busy machine: what counts is the time on a core by the wall clock.
 const LIMITS: [&str; 6] = ["--cpu-time", "500ms", "--timeout", "5s", "--memory", "16MiB"];
@@ -67,10 +67,20 @@ fn a_guest_of_wasi_0_3_that_gives_no_answer_gets_its_status() {
 #[test]
 fn a_guest_that_may_not_have_the_memory_it_needs_gets_507() {
     let place = Place::new();
-    let server = place.serve("hostile", &["--memory", "512KiB"]);
-    let response = server.client().send("GET", "/hello", &[], b"").expect("an answer");
+    let server = place.serve("stateful", &LIMITS);
+    let response = server.client().send("GET", "/grow?40", &[], b"").expect("an answer");
     assert_eq!(response.status, 507, "{}", response.text());
     one_line(&server, "memory", response.header("x-request-id").expect("an id"));
+}
+
+#[test]
+fn a_guest_that_begins_with_more_than_it_may_have_is_not_served() {
+    let place = Place::new();
+    let hostile = built("hostile").display().to_string();
+    let ended = place.output(&["run", &hostile, "--memory", "512KiB"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(65), ""), "{}", ended.stderr);
+    let what = "error: `hostile` begins with 1088KiB of memory, and its limit is 512KiB\nhint: raise the limit (--memory)\n";
+    assert_eq!(ended.stderr, what);
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn what_is_applied_is_served_scaled_updated_and_taken_away() {
     let range = "get nodes -o jsonpath={.items[0].spec.podCIDR}";
     wait_until("the range of the node", || cluster.kubectl(range) == "10.128.0.0/21");
     let memory = "get nodes -o jsonpath={.items[0].status.allocatable.memory}";
-    assert_eq!(cluster.kubectl(memory), "524288Ki", "what all guests together may have");
+    assert_eq!(cluster.kubectl(memory), "512Mi", "what all guests together may have");
     let applied = cluster.apply_shop("hello");
     assert!(applied.contains("deployment.apps/shop created"), "{applied}");
     cluster.wait_for(200, "Hello from Shoal");
