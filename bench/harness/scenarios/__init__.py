@@ -1,6 +1,6 @@
 """The scenarios by name."""
 
-from . import density, looping, start, stream, throughput
+from . import density, hostile, looping, start, stream, throughput
 
 # Each takes a Context and gives tables; the order is that of a whole run.
 SCENARIOS = {
@@ -9,6 +9,7 @@ SCENARIOS = {
     "p3": throughput.p3,
     "javascript": throughput.javascript,
     "looping": looping.looping,
+    "hostile": hostile.hostile,
     "stream": stream.stream,
     "start": start.start,
     "density": density.density,
