@@ -85,7 +85,7 @@ fn deny(root: &Path) -> Result<Outcome> {
     if !is_there(cargo(root, "deny", &["--version"])) {
         return Ok(Outcome::Skipped("cargo-deny is not installed: `cargo install --locked cargo-deny`"));
     }
-    finish(cargo(root, "deny", &["--offline", "check", "bans", "licenses", "sources"]))
+    finish(cargo(root, "deny", &["check", "bans", "licenses", "sources"]))
 }
 
 /// The table of built-in kinds is what its sources say; only where they are at hand, since they are large.
