@@ -3,14 +3,18 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 BENCH = Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent
 CACHE = BENCH / ".cache"
 LOGS = CACHE / "logs"
 GUESTS = ROOT / "guests" / "built"
+
+T = TypeVar("T")
 
 # Where the server runs, and where the load generator.
 SERVER_CPU, CLIENT_CPU = 0, 1
@@ -88,6 +92,15 @@ class Context:
 
     def out_of_time(self) -> bool:
         return time.monotonic() >= self.deadline
+
+    def rounds(self, count: int, contestants: list[T]) -> Iterator[list[T]]:
+        """The contestants once for each round, from the first and from the last by turns; the first round always, and no
+        further one when time is up."""
+        for number in range(count):
+            if number > 0 and self.out_of_time():
+                say(f"  out of time after {number} rounds")
+                return
+            yield contestants if number % 2 == 0 else contestants[::-1]
 
 
 def say(text: str = "") -> None:

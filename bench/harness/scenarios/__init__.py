@@ -9,8 +9,8 @@ SCENARIOS = {
     "p3": throughput.p3,
     "javascript": throughput.javascript,
     "looping": looping.looping,
-    "hostile": hostile.hostile,
     "stream": stream.stream,
     "start": start.start,
     "density": density.density,
+    "hostile": hostile.hostile,
 }

@@ -37,11 +37,8 @@ def hostile(context: Context) -> list[Table]:
         f"{CONNECTIONS} connections one request after another to a hostile path, with 100 ms of CPU time and 64 MiB of memory each. "
         "Latency counts from the moment a request was due."
     )
-    for number in range(context.effort.rounds):
-        if number > 0 and context.out_of_time():
-            break
-        order = list(PATHS.items())
-        figures = {label: one_path(context, label, path) for label, path in (order if number % 2 == 0 else order[::-1])}
+    for paths in context.rounds(context.effort.rounds, list(PATHS.items())):
+        figures = {label: one_path(context, label, path) for label, path in paths}
         for label in PATHS:
             figure = figures[label]
             table.row(label).add(factor=figure["p99"] / figures["alone"]["p99"], p50=figure["p50"], p99=figure["p99"])

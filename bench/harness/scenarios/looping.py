@@ -33,10 +33,8 @@ def looping(context: Context) -> list[Table]:
         "One process, one thread; both are requests to one component (`/hello` and `/loop`), each in its own instance, "
         "without a limit of CPU time. With a fixed rate, latency counts from the moment a request was due."
     )
-    for number in range(context.effort.rounds):
-        if number > 0 and context.out_of_time():
-            break
-        one_round(context, table, SETTINGS if number % 2 == 0 else SETTINGS[::-1])
+    for settings in context.rounds(context.effort.rounds, SETTINGS):
+        one_round(context, table, settings)
     return [table]
 
 

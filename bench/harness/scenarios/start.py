@@ -37,10 +37,8 @@ def start(context: Context) -> list[Table]:
         "to connect twice in a millisecond. Peers use their own caches of compiled code."
     )
     alive = [server for server in contestants if warm(server, table)]
-    for number in range(context.effort.starts):
-        if number > 0 and context.out_of_time():
-            break
-        for server in alive if number % 2 == 0 else alive[::-1]:
+    for order in context.rounds(context.effort.starts, alive):
+        for server in order:
             line_ms, byte_ms = once(server)
             table.row(server.name).add(byte=byte_ms, **({"line": line_ms} if line_ms else {}))
     for row in table.rows:

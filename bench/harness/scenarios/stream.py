@@ -44,10 +44,8 @@ def stream(context: Context) -> list[Table]:
             started = process.launch(server, SERVER_CPU, LOGS)
             running.append(started)
             wait_and_check(started, size)
-        for number in range(context.effort.stream_rounds):
-            if number > 0 and context.out_of_time():
-                break
-            one_round(table, running if number % 2 == 0 else running[::-1], size)
+        for order in context.rounds(context.effort.stream_rounds, running):
+            one_round(table, order, size)
     finally:
         for server in [*running, upstream]:
             server.stop()

@@ -77,11 +77,7 @@ def rounds(context: Context, title: str, contestants: list[Server], connections:
             started = start(context, server, list(tables.values()))
             if started:
                 running.append(started)
-        for number in range(context.effort.rounds):
-            if number > 0 and context.out_of_time():
-                say(f"  {title}: out of time after {number} rounds")
-                break
-            order = running if number % 2 == 0 else running[::-1]
+        for number, order in enumerate(context.rounds(context.effort.rounds, running)):
             for count, of_count in tables.items():
                 one_round(context, of_count, order, count, number)
     finally:

@@ -8,7 +8,7 @@ use shoal_base::drain::Drain;
 use shoal_base::units::Bytes;
 use shoal_runtime::report::Report;
 use shoal_runtime::{
-    Grants, Instances, Kind, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
+    Grants, Instances, Kind, Limits, Progress, Refusal, Runtime, Step, Wasi, Workload, WorkloadSpec,
 };
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -123,7 +123,6 @@ impl Runtime for Host {
         check_reuse(spec, compiled.facts.kind)?;
         let granted = check_grants(&spec.name, &compiled.facts, &spec.grants)?;
         let context = Arc::new(context(spec, compiled, &self.engines.budget)?);
-        check_start(&context)?;
         let workload = self.link(spec, granted, context)?;
         progress.step(Step::Ready);
         Ok(workload)
@@ -191,6 +190,7 @@ impl Host {
 fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>, budget: &Arc<Budget>) -> Result<Context, Refusal> {
     let serves = matches!(compiled.facts.kind, Kind::Http(_));
     let limits = if serves { &spec.limits.serving } else { &spec.limits.command }.clone();
+    check_start(&spec.name, &compiled.code, &limits)?;
     let own_name =
         spec.artifact.file_name().unwrap_or(spec.artifact.as_os_str()).to_string_lossy().into_owned();
     let setup = OutboundSetup {
@@ -225,9 +225,8 @@ fn context(spec: &WorkloadSpec, compiled: Arc<Compiled>, budget: &Arc<Budget>) -
 }
 
 /// Refuses an artifact of which no instance could be made within its limits, rather than fail each request.
-fn check_start(context: &Context) -> Result<(), Refusal> {
-    let Context { name, compiled, limits, .. } = context;
-    let (memory, elements) = (compiled.code.first_memory(), compiled.code.first_table_elements());
+fn check_start(name: &str, code: &Code, limits: &Limits) -> Result<(), Refusal> {
+    let (memory, elements) = (code.first_memory(), code.first_table_elements());
     if memory > limits.memory {
         let what = format!("`{name}` begins with {memory} of memory, and its limit is {}", limits.memory);
         return Err(Refusal::new(what).hint("raise the limit (--memory)"));

@@ -99,9 +99,7 @@ impl Invoke for Service {
 async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answer {
     let began = Instant::now();
     call.account.set_queue(began - call.received);
-    if let Err(full) = shared.context.share.budget().admit(began) {
-        let failure = Failure::from(full);
-        log(&shared.context, call.id, &failure);
+    if let Some(failure) = not_admitted(&shared.context, began, call.id) {
         return Err(given_back(failure, request, call));
     }
     let deadline = shared.context.limits.timeout.map(|timeout| began + timeout);
@@ -348,6 +346,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// Why the process takes no request now, if it does not; that is logged.
+pub(crate) fn not_admitted(context: &Context, now: Instant, request: u64) -> Option<Failure> {
+    let failure = Failure::from(context.share.budget().admit(now).err()?);
+    log(context, request, &failure);
+    Some(failure)
 }
 
 /// Gives back a request for which there was no room.

@@ -24,7 +24,7 @@ use crate::capability::http::{AnswerSlot, remove_connection_fields};
 use crate::capability::http_p3::from_body_error;
 use crate::failure::{classify, classify_not_made, log};
 use crate::guest::{self, Guest, Outcome};
-use crate::serve::given_back;
+use crate::serve::{given_back, not_admitted};
 use crate::state::{Context, State};
 use crate::ticker::Ticker;
 use crate::turn::Turn;
@@ -91,9 +91,7 @@ struct Head {
 async fn answer(shared: Arc<Shared>, request: Request<Body>, call: Call) -> Answer {
     let began = Instant::now();
     call.account.set_queue(began - call.received);
-    if let Err(full) = shared.context.share.budget().admit(began) {
-        let failure = Failure::from(full);
-        log(&shared.context, call.id, &failure);
+    if let Some(failure) = not_admitted(&shared.context, began, call.id) {
         return Err(given_back(failure, request, call));
     }
     let deadline = shared.context.limits.timeout.map(|timeout| began + timeout);

@@ -81,6 +81,10 @@ fn a_guest_that_begins_with_more_than_it_may_have_is_not_served() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(65), ""), "{}", ended.stderr);
     let what = "error: `hostile` begins with 1088KiB of memory, and its limit is 512KiB\nhint: raise the limit (--memory)\n";
     assert_eq!(ended.stderr, what);
+    let (counter, store) = (built("counter").display().to_string(), place.arg("visits.db"));
+    let ended = place.output(&["run", &counter, "--memory", "64KiB", "--kv", &format!("default={store}")]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(65), ""), "{}", ended.stderr);
+    assert!(!place.path("visits.db").exists(), "nothing was made for it");
 }
 
 #[test]
